@@ -1,0 +1,28 @@
+//! Compiles the `.proto` files without a protoc on the machine and keeps the descriptor set for
+//! gRPC reflection.
+
+use std::path::PathBuf;
+
+use prost::Message;
+
+const FILES: [&str; 8] = [
+    "highwater/v1/record.proto",
+    "highwater/v1/errors.proto",
+    "highwater/v1/log.proto",
+    "highwater/v1/topic.proto",
+    "highwater/v1/cluster.proto",
+    "highwater/peer/v1/peer.proto",
+    "highwater/peer/v1/raft.proto",
+    "highwater/peer/v1/metadata.proto",
+];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let descriptors = protox::compile(FILES, ["proto"])?;
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("highwater.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,1 @@
+//! The record batch: Kafka's RecordBatch v2, the unit of everything.

@@ -98,14 +98,25 @@ impl Flusher {
         self.shared.lock().durable
     }
 
-    /// Bytes written and not known to be synced.
+    /// Bytes of frames that are not durable: what is synced behind a gap counts, too.
     pub(super) fn unsynced_bytes(&self) -> u64 {
-        self.shared
-            .lock()
+        let state = self.shared.lock();
+        let mut gap = false;
+        let bytes = state.files.iter().map(|file| {
+            let synced = if gap { 0 } else { file.synced_bytes };
+            gap |= file.synced < file.written;
+            file.bytes - synced
+        });
+        bytes.sum()
+    }
+
+    /// Whether a sync of this file has made its name durable.
+    pub(super) fn has_named(&self, number: u32) -> bool {
+        let state = self.shared.lock();
+        state
             .files
             .iter()
-            .map(|file| file.bytes - file.synced_bytes)
-            .sum()
+            .any(|file| file.number == number && file.named)
     }
 
     /// The error that ended this log, if one did.
@@ -292,18 +303,17 @@ impl State {
 
     /// Raises `durable` as far as all is synced, and makes the callbacks up to it ready.
     fn settle(&mut self) {
-        while let Some(file) = self.files.front() {
+        for file in &self.files {
             if file.synced > 0 {
-                let synced = Position {
-                    file: file.number,
-                    byte: file.synced,
-                };
-                self.durable = self.durable.max(synced);
+                let (file, byte) = (file.number, file.synced);
+                self.durable = self.durable.max(Position { file, byte });
             }
-            let done = file.synced == file.written && file.flying.is_none();
-            if !done || self.files.len() == 1 {
+            if file.synced < file.written {
                 break;
             }
+        }
+        let over = |file: &Unsynced| file.synced == file.written && file.flying.is_none();
+        while self.files.len() > 1 && self.files.front().is_some_and(over) {
             self.files.pop_front();
         }
         while self

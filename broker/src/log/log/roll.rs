@@ -156,6 +156,7 @@ impl Log {
         if self.active.as_ref().is_some_and(unsealed) {
             self.write_chunk(&[], true)?;
         }
+        self.make_named()?;
         let (origin, continues) = self.joint();
         if let (Some(opener), false) = (opener, self.has_past) {
             self.tail.next_index = opener.head.index;
@@ -174,6 +175,21 @@ impl Log {
             sealed: false,
         });
         Ok(())
+    }
+
+    /// Makes the name of the active file durable before a header says that it is continued: a file
+    /// that is missing at the front was purged, and not lost with the power.
+    fn make_named(&mut self) -> Result<(), LogError> {
+        let Some(active) = self.active.as_ref().filter(|active| !active.named) else {
+            return Ok(());
+        };
+        let number = active.segment.header.number;
+        if self.flusher.has_named(number) {
+            return Ok(());
+        }
+        self.dir
+            .sync_dir()
+            .map_err(|error| self.poison("sync the name of", number, error))
     }
 
     /// What a file that begins at the tail continues.

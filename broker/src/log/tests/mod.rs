@@ -11,6 +11,7 @@ use super::{
 };
 
 mod basics;
+mod model;
 
 pub(super) fn owner() -> Owner {
     Owner {

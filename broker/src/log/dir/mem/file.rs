@@ -27,6 +27,8 @@ struct Content {
     medium: Vec<u8>,
     /// Sectors written since their last sync began, each with the number of its last write.
     dirty: BTreeMap<usize, u64>,
+    /// The number of the last write of each sector that the medium has.
+    kept: BTreeMap<usize, u64>,
     writes: u64,
 }
 
@@ -98,7 +100,13 @@ impl Inode {
     fn end_sync(&self, flight: Flight, kept: bool) {
         let mut content = self.lock();
         for (sector, number, bytes) in flight.sectors {
-            if kept {
+            // A sync that ends late must not bring back what a later one has replaced.
+            let newer = content
+                .kept
+                .get(&sector)
+                .is_none_or(|known| number > *known);
+            if kept && newer {
+                content.kept.insert(sector, number);
                 put(&mut content.medium, sector * SECTOR, &bytes);
             }
             // After a failed sync the sector is clean to the system and old on the medium.

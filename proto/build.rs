@@ -23,6 +23,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::write(out.join("highwater.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
         .bytes(".")
+        // What replicas keep must encode to the same bytes on each: no maps in random order.
+        .btree_map(".highwater.peer.v1")
         .compile_fds(descriptors)?;
     Ok(())
 }

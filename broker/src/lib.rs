@@ -1,1 +1,3 @@
 //! The Highwater broker.
+
+pub mod cluster;

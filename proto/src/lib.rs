@@ -10,7 +10,8 @@ pub mod pb;
 pub mod reason;
 
 pub use id::{
-    BrokerId, ClusterId, PartitionIndex, ProducerEpoch, ProducerId, ReplicaId, Sequence, TopicId,
+    BrokerId, ClusterId, Incarnation, PartitionIndex, ProducerEpoch, ProducerId, ReplicaId,
+    Sequence, TopicId,
 };
 pub use name::{NameError, TopicName};
 pub use offset::{LogIndex, Offset, Term, Timestamp};

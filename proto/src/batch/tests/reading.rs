@@ -26,6 +26,30 @@ fn values_are_slices_of_the_batch() {
 }
 
 #[test]
+fn views_are_the_records_not_yet_taken() {
+    for codec in Codec::ALL {
+        let mut records = StoredBatch::decode(small(codec))
+            .unwrap()
+            .records()
+            .unwrap();
+        records.next().unwrap().unwrap();
+        let views: Vec<_> = records.views().map(Result::unwrap).collect();
+        let headers: Vec<_> = views.iter().flat_map(|view| view.headers.clone()).collect();
+        assert_eq!(headers, [(&b"name"[..], Some(&b"x"[..])), (b"none", None)]);
+        let seen: Vec<_> = views
+            .iter()
+            .map(|view| (view.offset, view.timestamp, view.key, view.value))
+            .collect();
+        let owned: Vec<_> = records.clone().map(Result::unwrap).collect();
+        let same = owned
+            .iter()
+            .map(|r| (r.offset, r.timestamp, r.key.as_deref(), r.value.as_deref()));
+        assert_eq!(seen, same.collect::<Vec<_>>());
+        assert_eq!(seen.len(), 2);
+    }
+}
+
+#[test]
 fn append_time_batches_give_every_record_the_batch_time() {
     let batch = small(Codec::Zstd);
     let header = header_of(&batch);

@@ -189,7 +189,7 @@ fields! {
         /// The record's length.
         Length = "length",
         /// The attributes, always 0.
-        Attributes = "attributes",
+        Attributes = "attribute byte",
         /// The time, relative to `baseTimestamp`.
         TimestampDelta = "timestampDelta",
         /// The offset, relative to `baseOffset`.

@@ -89,3 +89,6 @@ fn read_within(input: impl Read, limit: usize) -> Result<Vec<u8>, Failure> {
 fn broken(why: impl ToString) -> io::Error {
     io::Error::other(why.to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,10 +5,12 @@
 
 mod args;
 mod command;
+mod dev;
 mod error;
 mod exit;
 mod output;
 mod record;
+mod settings;
 mod suggest;
 
 use std::process;

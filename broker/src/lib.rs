@@ -1,3 +1,4 @@
 //! The Highwater broker.
 
 pub mod cluster;
+pub mod partition;

@@ -14,5 +14,5 @@ pub use id::{
     Sequence, TopicId,
 };
 pub use name::{NameError, TopicName};
-pub use offset::{LogIndex, Offset, Term, Timestamp};
+pub use offset::{EntryId, LogIndex, Offset, Term, Timestamp};
 pub use reason::Reason;

@@ -51,8 +51,8 @@ impl Model {
 
     fn last(&self, producer: ProducerId) -> Option<Sequenced> {
         let flying = self.in_flight.iter().map(|(entry, _)| entry.batch);
-        let all = self.applied.iter().map(|entry| entry.batch).chain(flying);
-        all.filter(|batch| batch.producer() == producer).next_back()
+        let mut all = self.applied.iter().map(|entry| entry.batch).chain(flying);
+        all.rfind(|batch| batch.producer() == producer)
     }
 
     fn judge(&self, batch: &Sequenced) -> Judgement {

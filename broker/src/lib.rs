@@ -3,3 +3,4 @@
 pub mod cluster;
 pub mod partition;
 pub mod raft;
+pub mod service;

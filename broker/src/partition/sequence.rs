@@ -1,6 +1,7 @@
 //! The numbers a producer gives to its records, so that a partition can tell a new batch from a
 //! repeated one. They count from 0 within an epoch and wrap to 0 after `i32::MAX`.
 
+use highwater_proto::batch::BatchHeader;
 use highwater_proto::{ProducerEpoch, ProducerId, Sequence};
 
 /// How many sequences there are before they wrap.
@@ -57,6 +58,16 @@ impl Sequenced {
             })),
             _ => Err(error),
         }
+    }
+
+    /// What a batch header says, as [`from_header`](Self::from_header).
+    pub fn of(header: &BatchHeader) -> Result<Option<Self>, SequenceError> {
+        Self::from_header(
+            header.producer_id,
+            header.producer_epoch,
+            header.base_sequence,
+            header.record_count,
+        )
     }
 
     /// The producer.

@@ -4,10 +4,11 @@
 //! before it. The high watermark is the next offset after the last *applied* batch, and applied
 //! means committed: whoever reads below a [`HighWatermark`] reads what is never lost.
 
+use highwater_proto::batch::BatchHeader;
 use highwater_proto::{EntryId, LogIndex, Offset, Term, Timestamp};
 
 use super::producers::Producers;
-use super::sequence::Sequenced;
+use super::sequence::{SequenceError, Sequenced};
 
 mod snapshot;
 
@@ -37,6 +38,12 @@ pub enum BatchFacts {
 }
 
 impl BatchFacts {
+    /// The facts of a batch, from its header.
+    pub fn of(header: &BatchHeader) -> Result<Self, SequenceError> {
+        let plain = Self::Plain(u32::try_from(header.record_count).unwrap_or(0));
+        Ok(Sequenced::of(header)?.map_or(plain, Self::Sequenced))
+    }
+
     /// How many records the batch has.
     pub fn record_count(&self) -> u32 {
         match self {

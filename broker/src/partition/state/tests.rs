@@ -91,6 +91,28 @@ fn every_batch_of_an_entry_is_remembered_at_its_own_offset() {
 }
 
 #[test]
+fn facts_are_read_from_the_header_of_a_batch() {
+    use highwater_proto::batch::{BatchBuilder, BatchHeader, Codec, ProducerStamp};
+    use highwater_proto::{ProducerEpoch, ProducerId, Sequence};
+
+    let facts = |producer| {
+        let mut builder = BatchBuilder::new();
+        builder.push(Timestamp(1), None, None, &[]);
+        builder.push(Timestamp(2), None, None, &[]);
+        let bytes = builder.build(Codec::None, producer).unwrap();
+        BatchFacts::of(&BatchHeader::decode(&bytes).unwrap()).unwrap()
+    };
+    assert_eq!(facts(None), plain(2));
+    let stamp = ProducerStamp {
+        id: ProducerId(7),
+        epoch: ProducerEpoch(1),
+        base_sequence: Sequence(40),
+    };
+    let sequenced = Sequenced::from_header(7, 1, 40, 2).unwrap().unwrap();
+    assert_eq!(facts(Some(stamp)), BatchFacts::Sequenced(sequenced));
+}
+
+#[test]
 fn an_entry_that_does_not_follow_changes_nothing() {
     let mut state = PartitionState::new();
     state

@@ -209,6 +209,11 @@ impl PartitionState {
         self.applied
     }
 
+    /// The index that comes next; `None` before the first entry, which may have any.
+    pub fn next_index(&self) -> Option<LogIndex> {
+        self.applied.map(|last| last.index.next())
+    }
+
     /// When the last batch was appended; `None` before the first batch.
     pub fn last_append_time(&self) -> Option<Timestamp> {
         self.append_time
@@ -301,11 +306,6 @@ impl PartitionState {
             }
             self.next_offset = self.next_offset.plus(batch.record_count().into());
         }
-    }
-
-    /// The index that comes next; `None` before the first entry, which may have any.
-    pub fn next_index(&self) -> Option<LogIndex> {
-        self.applied.map(|last| last.index.next())
     }
 }
 

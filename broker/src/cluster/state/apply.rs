@@ -69,11 +69,6 @@ impl ClusterState {
     }
 
     fn found(&mut self, cluster: ClusterId, group_shards: u32) -> Result<Reply, Refusal> {
-        let wanted = Founded {
-            cluster,
-            group_shards,
-            level: FIRST_LEVEL,
-        };
         match self.founded {
             Some(existing) if existing.cluster != cluster => Err(Refusal::new(
                 Reason::WrongCluster,
@@ -81,7 +76,11 @@ impl ClusterState {
             )),
             Some(_) => Ok(Reply::Done),
             None => {
-                self.founded = Some(wanted);
+                self.founded = Some(Founded {
+                    cluster,
+                    group_shards,
+                    level: FIRST_LEVEL,
+                });
                 Ok(Reply::Done)
             }
         }

@@ -68,8 +68,10 @@ fn decompress_within(codec: Codec, records: &Bytes, limit: usize) -> Result<Byte
         Failure::Bomb => BatchError::Bomb { codec, limit },
         Failure::Malformed(why) => BatchError::Decompress { codec, why },
     })?;
-    // Records may live long, and keep all of this in memory.
-    out.shrink_to_fit();
+    // Records may live long and keep all of this in memory; but most do not, and moving costs.
+    if out.capacity() / 2 > out.len() {
+        out.shrink_to_fit();
+    }
     Ok(Bytes::from(out))
 }
 

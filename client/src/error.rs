@@ -70,7 +70,8 @@ impl Error {
     }
 
     /// The reason, when the broker gave one that this version knows, or the client found one.
-    /// A connection that broke in the middle of a call has none.
+    /// `UNREACHABLE` is also that of a connection that broke in the middle of a call; whether the
+    /// call had an effect is then said by [`Error::outcome`] alone.
     pub fn reason(&self) -> Option<Reason> {
         self.0.reason
     }

@@ -15,6 +15,7 @@ use tonic::{Response, Status};
 use crate::channels::{Address, Api, Channels};
 use crate::entropy;
 use crate::error::{Error, NotLeader, Outcome, Result};
+use crate::request::{last_words, too_late};
 use crate::retry::Backoff;
 use crate::topology::{TopicRoutes, Topology};
 
@@ -99,6 +100,7 @@ impl Metadata {
     pub(crate) async fn topic(&self, name: &str, deadline: Instant) -> Result<TopicRoutes> {
         let began = Instant::now();
         let mut backoff = Backoff::default();
+        let mut last = None;
         loop {
             if let Some(routes) = self.topology().topic(name) {
                 return Ok(routes.clone());
@@ -107,10 +109,12 @@ impl Metadata {
                 continue;
             };
             let wait = backoff.next(entropy::random());
-            if error.outcome() == Outcome::Refused || Instant::now() + wait >= deadline {
-                return Err(error);
+            match error.outcome() == Outcome::Refused {
+                true => return Err(error),
+                false if too_late(wait, deadline) => return Err(last_words(last, error)),
+                false => tokio::time::sleep(wait).await,
             }
-            tokio::time::sleep(wait).await;
+            last = Some(error);
         }
     }
 

@@ -2,8 +2,9 @@
 //! and commands, which are sent again only while the caller knows what a second time would mean.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use highwater_proto::PartitionIndex;
+use highwater_proto::{PartitionIndex, Reason};
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{Response, Status};
 
@@ -12,6 +13,9 @@ use crate::entropy;
 use crate::error::{Error, Outcome, Result};
 use crate::metadata::{Metadata, silent};
 use crate::retry::Backoff;
+
+/// An attempt with less time than this is not begun.
+const SHORTEST_ATTEMPT: Duration = Duration::from_millis(10);
 
 /// How a command ended, and whether an earlier attempt of it may have taken effect.
 #[derive(Debug)]
@@ -28,16 +32,19 @@ impl Metadata {
     {
         let deadline = self.deadline();
         let mut backoff = Backoff::default();
+        let mut last = None;
         loop {
             let error = match self.ask_any(deadline, &call).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
             let wait = backoff.next(entropy::random());
-            if error.outcome() == Outcome::Refused || Instant::now() + wait >= deadline {
-                return Err(error);
+            match error.outcome() == Outcome::Refused {
+                true => return Err(error),
+                false if too_late(wait, deadline) => return Err(last_words(last, error)),
+                false => sleep(wait).await,
             }
-            sleep(wait).await;
+            last = Some(error);
         }
     }
 
@@ -73,7 +80,7 @@ impl Metadata {
             }
             maybe_done_before |= error.outcome() == Outcome::Unknown;
             let wait = self.next_address(&mut round, &error, &mut backoff);
-            if Instant::now() + wait >= deadline {
+            if too_late(wait, deadline) {
                 return Commanded {
                     result: Err(concluded(error, maybe_done_before)),
                     maybe_done_before,
@@ -89,13 +96,13 @@ impl Metadata {
         round: &mut Vec<Address>,
         error: &Error,
         backoff: &mut Backoff,
-    ) -> std::time::Duration {
+    ) -> Duration {
         let named = error.not_leader().map(|hint| hint.leader_listen.as_str());
         if let Some(listen) = named.filter(|listen| !listen.is_empty()) {
             round.insert(0, Arc::from(listen));
         }
         match (named, round.is_empty()) {
-            (None, false) => std::time::Duration::ZERO,
+            (None, false) => Duration::ZERO,
             _ => backoff.next(entropy::random()),
         }
     }
@@ -142,7 +149,7 @@ impl Metadata {
                 },
             };
             let wait = backoff.next(entropy::random());
-            if error.outcome() == Outcome::Refused || Instant::now() + wait >= deadline {
+            if error.outcome() == Outcome::Refused || too_late(wait, deadline) {
                 return Err(error);
             }
             sleep(wait).await;
@@ -158,7 +165,20 @@ impl Metadata {
 
 pub(crate) fn no_leader(topic: &str, partition: PartitionIndex) -> Error {
     let message = format!("partition {partition} of topic {topic:?} has no known leader");
-    Error::new(highwater_proto::Reason::NoLeader, message)
+    Error::new(Reason::NoLeader, message)
+}
+
+/// Whether there is no time left for another attempt after `wait`.
+pub(crate) fn too_late(wait: Duration, deadline: Instant) -> bool {
+    Instant::now() + wait + SHORTEST_ATTEMPT >= deadline
+}
+
+/// Of a question's last two errors the one to tell: that time ran out says less than why.
+pub(crate) fn last_words(before: Option<Error>, error: Error) -> Error {
+    match error.reason() {
+        Some(Reason::TimedOut) => before.unwrap_or(error),
+        _ => error,
+    }
 }
 
 /// The last error of a command, which must not claim more than all its attempts allow.

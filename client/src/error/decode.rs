@@ -8,7 +8,7 @@ use bytes::Bytes;
 use highwater_proto::pb::v1;
 use highwater_proto::reason::{DOMAIN, Outcome, Reason};
 use prost::Message;
-use tonic::{Code, ConnectError, Status};
+use tonic::{Code, ConnectError, Status, TimeoutExpired};
 use tonic_types::pb;
 
 use super::{Detail, Error, Inner, NotLeader, OffsetRange, SequenceGap};
@@ -21,8 +21,8 @@ const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
 
 impl From<Status> for Error {
     fn from(status: Status) -> Self {
-        if never_connected(&status) {
-            return Self::new(Reason::Unreachable, transport_message(&status));
+        if let Some(error) = transport(&status) {
+            return error;
         }
         let details = pb::Status::decode(status.details()).map(|s| s.details);
         let mut inner = without_details(status.code(), transport_message(&status));
@@ -107,9 +107,19 @@ impl Inner {
     }
 }
 
-/// True when the call failed before a connection existed, so that nothing was sent.
-fn never_connected(status: &Status) -> bool {
-    causes(status).any(|cause| cause.is::<ConnectError>())
+/// The error of a call that no broker answered: it has a cause on this side. Nothing was sent if
+/// there was no connection; else nobody knows.
+fn transport(status: &Status) -> Option<Error> {
+    status.source()?;
+    let message = transport_message(status);
+    if causes(status).any(|cause| cause.is::<ConnectError>()) {
+        return Some(Error::new(Reason::Unreachable, message));
+    }
+    let reason = match causes(status).any(|cause| cause.is::<TimeoutExpired>()) {
+        true => Reason::TimedOut,
+        false => Reason::Unreachable,
+    };
+    Some(Error::new(reason, message).with_outcome(Outcome::Unknown))
 }
 
 fn causes<'a>(

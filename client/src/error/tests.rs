@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use highwater_proto::pb::v1;
 use prost::Message;
-use tonic::{Code, Status};
+use tonic::{Code, ConnectError, Status};
 use tonic_types::pb;
 
 use super::*;
@@ -133,4 +133,19 @@ fn a_method_the_broker_does_not_have_was_refused() {
 fn the_reason_of_a_later_version_stays_readable() {
     let error = status(Code::Unavailable, vec![info("A_LATER_REASON", "highwater")]);
     assert!(error.to_string().contains("A_LATER_REASON"));
+}
+
+#[test]
+fn a_connection_that_was_never_made_sent_nothing_and_one_that_broke_is_unknown() {
+    let refused: Box<dyn std::error::Error + Send + Sync> = "connection refused".into();
+    let never = Status::from_error(Box::new(ConnectError(refused)));
+    let error = Error::from(never);
+    assert_eq!(error.reason(), Some(Reason::Unreachable));
+    assert_eq!(error.outcome(), Outcome::Retriable);
+    assert!(error.message().contains("connection refused"), "{error}");
+
+    let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+    let error = Error::from(Status::from_error(Box::new(reset)));
+    assert_eq!(error.reason(), Some(Reason::Unreachable));
+    assert_eq!(error.outcome(), Outcome::Unknown);
 }

@@ -1,7 +1,8 @@
 //! Sessions and subscriptions.
 
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use highwater_client::Reason;
 use highwater_proto::pb::v1::log_service_server::LogService;
@@ -33,10 +34,15 @@ impl FakeBroker {
         &self,
         state: &'a mut State,
         topic: &str,
+        topic_id: &str,
         partition: i32,
     ) -> Result<&'a mut Partition, Status> {
         let brokers = state.brokers.clone();
         let hints = !state.faults.no_hints;
+        let other = state.topics.get(topic).filter(|found| found.id != topic_id);
+        if other.is_some() && !topic_id.is_empty() {
+            return Err(status::of(Reason::TopicIdMismatch, "it was re-created"));
+        }
         let found = state.partition(topic, partition as u32);
         let Some(found) = found else {
             return Err(status::of(
@@ -64,6 +70,8 @@ impl FakeBroker {
         let mut state = self.shared.state();
         self.shared.counters.batches.fetch_add(1, Ordering::SeqCst);
         if let Some(reason) = state.faults.refuse.pop_front() {
+            drop(state);
+            self.shared.note_change();
             return Judged::Refused(status::of(reason, "refused on demand"));
         }
         let one_in = state.faults.drop_session_one_in;
@@ -71,7 +79,12 @@ impl FakeBroker {
         if dropped && state.chance(Some(2)) {
             return Judged::Dropped;
         }
-        let partition = match self.led(&mut state, &request.topic, request.partition) {
+        let partition = match self.led(
+            &mut state,
+            &request.topic,
+            &request.topic_id,
+            request.partition,
+        ) {
             Ok(partition) => partition,
             Err(status) => return Judged::Refused(status),
         };
@@ -125,9 +138,10 @@ impl FakeBroker {
         }
         // Answers have a task of their own, so that held acks do not stop the reading.
         let (judged, mut to_answer) = mpsc::unbounded_channel();
-        let broker = self.clone();
+        let unanswered = Arc::new(AtomicU64::new(0));
+        let (broker, answered) = (self.clone(), Arc::clone(&unanswered));
         tokio::spawn(async move {
-            while let Some((number, answer)) = to_answer.recv().await {
+            while let Some((number, bytes, answer)) = to_answer.recv().await {
                 let mut message = ProduceSessionResponse::default();
                 match answer {
                     Judged::Ack(ack) => {
@@ -142,16 +156,21 @@ impl FakeBroker {
                         return;
                     }
                 }
+                answered.fetch_sub(bytes, Ordering::SeqCst);
                 if answers.send(Ok(message)).await.is_err() {
                     return;
                 }
             }
         });
         while let Some(Ok(request)) = batches.next().await {
-            let number = request.number;
+            let (number, bytes) = (request.number, request.batch.len() as u64);
+            let before = unanswered.fetch_add(bytes, Ordering::SeqCst);
+            if before > 0 && before + bytes > credit_bytes {
+                self.shared.counters.overruns.fetch_add(1, Ordering::SeqCst);
+            }
             let answer = self.judge(request);
             let dropped = matches!(answer, Judged::Dropped);
-            if judged.send((number, answer)).is_err() || dropped {
+            if judged.send((number, bytes, answer)).is_err() || dropped {
                 return;
             }
         }
@@ -165,7 +184,12 @@ impl FakeBroker {
         let mut state = self.shared.state();
         let one_in = state.faults.drop_subscription_one_in;
         let dropped = state.chance(one_in);
-        let partition = self.led(&mut state, &request.topic, request.partition)?;
+        let partition = self.led(
+            &mut state,
+            &request.topic,
+            &request.topic_id,
+            request.partition,
+        )?;
         let offset = request.offset as u64;
         if offset < partition.log_start || offset > partition.next_offset {
             return Err(status::out_of_range(&OffsetRange {
@@ -265,7 +289,14 @@ impl LogService for FakeBroker {
         let request = request.into_inner();
         assert!(request.batches, "the client reads whole batches");
         // What is wrong from the start is the answer to the call.
-        self.led(&mut self.shared.state(), &request.topic, request.partition)?;
+        let mut state = self.shared.state();
+        self.led(
+            &mut state,
+            &request.topic,
+            &request.topic_id,
+            request.partition,
+        )?;
+        drop(state);
         self.shared
             .counters
             .subscriptions
@@ -291,7 +322,12 @@ impl LogService for FakeBroker {
         use list_offsets_request::Position;
         let request = request.into_inner();
         let mut state = self.shared.state();
-        let partition = self.led(&mut state, &request.topic, request.partition)?;
+        let partition = self.led(
+            &mut state,
+            &request.topic,
+            &request.topic_id,
+            request.partition,
+        )?;
         let offset = match request.position {
             Some(Position::Earliest(_)) => partition.log_start,
             _ => partition.next_offset,

@@ -75,6 +75,8 @@ pub(crate) struct Counters {
     pub(crate) batches: AtomicUsize,
     pub(crate) duplicates: AtomicUsize,
     pub(crate) metadata_requests: AtomicUsize,
+    /// Batches that came beyond the credit of their session.
+    pub(crate) overruns: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -180,9 +182,13 @@ impl FakeCluster {
         self.shared.note_change();
     }
 
-    /// Ends a broker at once, connections and all. The cluster still lists its old address.
+    /// Ends a broker, connections and all; it is gone when this returns. The cluster still lists
+    /// its old address.
     pub(crate) fn kill(&mut self, id: i32) {
-        self.running.remove(&id).unwrap().shutdown_background();
+        let runtime = self.running.remove(&id).unwrap();
+        // A runtime must not be ended inside another one.
+        let end = std::thread::spawn(move || runtime.shutdown_timeout(PATIENCE));
+        end.join().unwrap();
     }
 
     pub(crate) fn address(&self, id: i32) -> String {

@@ -7,11 +7,12 @@ use crate::code::{Source, sources};
 const LAYERS: &[&[&str]] = &[
     &["config", "metrics", "clock", "tasks", "telemetry"],
     &["log"],
+    &["peer"],
     &["raft"],
     &["partition", "cluster", "group", "admission"],
     &["service"],
     &["listener"],
-    &["broker", "reconcile"],
+    &["node", "broker", "reconcile"],
 ];
 
 const BROKER: &str = "broker/src/";

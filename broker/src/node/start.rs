@@ -287,7 +287,7 @@ fn serve(
     listeners.spawn(http::serve(sockets.http, readiness, stop(listeners)));
 }
 
-fn report(whom: &str, ended: Result<(), tonic::transport::Error>) {
+fn report<E: std::fmt::Display>(whom: &str, ended: Result<(), E>) {
     if let Err(error) = ended {
         tracing::error!(%error, "the listener for {whom} ended");
     }

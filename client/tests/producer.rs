@@ -1,4 +1,5 @@
 //! The producer against brokers that drop sessions, move leaders, hold acks and die.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod fake;
 
@@ -251,13 +252,13 @@ async fn batches_gather_while_others_are_on_their_way() {
     cluster.faults(|faults| faults.hold_acks = true);
     let client = cluster.client().await;
     let producer = producer(&client).codec(Codec::Lz4).build().await.unwrap();
-    let _ = producer.send("0").await.unwrap();
+    drop(producer.send("0").await.unwrap());
     let first = |state: &mut fake::State| state.partition("t", 0).unwrap().next_offset == 1;
     cluster
         .wait_until("the first batch is appended", first)
         .await;
     for i in 1..1000 {
-        let _ = producer.send(i.to_string()).await.unwrap();
+        drop(producer.send(i.to_string()).await.unwrap());
     }
     cluster.faults(|faults| faults.hold_acks = false);
     patiently(producer.flush()).await.unwrap();

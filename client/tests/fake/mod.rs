@@ -1,6 +1,10 @@
 //! A cluster of brokers in memory that speaks the real API on 127.0.0.1, and misbehaves on demand.
 //! It appends in the order in which batches come and recognises sequences as the brokers do.
-#![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "a part of the tests, of which each uses a part"
+)]
 
 mod admin;
 mod log;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use prost::Message;
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "highwater/v1/record.proto",
     "highwater/v1/errors.proto",
     "highwater/v1/log.proto",
@@ -14,6 +14,7 @@ const FILES: [&str; 8] = [
     "highwater/peer/v1/peer.proto",
     "highwater/peer/v1/raft.proto",
     "highwater/peer/v1/metadata.proto",
+    "highwater/peer/v1/partition_state.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -23,6 +24,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::write(out.join("highwater.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
         .bytes(".")
+        // What replicas keep must encode to the same bytes on each: no maps in random order.
+        .btree_map(".highwater.peer.v1")
         .compile_fds(descriptors)?;
     Ok(())
 }

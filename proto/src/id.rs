@@ -87,3 +87,7 @@ uuid_id!(
     /// A topic, fixed at creation; its name may later stand for another topic.
     TopicId
 );
+uuid_id!(
+    /// One life of a broker process: drawn afresh at every start.
+    Incarnation
+);

@@ -10,8 +10,9 @@ pub mod pb;
 pub mod reason;
 
 pub use id::{
-    BrokerId, ClusterId, PartitionIndex, ProducerEpoch, ProducerId, ReplicaId, Sequence, TopicId,
+    BrokerId, ClusterId, Incarnation, PartitionIndex, ProducerEpoch, ProducerId, ReplicaId,
+    Sequence, TopicId,
 };
 pub use name::{NameError, TopicName};
-pub use offset::{LogIndex, Offset, Term, Timestamp};
+pub use offset::{EntryId, LogIndex, Offset, Term, Timestamp};
 pub use reason::Reason;

@@ -61,6 +61,22 @@ impl Term {
     }
 }
 
+/// Which entry of a group's log: the term that wrote it and its index. Of two logs the one whose
+/// last entry is greater has every committed entry that the other has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryId {
+    /// The term that wrote it.
+    pub term: Term,
+    /// Its place in the log.
+    pub index: LogIndex,
+}
+
+impl fmt::Display for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.term, self.index)
+    }
+}
+
 /// Milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);

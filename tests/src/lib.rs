@@ -1,1 +1,26 @@
-//! Support for the tests of the workspace.
+//! Support for tests on real processes: the program built once more as `highwater-under-test`,
+//! brokers and clusters of it, and input to send through them.
+//!
+//! Everything waits for events with a limit and panics with what the processes said; whatever was
+//! started is killed when it goes out of scope.
+
+pub mod broker;
+pub mod cluster;
+pub mod conversation;
+pub mod input;
+pub mod program;
+pub mod reflect;
+mod wait;
+
+pub use broker::Broker;
+pub use cluster::Cluster;
+pub use conversation::Conversation;
+pub use program::{Ended, Program};
+
+/// The program under test. Only the tests themselves can know where cargo has put it.
+#[macro_export]
+macro_rules! program {
+    () => {
+        $crate::Program::at(env!("CARGO_BIN_EXE_highwater-under-test"))
+    };
+}

@@ -189,7 +189,9 @@ fields! {
         /// The record's length.
         Length = "length",
         /// The attributes, always 0.
-        Attributes = "attributes",
+        Attributes = "attribute byte",
+        /// The time, which must be near enough to that of the first record.
+        Timestamp = "timestamp",
         /// The time, relative to `baseTimestamp`.
         TimestampDelta = "timestampDelta",
         /// The offset, relative to `baseOffset`.

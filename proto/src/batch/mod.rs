@@ -28,6 +28,8 @@ mod header;
 mod parse;
 mod reader;
 mod record;
+mod record_headers;
+mod records;
 mod stamp;
 mod stored;
 mod varint;
@@ -38,9 +40,11 @@ pub use error::{BatchError, Expected, FaultKind, HeaderField, RecordFault, Recor
 pub use frames::{Batches, batches};
 pub use header::{BatchHeader, CRC_END, HEADER_LEN};
 pub use parse::RecordBatch;
-pub use record::{Record, RecordHeader};
+pub use record::{Record, RecordView};
+pub use record_headers::{HeaderViews, RecordHeader};
+pub use records::{RecordViews, Records};
 pub use stamp::{ProducerStamp, restamped, stamped_prefix};
-pub use stored::{Records, StoredBatch};
+pub use stored::StoredBatch;
 
 /// The largest batch any topic may allow, header included, as sent.
 pub const MAX_BATCH_BYTES: usize = 3 << 20;

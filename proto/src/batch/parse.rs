@@ -7,7 +7,7 @@ use super::error::RecordFault;
 use super::error::{BatchError, Expected, HeaderField, RecordField};
 use super::header::{BatchHeader, HEADER_LEN, wrong};
 use super::reader::Reader;
-use super::record::read_record;
+use super::record::Encoded;
 use super::{MAX_RECORDS_BYTES, MIN_RECORD_BYTES};
 
 /// A batch a producer sent, fully checked and immutable. Its base offset and leader epoch are
@@ -164,7 +164,7 @@ fn check_records(header: &BatchHeader, records: &[u8]) -> Result<(), BatchError>
     let mut reader = Reader::new(records);
     let mut max_timestamp = i64::MIN;
     for index in 0..header.record_count {
-        let record = read_record(&mut reader, |_, _| ()).map_err(|fault| fault.at(index))?;
+        let record = Encoded::read(&mut reader).map_err(|fault| fault.at(index))?;
         if record.offset_delta != index {
             let expected = Expected::Exactly(i64::from(index));
             let found = i64::from(record.offset_delta);

@@ -1,16 +1,13 @@
 //! A batch as a consumer reads it.
 
-use std::iter::FusedIterator;
-
 use bytes::Bytes;
 
 use super::attributes::Codec;
-use super::error::{BatchError, Expected, HeaderField, RecordFault, RecordField};
+use super::error::{BatchError, Expected, HeaderField};
 use super::header::{BatchHeader, HEADER_LEN, wrong};
-use super::reader::Reader;
-use super::record::{Record, RecordHeader, read_record};
+use super::records::Records;
 use super::{MIN_RECORD_BYTES, compression};
-use crate::{Offset, Timestamp};
+use crate::Offset;
 
 /// A batch as read from the log: stamped, and known to be the bytes that the producer sent.
 #[derive(Debug, Clone)]
@@ -101,118 +98,6 @@ impl StoredBatch {
                 Expected::at_most_len(most),
             ));
         }
-        let (header, base_offset) = (self.header, self.base_offset);
-        Ok(Records {
-            header,
-            base_offset,
-            data,
-            at: 0,
-            left: count,
-            least_delta: 0,
-        })
-    }
-}
-
-/// Iterator of [`StoredBatch::records`]. Ends after the first error.
-#[derive(Debug, Clone)]
-pub struct Records {
-    header: BatchHeader,
-    base_offset: Offset,
-    data: Bytes,
-    /// Where the next record begins in `data`.
-    at: usize,
-    /// How many records are to come.
-    left: i32,
-    /// The least offset delta the next one may have: offsets only grow.
-    least_delta: i32,
-}
-
-impl Iterator for Records {
-    type Item = Result<Record, BatchError>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.left == 0 {
-            return self.end().map(Err);
-        }
-        match self.record() {
-            Ok(record) => {
-                self.left -= 1;
-                Some(Ok(record))
-            }
-            Err(fault) => Some(Err(self.stop(fault))),
-        }
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        // One more than the records: bytes left over end the walk with an error.
-        (
-            0,
-            usize::try_from(self.left)
-                .ok()
-                .map(|left| left.saturating_add(1)),
-        )
-    }
-}
-
-impl FusedIterator for Records {}
-
-impl Records {
-    /// After the last record: an error, once, if bytes are left over.
-    fn end(&mut self) -> Option<BatchError> {
-        let found = self.data.len().saturating_sub(self.at);
-        self.at = self.data.len();
-        (found > 0).then_some(BatchError::LeftOver { found })
-    }
-
-    /// Ends the walk at the record that is at fault.
-    #[cold]
-    fn stop(&mut self, fault: RecordFault) -> BatchError {
-        let index = self.header.record_count - self.left;
-        self.left = 0;
-        self.at = self.data.len();
-        fault.at(index)
-    }
-
-    #[inline]
-    fn record(&mut self) -> Result<Record, RecordFault> {
-        let data = &self.data;
-        let mut reader = Reader::new(data.get(self.at..).unwrap_or_default());
-        let mut headers = Vec::new();
-        let view = read_record(&mut reader, |name, value| {
-            headers.push(RecordHeader {
-                name: data.slice_ref(name),
-                value: value.map(|value| data.slice_ref(value)),
-            });
-        })?;
-        let delta = u64::try_from(view.offset_delta).ok().filter(|_| {
-            (self.least_delta..=self.header.last_offset_delta).contains(&view.offset_delta)
-        });
-        let Some(delta) = delta else {
-            return Err(self.wrong_delta(view.offset_delta));
-        };
-        let timestamp = match self.header.attributes.log_append_time() {
-            true => self.header.max_timestamp,
-            false => view.timestamp(self.header.base_timestamp)?,
-        };
-        let record = Record {
-            offset: self.base_offset.plus(delta),
-            timestamp: Timestamp(timestamp),
-            key: view.key.map(|key| data.slice_ref(key)),
-            value: view.value.map(|value| data.slice_ref(value)),
-            headers,
-        };
-        self.at = data.len() - reader.left();
-        self.least_delta = view.offset_delta.saturating_add(1);
-        Ok(record)
-    }
-
-    #[cold]
-    fn wrong_delta(&self, found: i32) -> RecordFault {
-        let expected = match found < self.least_delta {
-            true => Expected::AtLeast(i64::from(self.least_delta)),
-            false => Expected::AtMost(i64::from(self.header.last_offset_delta)),
-        };
-        RecordFault::value(RecordField::OffsetDelta, i64::from(found), expected)
+        Ok(Records::new(data, self.header, self.base_offset))
     }
 }

@@ -1,5 +1,10 @@
 //! Builder, broker check and reader against each other.
 
+mod broker;
+mod golden;
+mod properties;
+mod reading;
+
 use bytes::{Bytes, BytesMut};
 
 use super::*;
@@ -15,6 +20,42 @@ fn stamped(batch: &RecordBatch, base_offset: u64) -> StoredBatch {
     let mut bytes = BytesMut::from(&batch.bytes()[..]);
     bytes[..16].copy_from_slice(&stamped_prefix(batch.header(), Offset(base_offset), 5));
     StoredBatch::decode(bytes.freeze()).unwrap()
+}
+
+fn build(
+    records: &[Record],
+    codec: Codec,
+    producer: Option<ProducerStamp>,
+) -> Result<Bytes, BatchError> {
+    let mut builder = BatchBuilder::new();
+    for record in records {
+        let names: Vec<_> = record.headers.iter().map(RecordHeader::name_text).collect();
+        let values = record.headers.iter().map(|header| header.value.as_deref());
+        let headers: Vec<_> = names.iter().map(AsRef::as_ref).zip(values).collect();
+        builder.push(
+            record.timestamp,
+            record.key.as_deref(),
+            record.value.as_deref(),
+            &headers,
+        );
+    }
+    builder.build(codec, producer)
+}
+
+/// A batch with this header and these encoded records, its length and CRC right.
+fn sealed(header: BatchHeader, records: &[u8]) -> Bytes {
+    let mut bytes = vec![0; HEADER_LEN];
+    bytes.extend_from_slice(records);
+    let batch_length = i32::try_from(bytes.len() - 12).unwrap();
+    stamp::seal(
+        &mut bytes,
+        BatchHeader {
+            batch_length,
+            ..header
+        },
+    )
+    .unwrap();
+    Bytes::from(bytes)
 }
 
 fn small(codec: Codec) -> Bytes {

@@ -1,0 +1,96 @@
+//! The seam to the disk: what the log needs of a directory and of a file, and nothing else.
+//! `FsDir` is the real one; `MemDir` is deterministic, can lose power and can fail on demand.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+pub mod fs;
+pub mod mem;
+
+mod io_pool;
+mod lock;
+
+pub use fs::FsDir;
+pub use lock::DirLock;
+pub use mem::MemDir;
+
+/// Why a sync failed; shared, because one sync answers many callers.
+pub type SyncError = Arc<io::Error>;
+
+/// Called once when what was written before the call is on the disk, or when that failed.
+pub type SyncDone = Box<dyn FnOnce(Result<(), SyncError>) + Send>;
+
+/// Work for the background thread of a data directory.
+pub type Job = Box<dyn FnOnce() + Send>;
+
+/// One directory. Names change at once and survive a power loss only after `sync_dir`.
+pub trait Dir: fmt::Debug + Send + Sync {
+    /// Makes a file of exactly `len` zero bytes with its blocks reserved. It is an error when the
+    /// name is taken. `ErrorKind::StorageFull` when the disk has no room: nothing is left behind.
+    fn create(&self, name: &str, len: u64) -> io::Result<Arc<dyn File>>;
+
+    /// Opens a file as it is.
+    fn open(&self, name: &str) -> io::Result<Arc<dyn File>>;
+
+    /// The names of the files here, without subdirectories, in order.
+    fn list(&self) -> io::Result<Vec<String>>;
+
+    /// Gives a file another name, replacing what had it.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a name. Open files and the slices of them live on.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Makes all changes of names durable. Must not be tried again after an error.
+    fn sync_dir(&self) -> io::Result<()>;
+
+    /// The directory below, made (durably) if it is missing.
+    fn subdir(&self, name: &str) -> io::Result<Arc<dyn Dir>>;
+
+    /// The names of the directories here, in order.
+    fn list_subdirs(&self) -> io::Result<Vec<String>>;
+
+    /// Removes the directory below with everything in it, durably. Missing is fine.
+    fn remove_subdir(&self, name: &str) -> io::Result<()>;
+
+    /// Runs work that may block for long, outside the caller's thread.
+    fn offload(&self, job: Job);
+}
+
+/// One file of a fixed size.
+pub trait File: fmt::Debug + Send + Sync {
+    /// The size in bytes; it never changes.
+    fn len(&self) -> u64;
+
+    /// Whether the file has no bytes at all.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Writes all parts one after the other from `position` on; readable through `slice` when it
+    /// returns, durable only after a sync. Never writes beyond the end.
+    fn write_at(&self, parts: &[IoSlice<'_>], position: u64) -> io::Result<()>;
+
+    /// The bytes of a range, cut at the end of the file. The slice keeps its memory alive; what is
+    /// written to the range later may or may not show in it.
+    fn slice(&self, range: Range<u64>) -> Bytes;
+
+    /// Syncs what was written before this call, then calls `done` from another thread or inline.
+    /// After an error every later sync of the file must be taken to fail.
+    fn sync(&self, done: SyncDone);
+
+    /// Syncs what was written before this call and waits for it.
+    fn sync_now(&self) -> io::Result<()>;
+}
+
+/// The error for a write that would make a file grow.
+fn beyond_the_end(position: u64, len: u64, size: u64) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("a write of {len} bytes at {position} passes the end of a file of {size} bytes"),
+    )
+}

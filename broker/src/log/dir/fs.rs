@@ -1,0 +1,272 @@
+//! The real disk: preallocated files written with `pwritev`, read through one map each, synced by
+//! the I/O threads of the data directory.
+
+use std::fs;
+use std::io::{self, IoSlice, Read as _, Seek as _};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use rustix::fs::{FallocateFlags, fallocate, fdatasync, fsync};
+use rustix::io::{Errno, pwritev};
+
+use super::io_pool::IoPool;
+use super::{Dir, File, Job, SyncDone, beyond_the_end};
+use crate::log::map;
+
+/// The kernel takes at most this many parts in one `pwritev`.
+const MAX_PARTS: usize = 1024;
+
+/// A directory of the file system. Its subdirectories share its I/O threads.
+#[derive(Debug, Clone)]
+pub struct FsDir {
+    path: PathBuf,
+    pool: Arc<IoPool>,
+}
+
+impl FsDir {
+    /// Opens the directory, making it (and its parents) when it is missing, and starts
+    /// `io_threads` threads that sync plus one for background work.
+    pub fn open(path: impl Into<PathBuf>, io_threads: usize) -> io::Result<Self> {
+        let path = path.into();
+        fs::create_dir_all(&path)?;
+        Ok(Self {
+            path,
+            pool: Arc::new(IoPool::start(io_threads)?),
+        })
+    }
+
+    /// Where the directory is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn file(&self, name: &str, handle: fs::File, len: u64) -> io::Result<Arc<dyn File>> {
+        let bytes = map::map(&handle, len)?;
+        let synced = SyncedFile {
+            handle,
+            failed: Mutex::new(None),
+            name: name.to_owned(),
+        };
+        Ok(Arc::new(FsFile {
+            len,
+            bytes,
+            file: Arc::new(synced),
+            pool: Arc::clone(&self.pool),
+        }))
+    }
+
+    fn names(&self, of_directories: bool) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() == of_directories
+                && let Ok(name) = entry.file_name().into_string()
+            {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+}
+
+impl Dir for FsDir {
+    fn create(&self, name: &str, len: u64) -> io::Result<Arc<dyn File>> {
+        let path = self.path.join(name);
+        let handle = fs::File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
+        if let Err(error) = reserve(&handle, len) {
+            fs::remove_file(&path)?;
+            return Err(error);
+        }
+        self.file(name, handle, len)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        let handle = fs::File::options()
+            .read(true)
+            .write(true)
+            .open(self.path.join(name))?;
+        let len = handle.metadata()?.len();
+        self.file(name, handle, len)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.names(false)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path.join(name))
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        Ok(fsync(fs::File::open(&self.path)?)?)
+    }
+
+    fn subdir(&self, name: &str) -> io::Result<Arc<dyn Dir>> {
+        let path = self.path.join(name);
+        match fs::create_dir(&path) {
+            Ok(()) => self.sync_dir()?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+        Ok(Arc::new(Self {
+            path,
+            pool: Arc::clone(&self.pool),
+        }))
+    }
+
+    fn list_subdirs(&self) -> io::Result<Vec<String>> {
+        self.names(true)
+    }
+
+    fn remove_subdir(&self, name: &str) -> io::Result<()> {
+        match fs::remove_dir_all(self.path.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => self.sync_dir(),
+        }
+    }
+
+    fn offload(&self, job: Job) {
+        self.pool.offload(job);
+    }
+}
+
+/// Reserves the blocks of a new file; a file system without `fallocate` gets a sparse file.
+fn reserve(handle: &fs::File, len: u64) -> io::Result<()> {
+    if len == 0 {
+        return Ok(());
+    }
+    match fallocate(handle, FallocateFlags::empty(), 0, len) {
+        Err(Errno::OPNOTSUPP) => handle.set_len(len),
+        result => Ok(result?),
+    }
+}
+
+#[derive(Debug)]
+struct FsFile {
+    len: u64,
+    bytes: Bytes,
+    file: Arc<SyncedFile>,
+    pool: Arc<IoPool>,
+}
+
+#[derive(Debug)]
+struct SyncedFile {
+    handle: fs::File,
+    // guards: the right to sync this file, and the error that ended it. The kernel reports a lost
+    // write once, to one sync: two at a time, or one after a failure, could be told "done".
+    failed: Mutex<Option<(io::ErrorKind, String)>>,
+    name: String,
+}
+
+impl SyncedFile {
+    fn sync(&self) -> io::Result<()> {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((kind, text)) = &*failed {
+            return Err(io::Error::new(*kind, text.clone()));
+        }
+        fdatasync(&self.handle).map_err(|errno| {
+            let error = io::Error::from(errno);
+            let text = format!("cannot sync {}: {error}", self.name);
+            *failed = Some((error.kind(), text.clone()));
+            io::Error::new(error.kind(), text)
+        })
+    }
+}
+
+impl File for FsFile {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn write_at(&self, parts: &[IoSlice<'_>], position: u64) -> io::Result<()> {
+        let total: u64 = parts.iter().map(|part| part.len() as u64).sum();
+        if position.checked_add(total).is_none_or(|end| end > self.len) {
+            return Err(beyond_the_end(position, total, self.len));
+        }
+        write_all(&self.file.handle, parts, position)
+    }
+
+    fn slice(&self, range: Range<u64>) -> Bytes {
+        let clip = |at: u64| {
+            usize::try_from(at)
+                .unwrap_or(usize::MAX)
+                .min(self.bytes.len())
+        };
+        let end = clip(range.end);
+        self.bytes.slice(clip(range.start).min(end)..end)
+    }
+
+    fn sync(&self, done: SyncDone) {
+        let file = Arc::clone(&self.file);
+        self.pool
+            .sync(Box::new(move || done(file.sync().map_err(Arc::new))));
+    }
+
+    fn sync_now(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+}
+
+/// Writes all parts, going on after short writes and interruptions.
+fn write_all(handle: &fs::File, parts: &[IoSlice<'_>], mut position: u64) -> io::Result<()> {
+    for chunk in parts.chunks(MAX_PARTS) {
+        let mut written = retry(|| pwritev(handle, chunk, position))?;
+        position += written as u64;
+        let total: usize = chunk.iter().map(|part| part.len()).sum();
+        if written == total {
+            continue;
+        }
+        for part in chunk {
+            let rest = part.get(written..).unwrap_or_default();
+            written = written.saturating_sub(part.len());
+            write_part(handle, rest, &mut position)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_part(handle: &fs::File, mut rest: &[u8], position: &mut u64) -> io::Result<()> {
+    while !rest.is_empty() {
+        let written = retry(|| pwritev(handle, &[IoSlice::new(rest)], *position))?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        *position += written as u64;
+        rest = rest.get(written..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+fn retry(mut write: impl FnMut() -> rustix::io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match write() {
+            Err(Errno::INTR) => {}
+            result => return Ok(result?),
+        }
+    }
+}
+
+/// Reads a file that may be anywhere and of any kind, up to `limit` bytes, for offline inspection.
+pub fn read_any(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut file = fs::File::open(path)?;
+    let len = file.seek(io::SeekFrom::End(0))?;
+    if len > limit {
+        let text = format!("the file has {len} bytes, more than the {limit} any of ours can have");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
+    file.rewind()?;
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

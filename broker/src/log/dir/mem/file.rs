@@ -1,0 +1,212 @@
+//! A file in memory: its bytes as readers see them, and its bytes as the medium has them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use super::super::{File, SyncDone, beyond_the_end};
+use super::{Disk, SplitMix};
+
+/// What a disk writes as one.
+const SECTOR: usize = 512;
+
+/// The bytes of one file, apart from its names. Bytes nobody wrote are zero and take no memory.
+pub(super) struct Inode {
+    pub(super) len: u64,
+    // guards: the content; never held together with the lock of the disk
+    content: Mutex<Content>,
+}
+
+#[derive(Default)]
+struct Content {
+    current: Vec<u8>,
+    medium: Vec<u8>,
+    /// Sectors written since their last sync began, each with the number of its last write.
+    dirty: BTreeMap<usize, u64>,
+    /// The number of the last write of each sector that the medium has.
+    kept: BTreeMap<usize, u64>,
+    writes: u64,
+}
+
+/// What a sync that began is going to make durable.
+pub(super) struct Flight {
+    sectors: Vec<(usize, u64, Vec<u8>)>,
+}
+
+impl Inode {
+    pub(super) fn new(len: u64) -> Self {
+        Self {
+            len,
+            content: Mutex::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Content> {
+        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn power_cut(&self, random: &mut SplitMix) {
+        let mut guard = self.lock();
+        let content = &mut *guard;
+        for (sector, _) in std::mem::take(&mut content.dirty) {
+            if random.coin() {
+                let bytes = sector_of(&content.current, sector).to_vec();
+                put(&mut content.medium, sector * SECTOR, &bytes);
+            }
+        }
+        content.current = content.medium.clone();
+    }
+
+    pub(super) fn damage(&self, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut content = self.lock();
+        let mut bytes = content.current.clone();
+        bytes.resize(usize::try_from(self.len).unwrap_or(usize::MAX), 0);
+        change(&mut bytes);
+        content.medium.clone_from(&bytes);
+        content.current = bytes;
+        content.dirty.clear();
+    }
+
+    fn write(&self, parts: &[IoSlice<'_>], position: usize) {
+        let mut content = self.lock();
+        let mut at = position;
+        for part in parts {
+            put(&mut content.current, at, part);
+            at += part.len();
+        }
+        content.writes += 1;
+        let number = content.writes;
+        if at > position {
+            for sector in position / SECTOR..=(at - 1) / SECTOR {
+                content.dirty.insert(sector, number);
+            }
+        }
+    }
+
+    fn begin_sync(&self) -> Flight {
+        let content = self.lock();
+        let copy = |(&sector, &number): (&usize, &u64)| {
+            (sector, number, sector_of(&content.current, sector).to_vec())
+        };
+        Flight {
+            sectors: content.dirty.iter().map(copy).collect(),
+        }
+    }
+
+    fn end_sync(&self, flight: Flight, kept: bool) {
+        let mut content = self.lock();
+        for (sector, number, bytes) in flight.sectors {
+            // A sync that ends late must not bring back what a later one has replaced.
+            let newer = content
+                .kept
+                .get(&sector)
+                .is_none_or(|known| number > *known);
+            if kept && newer {
+                content.kept.insert(sector, number);
+                put(&mut content.medium, sector * SECTOR, &bytes);
+            }
+            // After a failed sync the sector is clean to the system and old on the medium.
+            if content.dirty.get(&sector) == Some(&number) {
+                content.dirty.remove(&sector);
+            }
+        }
+    }
+}
+
+fn sector_of(bytes: &[u8], sector: usize) -> &[u8] {
+    let start = (sector * SECTOR).min(bytes.len());
+    &bytes[start..(start + SECTOR).min(bytes.len())]
+}
+
+fn put(bytes: &mut Vec<u8>, at: usize, part: &[u8]) {
+    let end = at + part.len();
+    if bytes.len() < end {
+        bytes.resize(end, 0);
+    }
+    bytes[at..end].copy_from_slice(part);
+}
+
+/// A handle of a file. It is of no use after a power cut.
+pub(super) struct MemFile {
+    disk: Arc<Disk>,
+    inode: Arc<Inode>,
+    power: u64,
+}
+
+impl MemFile {
+    pub(super) fn new(disk: Arc<Disk>, inode: Arc<Inode>, power: u64) -> Self {
+        Self { disk, inode, power }
+    }
+}
+
+impl fmt::Debug for MemFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemFile")
+            .field("len", &self.inode.len)
+            .finish_non_exhaustive()
+    }
+}
+
+impl File for MemFile {
+    fn len(&self) -> u64 {
+        self.inode.len
+    }
+
+    fn write_at(&self, parts: &[IoSlice<'_>], position: u64) -> io::Result<()> {
+        let total: u64 = parts.iter().map(|part| part.len() as u64).sum();
+        if position
+            .checked_add(total)
+            .is_none_or(|end| end > self.inode.len)
+        {
+            return Err(beyond_the_end(position, total, self.inode.len));
+        }
+        let at = usize::try_from(position).map_err(io::Error::other)?;
+        if let Err(error) = self.disk.operate_since(self.power) {
+            if self.disk.lock().power == self.power {
+                self.inode.write(&parts[..parts.len() / 2], at);
+            }
+            return Err(error);
+        }
+        self.inode.write(parts, at);
+        Ok(())
+    }
+
+    fn slice(&self, range: Range<u64>) -> Bytes {
+        let end = range.end.min(self.inode.len);
+        let start = range.start.min(end);
+        let len = usize::try_from(end - start).unwrap_or(0);
+        let start = usize::try_from(start).unwrap_or(usize::MAX);
+        let content = self.inode.lock();
+        let stored = content.current.get(start..).unwrap_or_default();
+        let stored = &stored[..stored.len().min(len)];
+        let mut copy = Vec::with_capacity(len);
+        copy.extend_from_slice(stored);
+        copy.resize(len, 0);
+        Bytes::from(copy)
+    }
+
+    fn sync(&self, done: SyncDone) {
+        let flight = self.inode.begin_sync();
+        let (disk, inode, power) = (Arc::clone(&self.disk), Arc::clone(&self.inode), self.power);
+        (self.disk.schedule)(Box::new(move || {
+            let result = disk.operate_since(power);
+            if disk.lock().power == power {
+                inode.end_sync(flight, result.is_ok());
+            }
+            done(result.map_err(Arc::new));
+        }));
+    }
+
+    fn sync_now(&self) -> io::Result<()> {
+        let flight = self.inode.begin_sync();
+        let result = self.disk.operate_since(self.power);
+        if self.disk.lock().power == self.power {
+            self.inode.end_sync(flight, result.is_ok());
+        }
+        result
+    }
+}

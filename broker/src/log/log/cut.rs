@@ -1,0 +1,228 @@
+//! Taking entries away: from the end (a truncation is a new file whose header names the cut), from
+//! the front (whole files are unlinked), or all of them for a snapshot.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use highwater_proto::LogIndex;
+
+use super::super::dir::File;
+use super::super::error::LogError;
+use super::super::frame::{LastFrame, Position, Tail};
+use super::super::segment::{Segment, file_name, index_name};
+use super::super::segment_header::{Origin, SEGMENT_HEADER};
+use super::super::view::Part;
+use super::{Active, Dead, Log};
+
+impl Log {
+    /// Removes every entry after `last` (all of them for `None`). Durable when it returns; what was
+    /// appended before is on the disk then, too. An entry that is not in the log is an error.
+    pub fn truncate_after(&mut self, last: Option<LogIndex>) -> Result<(), LogError> {
+        self.refuse_if_poisoned()?;
+        let next = last.map_or(LogIndex(0), LogIndex::next);
+        if next == self.tail.next_index || (last.is_none() && !self.has_past) {
+            return Ok(());
+        }
+        let start = self.physical_start();
+        let inside = next >= start && next <= self.tail.next_index;
+        if let (Some(index), false) = (last, inside) {
+            let (first, last) = (self.first_index, self.last().map(|last| last.index));
+            return Err(LogError::TruncateOutside { index, first, last });
+        }
+        self.flusher.sync_now().map_err(LogError::Poisoned)?;
+        let (kept, cut) = self.keep_below(next.max(start))?;
+        let (origin, continues) = match kept.last() {
+            Some(part) => {
+                let file = part.segment.header.number;
+                (
+                    Origin::Cut,
+                    Some(Position {
+                        file,
+                        byte: part.end,
+                    }),
+                )
+            }
+            None => cut.joint,
+        };
+        self.replace(kept, cut.tail, cut.has_past, (origin, continues))
+    }
+
+    /// Forgets the entries up to `through`: they can no longer be read, and the files that hold
+    /// nothing else are unlinked. Beyond the end it empties the log, whose next entry may then have
+    /// any index.
+    pub fn purge(&mut self, through: LogIndex) -> Result<(), LogError> {
+        self.refuse_if_poisoned()?;
+        if through.next() > self.tail.next_index {
+            return self.empty(through.next());
+        }
+        if through < self.first_index {
+            return Ok(());
+        }
+        let reader = self.reader();
+        self.log_start_offset = reader
+            .head(through.next())?
+            .map_or(self.tail.next_offset, |head| head.base_offset);
+        self.first_index = through.next();
+        let gone = self
+            .sealed
+            .partition_point(|part| part.tail.next_index <= self.first_index);
+        let removed: Vec<Part> = Arc::make_mut(&mut self.sealed).drain(..gone).collect();
+        self.publish();
+        if !removed.is_empty() {
+            // The files that take over what these began must be durable before they are gone.
+            self.flusher.sync_now().map_err(LogError::Poisoned)?;
+        }
+        self.remove_dead();
+        removed
+            .iter()
+            .try_for_each(|part| self.unlink(part.segment.header.number))
+    }
+
+    /// Makes the log begin after `last`, the last entry of an installed snapshot. Everything in it
+    /// is removed; durable when it returns.
+    pub fn reset(&mut self, last: LastFrame) -> Result<(), LogError> {
+        self.refuse_if_poisoned()?;
+        self.flusher.sync_now().map_err(LogError::Poisoned)?;
+        self.first_index = last.index.next();
+        self.log_start_offset = last.next_offset;
+        self.replace(Vec::new(), Tail::from(last), true, (Origin::Reset, None))
+    }
+
+    /// The first index that the files could give, purged or not.
+    fn physical_start(&self) -> LogIndex {
+        let active = self.active.as_ref().map(|active| &active.segment);
+        let first = self.sealed.first().map(|part| &part.segment).or(active);
+        first.map_or(self.tail.next_index, |segment| segment.header.first_index)
+    }
+
+    /// The parts that stay when the entries from `next` on are cut off.
+    fn keep_below(&self, next: LogIndex) -> Result<(Vec<Part>, Cut), LogError> {
+        let mut kept: Vec<Part> = self.sealed.to_vec();
+        if let Some(active) = &self.active {
+            let segment = Arc::clone(&active.segment);
+            kept.push(Part {
+                segment,
+                end: active.end,
+                tail: self.tail,
+            });
+        }
+        let joint = kept.first().map_or((Origin::First, None), |part| {
+            (part.segment.header.origin, part.segment.header.continues)
+        });
+        let start = kept.first().map(|part| part.segment.header);
+        kept.retain(|part| part.segment.header.first_index < next);
+        let Some(part) = kept.last_mut() else {
+            let tail = start.map_or(self.tail, |header| header.start());
+            let has_past = start.is_some_and(|header| header.previous.is_some());
+            return Ok((
+                kept,
+                Cut {
+                    tail,
+                    has_past,
+                    joint,
+                },
+            ));
+        };
+        if part.tail.next_index > next {
+            let (end, tail) = part.segment.tail_before(next, part.end)?;
+            part.end = end;
+            part.tail = tail;
+        }
+        let tail = part.tail;
+        Ok((
+            kept,
+            Cut {
+                tail,
+                has_past: true,
+                joint,
+            },
+        ))
+    }
+
+    /// Goes on behind `kept` in a new file, synced with its name before anything else happens.
+    fn replace(
+        &mut self,
+        kept: Vec<Part>,
+        tail: Tail,
+        has_past: bool,
+        (origin, continues): (Origin, Option<Position>),
+    ) -> Result<(), LogError> {
+        let last_len = self
+            .active
+            .as_ref()
+            .map(|active| active.segment.header.file_len);
+        let len = last_len.unwrap_or(self.options.first_segment_bytes);
+        let blank = self.next_file(len)?;
+        let number = blank.number;
+        (self.tail, self.has_past) = (tail, has_past);
+        let header = self.header(&blank, origin, continues, 0);
+        let written = write_header(&*blank.file, &header.encode())
+            .and_then(|()| blank.file.sync_now())
+            .and_then(|()| self.dir.sync_dir());
+        if let Err(error) = written {
+            return Err(self.poison("begin", number, error));
+        }
+        let keep = kept.last().map(|part| part.segment.header.number);
+        let active = self.active.take().map(|active| active.segment);
+        let before = self.sealed.iter().map(|part| &part.segment).chain(&active);
+        let numbers = before.map(|segment| segment.header.number);
+        let dead = numbers.filter(|number| keep.is_none_or(|keep| *number > keep));
+        self.dead.extend(dead.map(|dead| Dead {
+            number: dead,
+            successor: number,
+        }));
+        self.sealed = Arc::new(kept);
+        self.active = Some(Active {
+            segment: Arc::new(Segment::begin(header, &self.dir, blank.file)),
+            end: SEGMENT_HEADER,
+            max_timestamp: i64::MIN,
+            began: None,
+            named: true,
+            sealed: false,
+        });
+        self.first_index = self.first_index.min(tail.next_index);
+        self.log_start_offset = self.log_start_offset.min(tail.next_offset);
+        self.flusher.set_durable(Position {
+            file: number,
+            byte: SEGMENT_HEADER,
+        });
+        self.publish();
+        self.remove_dead();
+        Ok(())
+    }
+
+    /// Removes all files and everything known, for a log that must go on above its end.
+    fn empty(&mut self, next: LogIndex) -> Result<(), LogError> {
+        self.flusher.sync_now().map_err(LogError::Poisoned)?;
+        let offset = self.tail.next_offset;
+        self.first_index = next;
+        self.log_start_offset = offset;
+        self.replace(
+            Vec::new(),
+            Tail::start(next, offset),
+            false,
+            (Origin::First, None),
+        )
+    }
+
+    /// Unlinks a file from the front of the log. One at a time and durably, so that a crash never
+    /// leaves a hole that looks like a lost file.
+    fn unlink(&self, number: u32) -> Result<(), LogError> {
+        let name = file_name(number);
+        let _ = self.dir.remove(&index_name(number));
+        let removed = self.dir.remove(&name).and_then(|()| self.dir.sync_dir());
+        removed.map_err(LogError::io("remove", name))
+    }
+}
+
+/// Where a log stands after a cut.
+struct Cut {
+    tail: Tail,
+    has_past: bool,
+    /// What the first file continued: what a new file continues when nothing is kept.
+    joint: (Origin, Option<Position>),
+}
+
+fn write_header(file: &dyn File, header: &[u8]) -> io::Result<()> {
+    file.write_at(&[IoSlice::new(header)], 0)
+}

@@ -1,0 +1,289 @@
+//! Going on in the next file: which frames go where, which file comes next and how large it is.
+
+use std::io;
+use std::sync::Arc;
+
+use highwater_proto::Timestamp;
+
+use super::super::error::LogError;
+use super::super::frame::Position;
+use super::super::plan::Planned;
+use super::super::seal;
+use super::super::segment::{Segment, file_name, index_name};
+use super::super::segment_header::{Origin, SEGMENT_HEADER, SegmentHeader};
+use super::super::spare::{BlankFile, discard};
+use super::super::view::Part;
+use super::{Active, Dead, Log, room_for};
+
+/// Frames that go to one file: the active one, or a new one.
+pub(super) struct Run {
+    pub(super) blank: Option<BlankFile>,
+    pub(super) frames: usize,
+}
+
+/// What is left of a file.
+struct Room {
+    len: u64,
+    position: u64,
+    began: Option<Timestamp>,
+    /// The largest first frame: a frame beyond the limit of unsynced bytes opens a file that says so.
+    opener: u64,
+}
+
+impl Log {
+    /// Decides which frame goes to which file and makes the files that are needed, before anything
+    /// is written: a full disk refuses the append and harms nothing.
+    pub(super) fn place(&mut self, frames: &[Planned]) -> Result<Vec<Run>, LogError> {
+        let first = self.fit_active(frames);
+        let mut runs = Vec::with_capacity(2);
+        if first > 0 {
+            runs.push(Run {
+                blank: None,
+                frames: first,
+            });
+        }
+        let mut rest = &frames[first..];
+        let mut last_len = self
+            .active
+            .as_ref()
+            .map(|active| active.segment.header.file_len);
+        while let Some(opener) = rest.first() {
+            let len = self.file_len(last_len, room_for(opener));
+            let blank = match self.next_file(len) {
+                Ok(blank) => blank,
+                Err(error) => {
+                    for run in runs.iter().filter_map(|run| run.blank.as_ref()) {
+                        discard(&*self.dir, run.number);
+                    }
+                    return Err(error);
+                }
+            };
+            let len = blank.file.len();
+            let empty = Room {
+                len,
+                position: u64::from(SEGMENT_HEADER),
+                began: None,
+                opener: len,
+            };
+            let count = self.fit(rest, empty);
+            runs.push(Run {
+                blank: Some(blank),
+                frames: count,
+            });
+            rest = &rest[count..];
+            last_len = Some(len);
+        }
+        Ok(runs)
+    }
+
+    fn fit_active(&self, frames: &[Planned]) -> usize {
+        let (Some(active), Some(first)) = (&self.active, frames.first()) else {
+            return 0;
+        };
+        if !self.has_past && active.segment.header.first_index != first.head.index {
+            return 0;
+        }
+        let header = &active.segment.header;
+        let position = u64::from(active.end.max(SEGMENT_HEADER));
+        let (len, opener) = (header.file_len, header.max_unsynced);
+        self.fit(
+            frames,
+            Room {
+                len,
+                position,
+                began: active.began,
+                opener,
+            },
+        )
+    }
+
+    /// How many of the frames go to a file with this room.
+    fn fit(&self, frames: &[Planned], mut room: Room) -> usize {
+        let fits = |frame: &&Planned| {
+            let head = &frame.head;
+            let began = *room.began.get_or_insert(head.append_time);
+            let age = head.append_time.0.saturating_sub(began.0);
+            let allowed = if room.position == u64::from(SEGMENT_HEADER) {
+                head.frame_len() <= room.opener
+            } else {
+                self.options.segment_ms.is_none_or(|limit| age < limit)
+                    && head.frame_len() <= self.options.max_unsynced_bytes
+            };
+            let fits = allowed && room.position + room_for(frame) <= room.len;
+            room.position += head.frame_len();
+            fits
+        };
+        frames.iter().take_while(fits).count()
+    }
+
+    /// The size of the next file: twice the last, at least what its first frame needs.
+    fn file_len(&self, last: Option<u64>, needed: u64) -> u64 {
+        let options = &self.options;
+        let regular = last.map_or(options.first_segment_bytes, |len| len.saturating_mul(2));
+        let regular = regular.min(options.max_segment_bytes);
+        let needed = (needed + u64::from(SEGMENT_HEADER)).next_multiple_of(4096);
+        regular.max(needed).min(u64::from(u32::MAX) & !4095)
+    }
+
+    /// The next file, prepared or made now.
+    pub(super) fn next_file(&mut self, len: u64) -> Result<BlankFile, LogError> {
+        if let Some(blank) = self.spare.take(&*self.dir, len) {
+            return Ok(blank);
+        }
+        let number = self.take_number();
+        BlankFile::create(&*self.dir, number, len).map_err(|error| match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                LogError::Full { bytes: len }
+            }
+            _ => LogError::io("create", file_name(number))(error),
+        })
+    }
+
+    fn take_number(&mut self) -> u32 {
+        let number = self.next_number;
+        self.next_number = number.saturating_add(1);
+        number
+    }
+
+    /// Makes `blank` the active file, whose header is written with its first frames. The file
+    /// before it is sealed, or dropped if it has no frame.
+    pub(super) fn start_file(
+        &mut self,
+        blank: BlankFile,
+        opener: Option<&Planned>,
+    ) -> Result<(), LogError> {
+        let unsealed = |active: &Active| active.end > SEGMENT_HEADER && !active.sealed;
+        if self.active.as_ref().is_some_and(unsealed) {
+            self.write_chunk(&[], true)?;
+        }
+        self.make_named()?;
+        let (origin, continues) = self.joint();
+        if let (Some(opener), false) = (opener, self.has_past) {
+            self.tail.next_index = opener.head.index;
+            self.first_index = opener.head.index;
+        }
+        let opener_len = opener.map_or(0, |frame| frame.head.frame_len());
+        let header = self.header(&blank, origin, continues, opener_len);
+        self.retire_active(blank.number);
+        let segment = Segment::begin(header, &self.dir, blank.file);
+        self.active = Some(Active {
+            segment: Arc::new(segment),
+            end: 0,
+            max_timestamp: i64::MIN,
+            began: None,
+            named: blank.named,
+            sealed: false,
+        });
+        Ok(())
+    }
+
+    /// Makes the name of the active file durable before a header says that it is continued: a file
+    /// that is missing at the front was purged, and not lost with the power.
+    fn make_named(&mut self) -> Result<(), LogError> {
+        let Some(active) = self.active.as_ref().filter(|active| !active.named) else {
+            return Ok(());
+        };
+        let number = active.segment.header.number;
+        if self.flusher.has_named(number) {
+            return Ok(());
+        }
+        self.dir
+            .sync_dir()
+            .map_err(|error| self.poison("sync the name of", number, error))
+    }
+
+    /// What a file that begins at the tail continues.
+    fn joint(&self) -> (Origin, Option<Position>) {
+        match &self.active {
+            _ if !self.has_past => (Origin::First, None),
+            Some(active) if active.end > SEGMENT_HEADER => {
+                let file = active.segment.header.number;
+                (
+                    Origin::Roll,
+                    Some(Position {
+                        file,
+                        byte: active.end,
+                    }),
+                )
+            }
+            Some(active) => (
+                active.segment.header.origin,
+                active.segment.header.continues,
+            ),
+            None => (Origin::Reset, None),
+        }
+    }
+
+    pub(super) fn header(
+        &self,
+        blank: &BlankFile,
+        origin: Origin,
+        continues: Option<Position>,
+        opener_len: u64,
+    ) -> SegmentHeader {
+        SegmentHeader {
+            owner: self.options.owner,
+            origin,
+            number: blank.number,
+            file_len: blank.file.len(),
+            max_unsynced: self.options.max_unsynced_bytes.max(opener_len),
+            first_index: self.tail.next_index,
+            first_offset: self.tail.next_offset,
+            previous: self.last(),
+            continues,
+            durable: self.flusher.durable(),
+        }
+    }
+
+    /// Moves the active file to the sealed ones; without a frame it is of no more use.
+    pub(super) fn retire_active(&mut self, successor: u32) {
+        let Some(active) = self.active.take() else {
+            return;
+        };
+        if active.end <= SEGMENT_HEADER {
+            self.dead.push(Dead {
+                number: active.segment.header.number,
+                successor,
+            });
+            return;
+        }
+        let part = Part {
+            segment: active.segment,
+            end: active.end,
+            tail: self.tail,
+        };
+        seal::write_index(&part);
+        Arc::make_mut(&mut self.sealed).push(part);
+    }
+
+    /// Removes the files that no longer count. What cannot be removed now is removed at the next
+    /// start.
+    pub(super) fn remove_dead(&mut self) {
+        let durable = self.flusher.durable();
+        let header = |file| Position {
+            file,
+            byte: SEGMENT_HEADER,
+        };
+        let dead = self
+            .dead
+            .extract_if(.., |dead| header(dead.successor) <= durable);
+        for dead in dead {
+            discard(&*self.dir, dead.number);
+            let _ = self.dir.remove(&index_name(dead.number));
+        }
+    }
+
+    /// Has the next file prepared once the active one is half full.
+    pub(super) fn prepare_next(&mut self) {
+        let Some(active) = &self.active else {
+            return;
+        };
+        let len = active.segment.header.file_len;
+        if self.spare.is_some() || u64::from(active.end) < len / 2 {
+            return;
+        }
+        let next_len = self.file_len(Some(len), 0);
+        let number = self.take_number();
+        self.spare.prepare(&self.dir, number, next_len);
+    }
+}

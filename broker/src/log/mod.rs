@@ -1,0 +1,52 @@
+//! Bytes on disk: the one log of a replica. Knows frames, not Raft, not topics; no runtime.
+//!
+//! ```text
+//! 00000001.seg          00000002.seg             00000003.seg
+//! | header | frames | footer |  | header | frames | footer |  | header | frames | zeroes ... |
+//!            sealed                     sealed                          active
+//! ```
+//! [`Log`] is the single writer: it appends frames with one `pwritev`, rolls to the next file, and
+//! cuts by beginning a file whose header names the cut. [`LogReader`]s see an immutable picture and
+//! take slices of the files' maps. A flusher syncs in groups and completes in order. Recovery cuts
+//! off a torn tail that was never durable and refuses every other damage. `docs/format.md` draws
+//! every byte.
+
+pub mod dir;
+pub mod hard_state;
+pub mod small_file;
+
+mod body;
+mod encode;
+mod error;
+mod flusher;
+mod frame;
+mod index;
+#[expect(
+    clippy::module_inception,
+    reason = "the log's own file within the layer of that name"
+)]
+mod log;
+mod map;
+mod open;
+mod plan;
+mod recovery;
+mod scan;
+mod seal;
+mod segment;
+mod segment_header;
+mod spare;
+mod view;
+
+pub use body::BodyError;
+pub use dir::{Dir, DirLock, File, FsDir, MemDir, SyncDone, SyncError};
+pub use error::{Damage, LogError, OpenError};
+pub use frame::{FrameError, FrameKind, Head, LastFrame, MAX_BODY, Position};
+pub use hard_state::{HardKey, HardState};
+pub use log::{Log, LogOptions};
+pub use plan::{NewFrame, Source};
+pub use recovery::{Recovered, TornTail};
+pub use segment_header::{HeaderFault, Owner};
+pub use view::{CommittedBatch, Frame, LogReader};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,289 @@
+//! Opening a log: reads what is in the directory, has recovery decide what counts, makes that
+//! durable, and only then removes what does not count.
+
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use highwater_proto::{LogIndex, Offset};
+
+use super::dir::{Dir, File};
+use super::error::OpenError;
+use super::frame::{LastFrame, Position, Tail};
+use super::index::SegmentIndex;
+use super::log::LogOptions;
+use super::recovery::{self, Decision, FoundFile, Live, Recovered};
+use super::scan::Scan;
+use super::seal;
+use super::segment::{Segment, file_name, index_name};
+use super::segment_header::{HeaderFault, Origin, SEGMENT_HEADER, SegmentHeader};
+use super::view::Part;
+
+/// A recovered log. Everything it holds is on the disk.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) sealed: Vec<Part>,
+    /// The file to be written on, with what the scan of it found.
+    pub(super) active: Option<(Part, Option<Scan>)>,
+    /// Whether that file must not be written on.
+    must_begin: bool,
+    pub(super) tail: Tail,
+    /// Whether there is a frame before the tail, here or purged.
+    pub(super) has_past: bool,
+    pub(super) next_number: u32,
+    pub(super) durable: Position,
+    pub(super) recovered: Recovered,
+}
+
+/// Opens the log in `dir`.
+pub(super) fn open(dir: &Arc<dyn Dir>, options: &LogOptions) -> Result<Opened, OpenError> {
+    let names = dir
+        .list()
+        .map_err(OpenError::io("list", "the log's directory"))?;
+    let (handles, files) = read_files(&**dir, &names, options)?;
+    let decision = recovery::decide(&files, &options.owner, options.max_unsynced_bytes)?;
+    for live in decision.live.iter().filter(|live| live.scanned.is_some()) {
+        // A crashed process may have left it in the page cache only.
+        let name = file_name(files[live.at].number);
+        handles[live.at]
+            .sync_now()
+            .map_err(OpenError::io("sync", name))?;
+    }
+    let mut opened = Opened::new(dir, &handles, &files, decision);
+    let newest = opened
+        .active
+        .as_ref()
+        .map_or(0, |(part, _)| part.segment.header.number);
+    let rivals = files
+        .iter()
+        .any(|file| file.number > newest && file.header.is_ok());
+    if opened.active.is_some() && (opened.must_begin || rivals) {
+        opened.begin_file(dir, options)?;
+    }
+    dir.sync_dir()
+        .map_err(OpenError::io("sync", "the log's directory"))?;
+    opened.remove_others(&**dir, &files, &names)?;
+    Ok(opened)
+}
+
+/// The open files, in the order of their numbers.
+type Handles = Vec<Arc<dyn File>>;
+
+fn read_files(
+    dir: &dyn Dir,
+    names: &[String],
+    options: &LogOptions,
+) -> Result<(Handles, Vec<FoundFile>), OpenError> {
+    let mut handles = Vec::new();
+    let mut files = Vec::new();
+    for name in names {
+        let Some(number) = segment_number(name) else {
+            continue;
+        };
+        let handle = dir.open(name).map_err(OpenError::io("open", name))?;
+        let bytes = handle.slice(0..handle.len());
+        let header = SegmentHeader::read(&bytes, &options.owner, number, handle.len());
+        match header {
+            Err(fault @ HeaderFault::Version(_)) => {
+                let (file, fault) = (name.clone(), fault.to_string());
+                return Err(OpenError::Unsupported { file, fault });
+            }
+            Err(fault @ HeaderFault::Foreign(_)) => {
+                return Err(OpenError::Foreign {
+                    file: name.clone(),
+                    fault,
+                });
+            }
+            header => files.push(FoundFile {
+                number,
+                header,
+                bytes,
+            }),
+        }
+        handles.push(handle);
+    }
+    Ok((handles, files))
+}
+
+fn segment_number(name: &str) -> Option<u32> {
+    let number = name.strip_suffix(".seg")?.parse().ok()?;
+    (file_name(number) == name).then_some(number)
+}
+
+impl Opened {
+    fn new(
+        dir: &Arc<dyn Dir>,
+        handles: &[Arc<dyn File>],
+        files: &[FoundFile],
+        decision: Decision,
+    ) -> Self {
+        let mut opened = Self {
+            sealed: Vec::new(),
+            active: None,
+            must_begin: decision.torn.is_some() || !decision.appendable,
+            tail: Tail::start(LogIndex(0), Offset::ZERO),
+            has_past: false,
+            next_number: files.last().map_or(1, |file| file.number.saturating_add(1)),
+            durable: Position::default(),
+            recovered: Recovered {
+                torn: decision.torn,
+                ..Recovered::default()
+            },
+        };
+        for live in decision.live {
+            let Ok(header) = files[live.at].header else {
+                continue;
+            };
+            opened.push(dir, Arc::clone(&handles[live.at]), header, live);
+        }
+        opened
+    }
+
+    /// Adds the next file; the one before it becomes a sealed one.
+    fn push(
+        &mut self,
+        dir: &Arc<dyn Dir>,
+        handle: Arc<dyn File>,
+        header: SegmentHeader,
+        live: Live,
+    ) {
+        self.seal_active();
+        let (scan, index) = live
+            .scanned
+            .map_or((None, None), |(scan, index)| (Some(scan), Some(index)));
+        let verified = if scan.is_some() {
+            live.end
+        } else {
+            SEGMENT_HEADER
+        };
+        let index = index.unwrap_or(SegmentIndex::Unread);
+        let segment = Arc::new(Segment::new(header, dir, handle, index, verified));
+        self.tail = live.tail;
+        self.has_past |= header.previous.is_some() || live.end > SEGMENT_HEADER;
+        self.durable = Position {
+            file: header.number,
+            byte: live.end,
+        };
+        if let Some(scan) = &scan {
+            self.recovered.scanned_bytes += u64::from(scan.end - SEGMENT_HEADER);
+        }
+        self.active = Some((
+            Part {
+                segment,
+                end: live.end,
+                tail: live.tail,
+            },
+            scan,
+        ));
+    }
+
+    fn seal_active(&mut self) {
+        if let Some((part, scan)) = self.active.take() {
+            if scan.is_some() {
+                seal::write_index(&part);
+            }
+            self.sealed.push(part);
+        }
+    }
+
+    /// Begins a file behind what counts: nothing is ever appended behind a doubtful tail, whose
+    /// ghosts could come back after the next crash.
+    fn begin_file(&mut self, dir: &Arc<dyn Dir>, options: &LogOptions) -> Result<(), OpenError> {
+        let Some((last, _)) = &self.active else {
+            return Ok(());
+        };
+        let before = &last.segment.header;
+        let empty = last.end == SEGMENT_HEADER;
+        let joint = Position {
+            file: before.number,
+            byte: last.end,
+        };
+        let (origin, continues, previous) = if empty {
+            (before.origin, before.continues, before.previous)
+        } else {
+            (Origin::Cut, Some(joint), self.last())
+        };
+        let header = SegmentHeader {
+            owner: options.owner,
+            origin,
+            number: self.next_number,
+            file_len: options
+                .first_segment_bytes
+                .max(before.file_len.min(options.max_segment_bytes)),
+            max_unsynced: options.max_unsynced_bytes,
+            first_index: self.tail.next_index,
+            first_offset: self.tail.next_offset,
+            previous,
+            continues,
+            durable: self.durable,
+        };
+        let name = file_name(header.number);
+        let file = dir
+            .create(&name, header.file_len)
+            .and_then(|file| {
+                file.write_at(&[IoSlice::new(&header.encode())], 0)?;
+                file.sync_now()?;
+                Ok(file)
+            })
+            .map_err(OpenError::io("begin", name))?;
+        if empty {
+            self.active = None;
+        }
+        self.seal_active();
+        self.next_number = header.number.saturating_add(1);
+        self.durable = Position {
+            file: header.number,
+            byte: SEGMENT_HEADER,
+        };
+        let segment = Arc::new(Segment::begin(header, dir, file));
+        self.active = Some((
+            Part {
+                segment,
+                end: SEGMENT_HEADER,
+                tail: self.tail,
+            },
+            None,
+        ));
+        Ok(())
+    }
+
+    fn last(&self) -> Option<LastFrame> {
+        if self.has_past {
+            self.tail.last()
+        } else {
+            None
+        }
+    }
+
+    /// Removes files that do not count. From the newest down and one by one: a later one that
+    /// survived an earlier one would look like a log that lost its beginning.
+    fn remove_others(
+        &mut self,
+        dir: &dyn Dir,
+        files: &[FoundFile],
+        names: &[String],
+    ) -> Result<(), OpenError> {
+        let active = self.active.as_ref().map(|(part, _)| part);
+        let parts = self.sealed.iter().chain(active);
+        let keep: Vec<u32> = parts.map(|part| part.segment.header.number).collect();
+        for file in files
+            .iter()
+            .rev()
+            .filter(|file| !keep.contains(&file.number))
+        {
+            let name = file_name(file.number);
+            let removed = dir.remove(&name).and_then(|()| dir.sync_dir());
+            removed.map_err(OpenError::io("remove", name))?;
+            self.recovered.removed_files += 1;
+        }
+        let orphan = |name: &&String| {
+            let number = name
+                .strip_suffix(".idx")
+                .and_then(|number| number.parse().ok());
+            number.is_some_and(|number| **name == index_name(number) && !keep.contains(&number))
+        };
+        for name in names.iter().filter(orphan) {
+            dir.remove(name).map_err(OpenError::io("remove", name))?;
+        }
+        Ok(())
+    }
+}

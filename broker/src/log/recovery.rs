@@ -1,0 +1,335 @@
+//! PURE. What counts of the files found in a log's directory. A torn tail that was never durable is
+//! cut off; anything else that is damaged is refused.
+//!
+//! "Durable" is decided by proof: frames and file headers carry the position known to be on the
+//! disk when they were written, so one of them that can still be read vouches for all before it.
+
+use bytes::Bytes;
+
+use super::error::{Damage, OpenError};
+use super::frame::{Position, Tail};
+use super::index::{GrowingIndex, SegmentIndex};
+use super::scan::{self, Evidence, Scan, Stop};
+use super::segment::file_name;
+use super::segment_header::{HeaderFault, Owner, SEGMENT_HEADER, SegmentHeader, generation};
+
+/// A file found in the directory.
+#[derive(Debug)]
+pub(super) struct FoundFile {
+    pub(super) number: u32,
+    pub(super) header: Result<SegmentHeader, HeaderFault>,
+    pub(super) bytes: Bytes,
+}
+
+/// What recovery found and did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Where the log was cut because what followed was torn and had never been durable.
+    pub torn: Option<TornTail>,
+    /// How many files no longer counted and were removed.
+    pub removed_files: usize,
+    /// How many bytes of frames were scanned.
+    pub scanned_bytes: u64,
+}
+
+/// A tail that was cut off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TornTail {
+    /// The last file that counts.
+    pub file: String,
+    /// The byte from which on nothing counts.
+    pub position: u32,
+    /// How many bytes of frames were written behind it.
+    pub bytes: u64,
+    /// What is wrong there.
+    pub reason: String,
+}
+
+/// A file that counts, up to `end`.
+#[derive(Debug)]
+pub(super) struct Live {
+    /// Its place among the files found.
+    pub(super) at: usize,
+    pub(super) end: u32,
+    /// The log's state at `end`.
+    pub(super) tail: Tail,
+    /// What a scan of it found, unless it was proven to be durable as a whole.
+    pub(super) scanned: Option<(Scan, SegmentIndex)>,
+}
+
+/// What counts.
+#[derive(Debug, Default)]
+pub(super) struct Decision {
+    /// Oldest first.
+    pub(super) live: Vec<Live>,
+    /// Whether the last of them may be written on.
+    pub(super) appendable: bool,
+    pub(super) torn: Option<TornTail>,
+}
+
+/// Decides what counts of `files`, which are in the order of their numbers.
+pub(super) fn decide(
+    files: &[FoundFile],
+    owner: &Owner,
+    max_unsynced: u64,
+) -> Result<Decision, OpenError> {
+    let reach = |file: &FoundFile| {
+        file.header
+            .as_ref()
+            .map_or(0, |header| header.max_unsynced)
+            .max(max_unsynced)
+    };
+    let proof = Proof::gather(files, owner, reach);
+    let chain = chain(files, &proof)?;
+    let mut decision = Decision::default();
+    for (nth, link) in chain.iter().enumerate() {
+        let file = &files[link.at];
+        let Ok(header) = &file.header else {
+            continue;
+        };
+        let next = chain
+            .get(nth + 1)
+            .and_then(|next| files[next.at].header.as_ref().ok());
+        if let (Some(end), Some(next)) = (link.end, next)
+            && proof.durable
+                >= (Position {
+                    file: file.number,
+                    byte: end,
+                })
+        {
+            decision.live.push(Live {
+                at: link.at,
+                end,
+                tail: next.start(),
+                scanned: None,
+            });
+            continue;
+        }
+        let index = GrowingIndex::for_file(header.file_len);
+        let limit = link.end.unwrap_or(u32::MAX);
+        let scan = scan::scan(&file.bytes, header, limit, &mut |entry| index.offer(entry));
+        let scanned = Some((scan, SegmentIndex::Growing(index)));
+        let (end, tail) = (scan.end, scan.tail);
+        decision.live.push(Live {
+            at: link.at,
+            end,
+            tail,
+            scanned,
+        });
+        let whole = match (link.end, next) {
+            (Some(end), Some(next)) => scan.end == end && next.start() == scan.tail,
+            _ => scan.stop == Stop::Footer || ends_clean(file, &scan, &proof, reach(file)),
+        };
+        if !whole {
+            decision.torn = Some(proof.judge(files, link.at, &scan, reach)?);
+            return Ok(decision);
+        }
+        decision.appendable = scan.stop != Stop::Footer;
+    }
+    if chain.is_empty() && proof.durable.byte > 0 {
+        return Err(proof.lost_header(files));
+    }
+    Ok(decision)
+}
+
+fn ends_clean(file: &FoundFile, scan: &Scan, proof: &Proof, reach: u64) -> bool {
+    let durable = Position {
+        file: file.number,
+        byte: scan.end,
+    } >= proof.durable;
+    durable && scan::blank_after(&file.bytes, scan.end, reach)
+}
+
+/// What is proven about durability, and what was written where.
+struct Proof {
+    durable: Position,
+    /// For each file looked at, from the newest down.
+    seen: Vec<(u32, Evidence)>,
+}
+
+impl Proof {
+    /// Looks through the newest files until older ones cannot add anything.
+    fn gather(files: &[FoundFile], owner: &Owner, reach: impl Fn(&FoundFile) -> u64) -> Self {
+        let headers = files.iter().filter_map(|file| file.header.as_ref().ok());
+        let durable = headers
+            .map(|header| header.durable)
+            .max()
+            .unwrap_or_default();
+        let mut proof = Self {
+            durable,
+            seen: Vec::new(),
+        };
+        for file in files.iter().rev() {
+            if file.number < proof.durable.file {
+                break;
+            }
+            let generation = generation(owner, file.number);
+            let found = scan::evidence(&file.bytes, file.number, generation, reach(file));
+            proof.durable = proof.durable.max(found.durable);
+            proof.seen.push((file.number, found));
+        }
+        proof
+    }
+
+    /// Whether the header of a file was durable.
+    fn covers_header(&self, number: u32) -> bool {
+        self.durable
+            >= Position {
+                file: number,
+                byte: SEGMENT_HEADER,
+            }
+    }
+
+    /// The log ends in file `at` where `scan` ends: torn, or damaged?
+    fn judge(
+        &self,
+        files: &[FoundFile],
+        at: usize,
+        scan: &Scan,
+        reach: impl Fn(&FoundFile) -> u64,
+    ) -> Result<TornTail, OpenError> {
+        let file = &files[at];
+        let damage = Damage {
+            file: file_name(file.number),
+            position: scan.end,
+            first_bad_index: Some(scan.tail.next_index),
+            reason: match scan.stop {
+                Stop::Fault(fault) => fault.to_string(),
+                Stop::Limit | Stop::Footer => {
+                    "the next file does not continue what this one holds".to_owned()
+                }
+            },
+        };
+        if let Stop::Fault(fault) = scan.stop
+            && scan::unknown_frame(&file.bytes[scan.end as usize..], fault)
+        {
+            return Err(OpenError::Unsupported {
+                file: damage.file,
+                fault: fault.to_string(),
+            });
+        }
+        let here = Position {
+            file: file.number,
+            byte: scan.end,
+        };
+        if here < self.durable || scan.stop == Stop::Limit {
+            return Err(OpenError::Damaged(damage));
+        }
+        let behind = |(number, found): &(u32, Evidence)| {
+            let from = if *number == file.number {
+                scan.end
+            } else {
+                SEGMENT_HEADER
+            };
+            u64::from(found.written_end.saturating_sub(from))
+        };
+        let later = self
+            .seen
+            .iter()
+            .filter(|(number, _)| *number >= file.number);
+        let bytes = later.map(behind).sum();
+        let limit = files[at..].iter().map(reach).max().unwrap_or(0);
+        if bytes > limit {
+            return Err(OpenError::SuspiciousCut {
+                damage,
+                bytes,
+                limit,
+            });
+        }
+        let Damage {
+            file,
+            position,
+            reason,
+            ..
+        } = damage;
+        Ok(TornTail {
+            file,
+            position,
+            bytes,
+            reason,
+        })
+    }
+
+    /// No file has a header, and something was durable.
+    fn lost_header(&self, files: &[FoundFile]) -> OpenError {
+        let file = files.iter().find(|file| file.number >= self.durable.file);
+        header_damage(
+            file.or(files.last())
+                .map_or(self.durable.file, |file| file.number),
+        )
+    }
+}
+
+/// A file of the chain, and the byte at which the next one takes over.
+struct Link {
+    at: usize,
+    end: Option<u32>,
+}
+
+/// The files that continue each other, oldest first, from the newest that can count.
+fn chain(files: &[FoundFile], proof: &Proof) -> Result<Vec<Link>, OpenError> {
+    let mut considered = files;
+    'newest: loop {
+        let newest = considered.iter().rposition(|file| file.header.is_ok());
+        let kept = newest.map_or(0, |at| at + 1);
+        if let Some(lost) = considered[kept..]
+            .iter()
+            .find(|f| proof.covers_header(f.number))
+        {
+            return Err(header_damage(lost.number));
+        }
+        let Some(mut at) = newest else {
+            return Ok(Vec::new());
+        };
+        let mut links = vec![Link { at, end: None }];
+        while let Some(joint) = files[at]
+            .header
+            .as_ref()
+            .ok()
+            .and_then(|header| header.continues)
+        {
+            let Some(before) = files[..at]
+                .iter()
+                .position(|file| file.number == joint.file)
+            else {
+                let mut older = files[..at].iter().filter(|file| file.number < joint.file);
+                if older.any(|file| file.header.is_ok()) {
+                    return Err(missing_file(joint.file));
+                }
+                break;
+            };
+            if files[before].header.is_err() {
+                if proof.covers_header(joint.file) {
+                    return Err(header_damage(joint.file));
+                }
+                considered = &files[..before];
+                continue 'newest;
+            }
+            at = before;
+            links.push(Link {
+                at,
+                end: Some(joint.byte),
+            });
+        }
+        links.reverse();
+        return Ok(links);
+    }
+}
+
+fn header_damage(number: u32) -> OpenError {
+    OpenError::Damaged(Damage {
+        file: file_name(number),
+        position: 0,
+        first_bad_index: None,
+        reason: HeaderFault::Damaged.to_string(),
+    })
+}
+
+fn missing_file(number: u32) -> OpenError {
+    OpenError::Damaged(Damage {
+        file: file_name(number),
+        position: 0,
+        first_bad_index: None,
+        reason: "the file is missing, though files before and after it are there".to_owned(),
+    })
+}

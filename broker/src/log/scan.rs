@@ -1,0 +1,152 @@
+//! PURE. Walking the bytes of one segment file: the frames that are whole and follow each other,
+//! and, behind the place where that ends, whatever else was once written there.
+
+use highwater_proto::Timestamp;
+
+use super::frame::{ALIGN, FrameFault, HEADER_LEN, MAGIC, Position, RawFrame, Tail, check_unknown};
+use super::index::IndexEntry;
+use super::segment::{times, verify_body};
+use super::segment_header::{Footer, SEGMENT_HEADER, SegmentHeader};
+
+/// Why a scan ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// At the byte where the next file takes over, or at the end of the file.
+    Limit,
+    /// At the footer of a sealed file.
+    Footer,
+    /// At bytes that are not the next frame.
+    Fault(FrameFault),
+}
+
+/// The frames of a file that are whole and in order.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scan {
+    /// The byte after the last of them.
+    pub(super) end: u32,
+    /// The log's state there.
+    pub(super) tail: Tail,
+    /// The largest record time; `i64::MIN` without records.
+    pub(super) max_timestamp: i64,
+    /// The append time of the first frame.
+    pub(super) began: Option<Timestamp>,
+    /// Why no further frame counts.
+    pub(super) stop: Stop,
+}
+
+/// Walks the frames of a file up to `limit`, checking everything; `see` gets each frame's entry.
+pub(super) fn scan(
+    bytes: &[u8],
+    header: &SegmentHeader,
+    limit: u32,
+    see: &mut dyn FnMut(IndexEntry),
+) -> Scan {
+    let generation = header.generation();
+    let mut scan = Scan {
+        end: SEGMENT_HEADER,
+        tail: header.start(),
+        max_timestamp: i64::MIN,
+        began: None,
+        stop: Stop::Limit,
+    };
+    let bytes = bytes.get(..limit as usize).unwrap_or(bytes);
+    while let Some(rest) = bytes
+        .get(scan.end as usize..)
+        .filter(|rest| !rest.is_empty())
+    {
+        let frame = match next_frame(rest, generation, &scan.tail) {
+            Ok(frame) => frame,
+            Err(fault) => {
+                let footer = Footer::decode(rest, generation);
+                let sealed = footer.is_some_and(|footer| Tail::from(footer.last) == scan.tail);
+                scan.stop = if sealed {
+                    Stop::Footer
+                } else {
+                    Stop::Fault(fault)
+                };
+                return scan;
+            }
+        };
+        see(IndexEntry {
+            offset: frame.head.base_offset.0,
+            index: frame.head.index.0,
+            max_before: scan.max_timestamp,
+            position: scan.end,
+        });
+        scan.end += frame.head.frame_len() as u32;
+        scan.tail = Tail::from(&frame.head);
+        scan.max_timestamp = scan.max_timestamp.max(times(&frame.head));
+        scan.began.get_or_insert(frame.head.append_time);
+    }
+    scan
+}
+
+fn next_frame(rest: &[u8], generation: u32, tail: &Tail) -> Result<RawFrame, FrameFault> {
+    let frame = RawFrame::parse(rest, generation)?;
+    let body = &rest[frame.body_start..frame.body_start + frame.head.body_len as usize];
+    if frame.head.frame_len() > rest.len() as u64 {
+        return Err(FrameFault::Cut);
+    }
+    frame.follows(tail, body)?;
+    verify_body(&frame.head, body)?;
+    Ok(frame)
+}
+
+/// What the headers of frames in a file prove, whether the frames follow each other or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Evidence {
+    /// The highest position that some frame says was durable when it was written.
+    pub(super) durable: Position,
+    /// The byte after the last frame whose header is whole.
+    pub(super) written_end: u32,
+}
+
+/// Looks for whole frame headers from the first frame's place on, skipping what is not one, until
+/// `reach` bytes held none: no write can have gone further beyond the last one that is durable.
+pub(super) fn evidence(bytes: &[u8], number: u32, generation: u32, reach: u64) -> Evidence {
+    let mut found = Evidence {
+        durable: Position::default(),
+        written_end: SEGMENT_HEADER,
+    };
+    let mut at = SEGMENT_HEADER as usize;
+    let reach = usize::try_from(reach)
+        .unwrap_or(usize::MAX)
+        .saturating_add(HEADER_LEN);
+    while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() >= HEADER_LEN) {
+        if at - found.written_end as usize > reach {
+            break;
+        }
+        let frame = match rest.starts_with(&MAGIC) {
+            true => RawFrame::parse(rest, generation).ok(),
+            false => None,
+        };
+        // A frame cannot know of anything durable behind itself: that is a payload posing as one.
+        let here = Position {
+            file: number,
+            byte: at as u32,
+        };
+        match frame.filter(|frame| frame.durable <= here) {
+            Some(frame) => {
+                found.durable = found.durable.max(frame.durable);
+                at += frame.head.frame_len() as usize;
+                found.written_end = at.min(bytes.len()) as u32;
+            }
+            None => at += ALIGN,
+        }
+    }
+    found
+}
+
+/// Whether nothing was written in the `reach` bytes after `end`.
+pub(super) fn blank_after(bytes: &[u8], end: u32, reach: u64) -> bool {
+    let start = end as usize;
+    let until = start.saturating_add(usize::try_from(reach).unwrap_or(usize::MAX));
+    let rest = bytes.get(start..until.min(bytes.len())).unwrap_or_default();
+    rest.chunks(4096)
+        .all(|chunk| chunk.iter().fold(0, |any, byte| any | byte) == 0)
+}
+
+/// Whether the frame at the first byte is whole and of a version or kind this broker cannot read.
+pub(super) fn unknown_frame(rest: &[u8], fault: FrameFault) -> bool {
+    matches!(fault, FrameFault::Head(_)) && check_unknown(rest)
+}

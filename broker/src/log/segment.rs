@@ -1,0 +1,245 @@
+//! One segment file as readers and the writer share it: where frames are and whether they are whole.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use highwater_proto::{LogIndex, Timestamp};
+
+use super::body;
+use super::dir::{Dir, File};
+use super::error::{Damage, LogError};
+use super::frame::{FrameFault, FrameKind, HEADER_LEN, Head, RawFrame, Tail};
+use super::index::{GrowingIndex, IndexEntry, SegmentIndex};
+use super::seal;
+use super::segment_header::{SEGMENT_HEADER, SegmentHeader};
+
+/// How much is looked at at once where the end of what is wanted is not known.
+const WINDOW: u64 = 64 << 10;
+
+/// The name of file `number`.
+pub(super) fn file_name(number: u32) -> String {
+    format!("{number:08}.seg")
+}
+
+/// The name of the index file beside file `number`.
+pub(super) fn index_name(number: u32) -> String {
+    format!("{number:08}.idx")
+}
+
+/// A segment file with its header and its index.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) header: SegmentHeader,
+    pub(super) generation: u32,
+    pub(super) home: Arc<dyn Dir>,
+    pub(super) file: Arc<dyn File>,
+    pub(super) index: ArcSwap<SegmentIndex>,
+    /// Bodies below this byte were checked against their CRCs, by recovery or by a reader.
+    verified: AtomicU32,
+}
+
+/// A frame found in a segment.
+pub(super) struct Found {
+    pub(super) raw: RawFrame,
+    pub(super) body: Bytes,
+    pub(super) position: u32,
+    pub(super) end: u32,
+}
+
+impl Segment {
+    /// The segment of a file in `home`, whose bodies below `verified` are known to be whole.
+    pub(super) fn new(
+        header: SegmentHeader,
+        home: &Arc<dyn Dir>,
+        file: Arc<dyn File>,
+        index: SegmentIndex,
+        verified: u32,
+    ) -> Self {
+        Self {
+            generation: header.generation(),
+            header,
+            home: Arc::clone(home),
+            file,
+            index: ArcSwap::from_pointee(index),
+            verified: AtomicU32::new(verified),
+        }
+    }
+
+    /// A segment to be written.
+    pub(super) fn begin(header: SegmentHeader, home: &Arc<dyn Dir>, file: Arc<dyn File>) -> Self {
+        let index = SegmentIndex::Growing(GrowingIndex::for_file(header.file_len));
+        Self::new(header, home, file, index, SEGMENT_HEADER)
+    }
+
+    /// Offers a frame to the index, if the index still grows. Only the writer and recovery do.
+    pub(super) fn offer(&self, entry: IndexEntry) {
+        if let SegmentIndex::Growing(index) = &**self.index.load() {
+            index.offer(entry);
+        }
+    }
+
+    /// The frames from `position`, where one must begin, up to `end`.
+    pub(super) fn frames_from(&self, position: u32, end: u32) -> Frames<'_> {
+        Frames {
+            segment: self,
+            window: Bytes::new(),
+            window_start: position,
+            position,
+            end,
+        }
+    }
+
+    /// The frames up to `end` from the last indexed one for which `before` holds.
+    pub(super) fn seek(&self, end: u32, before: impl Fn(&IndexEntry) -> bool) -> Frames<'_> {
+        let mut index = self.index.load_full();
+        if matches!(*index, SegmentIndex::Unread) {
+            index = seal::read_index(self, end);
+        }
+        let position = index.seek(|entry| entry.position < end && before(entry));
+        self.frames_from(position, end)
+    }
+
+    /// The frames up to `end` of which the first has an index of at most `index`.
+    pub(super) fn frames_near(&self, index: LogIndex, end: u32) -> Frames<'_> {
+        self.seek(end, |entry| entry.index <= index.0)
+    }
+
+    /// Where the frame with index `next` begins, and the tail of the log before it.
+    pub(super) fn tail_before(&self, next: LogIndex, end: u32) -> Result<(u32, Tail), LogError> {
+        let before = LogIndex(next.0.saturating_sub(1));
+        let mut frames = self.frames_near(before, end);
+        let mut found = (SEGMENT_HEADER, self.header.start());
+        while let Some(frame) = frames.next_header()? {
+            if frame.raw.head.index >= next {
+                break;
+            }
+            found = (frame.end, Tail::from(&frame.raw.head));
+        }
+        Ok(found)
+    }
+
+    /// Checks the body of a frame against its CRCs, unless that was done before.
+    pub(super) fn verify(&self, frame: &Found) -> Result<(), LogError> {
+        let known = self.verified.load(Ordering::Relaxed);
+        if frame.end <= known {
+            return Ok(());
+        }
+        verify_body(&frame.raw.head, &frame.body)
+            .map_err(|fault| self.damage(frame.position, Some(frame.raw.head.index), fault))?;
+        if frame.position <= known {
+            self.verified.fetch_max(frame.end, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Bodies below `end` are whole: this process wrote them.
+    pub(super) fn set_verified(&self, end: u32) {
+        self.verified.fetch_max(end, Ordering::Relaxed);
+    }
+
+    fn damage(&self, position: u32, index: Option<LogIndex>, fault: FrameFault) -> LogError {
+        LogError::Damaged(Damage {
+            file: file_name(self.header.number),
+            position,
+            first_bad_index: index,
+            reason: fault.to_string(),
+        })
+    }
+}
+
+impl Found {
+    /// The frame's index entry, after frames with times up to `max_before`.
+    pub(super) fn entry(&self, max_before: i64) -> IndexEntry {
+        let head = &self.raw.head;
+        let (offset, index) = (head.base_offset.0, head.index.0);
+        IndexEntry {
+            offset,
+            index,
+            max_before,
+            position: self.position,
+        }
+    }
+}
+
+/// The largest record time of a frame; `i64::MIN` without records.
+pub(super) fn times(head: &Head) -> i64 {
+    if head.kind == FrameKind::Batch {
+        head.max_timestamp.0
+    } else {
+        i64::MIN
+    }
+}
+
+/// The time a frame without records carries in its head.
+pub(super) const NO_TIME: Timestamp = Timestamp(-1);
+
+/// Checks a body against the CRCs in the head or in the batches.
+pub(super) fn verify_body(head: &Head, bytes: &[u8]) -> Result<(), FrameFault> {
+    let whole = if head.kind == FrameKind::Batch {
+        body::crcs_match(bytes)
+    } else {
+        crc32fast::hash(bytes) == head.body_crc
+    };
+    if whole {
+        Ok(())
+    } else {
+        Err(FrameFault::BodyCrc)
+    }
+}
+
+/// A walk over frames that looks at the file through windows, so that it costs what it reads.
+pub(super) struct Frames<'a> {
+    segment: &'a Segment,
+    window: Bytes,
+    window_start: u32,
+    position: u32,
+    end: u32,
+}
+
+impl Frames<'_> {
+    /// The next frame with its header checked, or `None` at the end.
+    pub(super) fn next_header(&mut self) -> Result<Option<Found>, LogError> {
+        if self.position >= self.end {
+            return Ok(None);
+        }
+        let position = self.position;
+        let bad = |fault| self.segment.damage(position, None, fault);
+        let head = self.view(HEADER_LEN as u64);
+        let head = Head::decode(&head).map_err(|error| bad(error.into()))?;
+        let frame_end = u64::from(position) + head.frame_len();
+        if frame_end > u64::from(self.end) {
+            return Err(bad(FrameFault::Cut));
+        }
+        let bytes = self.view(head.frame_len());
+        let raw = RawFrame::parse(&bytes, self.segment.generation)
+            .map_err(|fault| self.segment.damage(position, Some(head.index), fault))?;
+        let body = bytes.slice(raw.body_start..raw.body_start + head.body_len as usize);
+        self.position = frame_end as u32;
+        Ok(Some(Found {
+            raw,
+            body,
+            position,
+            end: self.position,
+        }))
+    }
+
+    /// The next `len` bytes at the position, cut at the end.
+    fn view(&mut self, len: u64) -> Bytes {
+        let len = len.min(u64::from(self.end - self.position));
+        let from = (self.position - self.window_start) as usize;
+        let within = from..from + len as usize;
+        if within.end > self.window.len() {
+            let start = u64::from(self.position);
+            let until = start + len.max(WINDOW);
+            self.window = self
+                .segment
+                .file
+                .slice(start..until.min(u64::from(self.end)));
+            self.window_start = self.position;
+            return self.window.slice(..(len as usize).min(self.window.len()));
+        }
+        self.window.slice(within)
+    }
+}

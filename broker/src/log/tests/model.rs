@@ -1,0 +1,359 @@
+//! The log against a plain vector, over any sequence of operations, with the process dying or the
+//! power failing at any disk operation of any of them.
+
+use std::collections::VecDeque;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::log::dir::Job;
+use crate::log::frame::Tail;
+
+#[derive(Debug, Clone)]
+enum Op {
+    Append {
+        frames: Vec<(u8, u16)>,
+    },
+    /// Keep this many parts of 256 of what could be truncated.
+    Truncate(u8),
+    Purge(u8),
+    /// Let some of the waiting syncs and background jobs finish, in any order.
+    Finish {
+        jobs: u8,
+        order: u64,
+    },
+    /// The process dies: what it wrote stays in the page cache.
+    Kill,
+    PowerCut(u64),
+    /// The machine dies within the operation, after so many operations of the disk.
+    CutDuring {
+        op: Box<Op>,
+        after: u8,
+        seed: u64,
+    },
+    /// The machine dies while it recovers.
+    CutRecovery {
+        after: u8,
+        first: u64,
+        second: u64,
+    },
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let append =
+        prop::collection::vec((0u8..4, 0u16..1500), 1..12).prop_map(|frames| Op::Append { frames });
+    let plain = prop_oneof![
+        6 => append,
+        1 => any::<u8>().prop_map(Op::Truncate),
+        1 => any::<u8>().prop_map(Op::Purge),
+    ]
+    .boxed();
+    let cut = (plain.clone(), 0u8..12, any::<u64>()).prop_map(|(op, after, seed)| Op::CutDuring {
+        op: Box::new(op),
+        after,
+        seed,
+    });
+    prop_oneof![
+        8 => plain,
+        4 => (1u8..4, any::<u64>()).prop_map(|(jobs, order)| Op::Finish { jobs, order }),
+        1 => Just(Op::Kill),
+        1 => any::<u64>().prop_map(Op::PowerCut),
+        2 => cut,
+        1 => (0u8..12, any::<u64>(), any::<u64>())
+            .prop_map(|(after, first, second)| Op::CutRecovery { after, first, second }),
+    ]
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Entry {
+    index: u64,
+    kind: FrameKind,
+    records: u64,
+    body: Bytes,
+}
+
+type Jobs = Arc<Mutex<VecDeque<Job>>>;
+
+struct Machine {
+    dir: MemDir,
+    jobs: Jobs,
+    log: Option<Log>,
+    entries: Vec<Entry>,
+    /// The largest index whose callback said it is durable, and that was not truncated since.
+    acked: Arc<Mutex<Acked>>,
+    floor: u64,
+    term: u64,
+}
+
+#[derive(Default)]
+struct Acked {
+    index: u64,
+    appended: u64,
+    called: u64,
+    may_fail: bool,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let jobs: Jobs = Arc::default();
+        let queue = Arc::clone(&jobs);
+        let dir = MemDir::with_schedule(Arc::new(move |job| queue.lock().unwrap().push_back(job)));
+        let mut machine = Self {
+            dir,
+            jobs,
+            log: None,
+            entries: Vec::new(),
+            acked: Arc::default(),
+            floor: 0,
+            term: 1,
+        };
+        machine.open().unwrap();
+        machine
+    }
+
+    fn open(&mut self) -> Result<(), crate::log::OpenError> {
+        self.log = None;
+        self.jobs.lock().unwrap().clear();
+        self.log = Some(Log::open(Arc::new(self.dir.clone()), tiny())?.0);
+        Ok(())
+    }
+
+    fn log(&mut self) -> &mut Log {
+        self.log.as_mut().unwrap()
+    }
+
+    fn run(&mut self, op: &Op) {
+        match op {
+            Op::Append { frames } => self.append(frames).unwrap(),
+            Op::Truncate(part) => self.truncate(*part).unwrap(),
+            Op::Purge(part) => self.purge(*part).unwrap(),
+            Op::Finish { jobs, order } => self.finish(*jobs, *order),
+            Op::Kill => {
+                self.open().unwrap();
+                self.recovered(None);
+            }
+            Op::PowerCut(seed) => self.cut(*seed, None),
+            Op::CutDuring { op, after, seed } => self.cut_during(op, *after, *seed),
+            Op::CutRecovery {
+                after,
+                first,
+                second,
+            } => {
+                self.log = None;
+                self.dir.power_cut(*first);
+                self.dir.fail_from_operation(Some(u64::from(*after)));
+                let opened = self.open();
+                self.dir.fail_from_operation(None);
+                if opened.is_err() {
+                    self.cut(*second, None);
+                } else {
+                    self.recovered(None);
+                }
+            }
+        }
+        self.check();
+    }
+
+    fn append(&mut self, frames: &[(u8, u16)]) -> Result<(), crate::log::LogError> {
+        let mut new = Vec::new();
+        for (kind, size) in frames {
+            let index = self.entries.last().map_or(1, |last| last.index + 1);
+            let size = usize::from(*size);
+            let (kind, records, body) = match kind {
+                0 => (FrameKind::Command, 0, Bytes::from(vec![index as u8; size])),
+                1 => (FrameKind::Blank, 0, Bytes::new()),
+                records => {
+                    let body = batch(u32::from(*records), size, index as i64);
+                    (FrameKind::Batch, u64::from(*records), body)
+                }
+            };
+            new.push(local(self.term, index, kind, body.clone()));
+            self.entries.push(Entry {
+                index,
+                kind,
+                records,
+                body,
+            });
+        }
+        let last = self.entries.last().unwrap().index;
+        let acked = Arc::clone(&self.acked);
+        let number = {
+            let mut acked = acked.lock().unwrap();
+            acked.appended += 1;
+            acked.appended
+        };
+        let done = Box::new(move |result: Result<(), _>| {
+            let mut acked = acked.lock().unwrap();
+            assert!(number > acked.called, "callbacks complete in order");
+            acked.called = number;
+            match result {
+                Ok(()) => acked.index = last,
+                Err(_) => assert!(acked.may_fail),
+            }
+        });
+        self.log().append(new, done)
+    }
+
+    fn truncate(&mut self, part: u8) -> Result<(), crate::log::LogError> {
+        let keep = self.share(part);
+        let known = self.entries.last().map_or(0, |last| last.index);
+        if keep == 0 && self.floor > 0 {
+            return Ok(());
+        }
+        self.log()
+            .truncate_after((keep > 0).then_some(LogIndex(keep)))?;
+        self.entries
+            .truncate((self.entries.len() as u64 - (known - keep)) as usize);
+        self.term += 1;
+        // A truncation makes what stays durable before it cuts.
+        let mut acked = self.acked.lock().unwrap();
+        acked.index = keep;
+        Ok(())
+    }
+
+    /// An index from the floor to the last entry.
+    fn share(&self, part: u8) -> u64 {
+        let last = self.entries.last().map_or(0, |last| last.index);
+        self.floor + (last - self.floor) * u64::from(part) / 256
+    }
+
+    /// Only what is durable can have been applied, and only that is purged.
+    fn purgeable(&self, part: u8) -> u64 {
+        self.share(part).min(self.acked.lock().unwrap().index)
+    }
+
+    fn purge(&mut self, part: u8) -> Result<(), crate::log::LogError> {
+        let through = self.purgeable(part);
+        self.log().purge(LogIndex(through))?;
+        self.floor = through.max(self.floor);
+        Ok(())
+    }
+
+    fn finish(&mut self, jobs: u8, order: u64) {
+        for round in 0..jobs {
+            let job = {
+                let mut jobs = self.jobs.lock().unwrap();
+                if jobs.is_empty() {
+                    return;
+                }
+                let at = (order >> (round * 8)) as usize % jobs.len();
+                jobs.remove(at)
+            };
+            job.unwrap()();
+        }
+    }
+
+    fn cut(&mut self, seed: u64, truncating: Option<u64>) {
+        self.log = None;
+        self.dir.power_cut(seed);
+        self.open().unwrap();
+        self.recovered(truncating);
+    }
+
+    fn cut_during(&mut self, op: &Op, after: u8, seed: u64) {
+        self.acked.lock().unwrap().may_fail = true;
+        self.dir.fail_from_operation(Some(u64::from(after)));
+        let mut truncating = None;
+        match op {
+            Op::Append { frames } => drop(self.append(frames)),
+            Op::Truncate(part) => {
+                truncating = Some(self.share(*part));
+                let _ = self.truncate(*part);
+            }
+            Op::Purge(part) => {
+                let floor = self.purgeable(*part).max(self.floor);
+                if self.purge(*part).is_err() {
+                    self.floor = floor;
+                }
+            }
+            _ => unreachable!("only plain operations are cut"),
+        }
+        self.finish(3, seed);
+        self.dir.fail_from_operation(None);
+        self.cut(seed, truncating);
+        self.acked.lock().unwrap().may_fail = false;
+    }
+
+    /// What was acknowledged is there; what was not may be missing at the end only.
+    fn recovered(&mut self, truncating: Option<u64>) {
+        let last = self.log().last().map_or(0, |last| last.index.0);
+        let mut acked = self.acked.lock().unwrap();
+        let promised = truncating.map_or(acked.index, |keep| keep.min(acked.index));
+        assert!(
+            last >= promised,
+            "entry {promised} was acknowledged, the log ends at {last}"
+        );
+        assert!(last <= self.entries.last().map_or(0, |last| last.index));
+        self.entries.retain(|entry| entry.index <= last);
+        acked.index = last;
+        acked.called = acked.appended;
+    }
+
+    fn check(&mut self) {
+        let floor = self.floor;
+        let entries = self.entries.clone();
+        let log = self.log();
+        assert_eq!(
+            log.last().map(|last| last.index.0),
+            entries.last().map(|last| last.index)
+        );
+        let first = log.first_index().0;
+        assert!(
+            first <= floor + 1,
+            "entry {} is missing at the front",
+            floor + 1
+        );
+        let frames = all(log);
+        let expected: Vec<&Entry> = entries
+            .iter()
+            .filter(|entry| entry.index >= first)
+            .collect();
+        assert_eq!(frames.len(), expected.len());
+        let mut offset: u64 = entries
+            .iter()
+            .filter(|entry| entry.index < first)
+            .map(|entry| entry.records)
+            .sum();
+        assert_eq!(log.reader().log_start_offset(), Offset(offset));
+        let mut before: Option<Tail> = None;
+        for (frame, entry) in frames.iter().zip(expected) {
+            let head = &frame.head;
+            assert_eq!((head.index.0, head.kind), (entry.index, entry.kind));
+            assert_eq!(head.base_offset, Offset(offset));
+            offset += entry.records;
+            if head.kind == FrameKind::Batch {
+                assert_eq!(frame.body[16..], entry.body[16..]);
+                assert_eq!(frame.body[..8], (head.base_offset.0 as i64).to_be_bytes());
+            } else {
+                assert_eq!(frame.body, entry.body);
+            }
+            if let Some(before) = before {
+                assert_eq!(head.chain_after(before.chain, &frame.body), Ok(head.chain));
+            }
+            before = Some(Tail::from(head));
+        }
+        assert_eq!(log.next_offset(), Offset(offset));
+        let start = log.reader().log_start_offset();
+        let batches = log
+            .reader()
+            .read_committed(start, Offset(offset), usize::MAX)
+            .unwrap();
+        let records: u64 = batches
+            .iter()
+            .map(|one| one.next_offset.0 - one.base_offset.0)
+            .sum();
+        assert_eq!(records, offset - start.0);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_log_is_a_vector_that_survives_everything(ops in prop::collection::vec(op(), 1..40)) {
+        let mut machine = Machine::new();
+        for op in &ops {
+            machine.run(op);
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! What readers see: an immutable picture of the log, replaced as a whole by the writer. A read
+//! takes no lock and copies no payload; its slices keep the maps alive that they lie in.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use highwater_proto::{LogIndex, Offset, Timestamp};
+
+use super::body;
+use super::error::LogError;
+use super::frame::{FrameKind, Head, LastFrame, Tail};
+use super::segment::{Found, Segment, times};
+
+/// A part of the log: the frames of one file up to a byte.
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    pub(super) segment: Arc<Segment>,
+    pub(super) end: u32,
+    /// The log's state at `end`.
+    pub(super) tail: Tail,
+}
+
+/// The log at one moment.
+#[derive(Debug, Clone)]
+pub(super) struct View {
+    /// Files that are full, oldest first; none is empty.
+    pub(super) sealed: Arc<Vec<Part>>,
+    /// The file that is written to.
+    pub(super) active: Option<Part>,
+    /// The first index that can be read.
+    pub(super) first_index: LogIndex,
+    /// The first offset that can be read.
+    pub(super) log_start_offset: Offset,
+    /// The last frame, also if it was purged.
+    pub(super) last: Option<LastFrame>,
+}
+
+impl View {
+    fn parts_where(&self, before: impl Fn(&Part) -> bool) -> impl Iterator<Item = &Part> {
+        let skipped = self.sealed.partition_point(before);
+        self.sealed[skipped..].iter().chain(&self.active)
+    }
+
+    /// The parts that may hold this index or later ones.
+    pub(super) fn parts_from(&self, index: LogIndex) -> impl Iterator<Item = &Part> {
+        self.parts_where(move |part| part.tail.next_index <= index)
+    }
+}
+
+/// A frame as read: slices of the file's map, no copies.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    /// The replicated part of its header.
+    pub head: Head,
+    /// The body; of a batch frame, stamped batches.
+    pub body: Bytes,
+}
+
+/// One batch below the high watermark, as stored.
+#[derive(Debug, Clone)]
+pub struct CommittedBatch {
+    /// The offset of its first record.
+    pub base_offset: Offset,
+    /// The first offset after its records.
+    pub next_offset: Offset,
+    /// When the leader appended it.
+    pub append_time: Timestamp,
+    /// The batch: header and records, base offset and leader epoch stamped.
+    pub bytes: Bytes,
+}
+
+/// Reads a log while its one writer goes on. Cheap to clone; every call sees one moment of the log.
+///
+/// Every frame returned has its header CRC checked. The CRC of a body is checked once: by recovery,
+/// by the writer's own hand, or by the first read that reaches it.
+#[derive(Debug, Clone)]
+pub struct LogReader {
+    pub(super) view: Arc<ArcSwap<View>>,
+}
+
+impl LogReader {
+    /// The frames `from..until`, fewer when their bodies exceed `max_bytes` or the log ends before,
+    /// but at least one if there is one. An error below the first index.
+    pub fn frames(
+        &self,
+        from: LogIndex,
+        until: LogIndex,
+        max_bytes: usize,
+    ) -> Result<Vec<Frame>, LogError> {
+        let view = self.view.load();
+        if from >= until {
+            return Ok(Vec::new());
+        }
+        if from < view.first_index {
+            return Err(LogError::Purged {
+                index: from,
+                first: view.first_index,
+            });
+        }
+        let mut frames = Vec::new();
+        let mut bytes = 0;
+        for part in view.parts_from(from) {
+            let mut walk = part.segment.frames_near(from, part.end);
+            while let Some(found) = walk.next_header()? {
+                let head = found.raw.head;
+                if head.index < from {
+                    continue;
+                }
+                bytes += found.body.len() + Head::LEN;
+                if head.index >= until || (bytes > max_bytes && !frames.is_empty()) {
+                    return Ok(frames);
+                }
+                part.segment.verify(&found)?;
+                frames.push(Frame {
+                    head,
+                    body: found.body,
+                });
+            }
+        }
+        Ok(frames)
+    }
+
+    /// The head of an entry; `None` above the end, an error below the first index.
+    pub fn head(&self, index: LogIndex) -> Result<Option<Head>, LogError> {
+        let view = self.view.load();
+        if index < view.first_index {
+            return Err(LogError::Purged {
+                index,
+                first: view.first_index,
+            });
+        }
+        let Some(part) = view.parts_from(index).next() else {
+            return Ok(None);
+        };
+        let mut walk = part.segment.frames_near(index, part.end);
+        while let Some(found) = walk.next_header()? {
+            if found.raw.head.index == index {
+                return Ok(Some(found.raw.head));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The last frame; `None` while there never was one.
+    pub fn last(&self) -> Option<LastFrame> {
+        self.view.load().last
+    }
+
+    /// The first index that can be read, or would be if it were there.
+    pub fn first_index(&self) -> LogIndex {
+        self.view.load().first_index
+    }
+
+    /// The first offset that can be read, or would be if it were there.
+    pub fn log_start_offset(&self) -> Offset {
+        self.view.load().log_start_offset
+    }
+
+    /// The batches from the one that holds `from` on, up to `end` (the high watermark, exclusive):
+    /// as many as `max_bytes` allows, at least one if `from < end`. The first may begin below
+    /// `from`. An error below the log start offset.
+    pub fn read_committed(
+        &self,
+        from: Offset,
+        end: Offset,
+        max_bytes: usize,
+    ) -> Result<Vec<CommittedBatch>, LogError> {
+        let view = self.view.load();
+        if from < view.log_start_offset {
+            let log_start_offset = view.log_start_offset;
+            return Err(LogError::BelowLogStart {
+                offset: from,
+                log_start_offset,
+            });
+        }
+        let mut taken = Taken {
+            from,
+            end,
+            room: max_bytes,
+            batches: Vec::new(),
+        };
+        if from >= end {
+            return Ok(taken.batches);
+        }
+        for part in view.parts_where(|part| part.tail.next_offset <= from) {
+            let mut walk = part.segment.seek(part.end, |entry| entry.offset <= from.0);
+            while let Some(found) = walk.next_header()? {
+                if !taken.take(&part.segment, &found)? {
+                    return Ok(taken.batches);
+                }
+            }
+        }
+        Ok(taken.batches)
+    }
+
+    /// The base offset of the first batch below `end` that holds a record of time `time` or later:
+    /// the first at which the running maximum of the times reaches it.
+    pub fn offset_for_time(
+        &self,
+        time: Timestamp,
+        end: Offset,
+    ) -> Result<Option<Offset>, LogError> {
+        let view = self.view.load();
+        let start = view.log_start_offset;
+        for part in view.parts_where(|part| part.tail.next_offset <= start) {
+            let mut walk = part
+                .segment
+                .seek(part.end, |entry| entry.max_before < time.0);
+            while let Some(found) = walk.next_header()? {
+                let head = &found.raw.head;
+                if head.base_offset >= end {
+                    return Ok(None);
+                }
+                if times(head) < time.0 || head.next_offset() <= start {
+                    continue;
+                }
+                let mut base = head.base_offset;
+                for batch in body::batches(&found.body).flatten() {
+                    if batch.max_timestamp >= time.0 {
+                        return Ok((base < end).then_some(base));
+                    }
+                    base = base.plus(u64::from(batch.records));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first index of the first file that begins above `after`: where the state machine saves
+    /// its state, because a later purge can end there.
+    pub fn next_boundary(&self, after: LogIndex) -> Option<LogIndex> {
+        let view = self.view.load();
+        let mut firsts = view
+            .parts_from(after)
+            .map(|part| part.segment.header.first_index);
+        firsts.find(|first| *first > after)
+    }
+}
+
+/// What a read of batches has taken so far.
+struct Taken {
+    from: Offset,
+    end: Offset,
+    room: usize,
+    batches: Vec<CommittedBatch>,
+}
+
+impl Taken {
+    /// Takes the batches of a frame; false when nothing more is wanted.
+    fn take(&mut self, segment: &Segment, found: &Found) -> Result<bool, LogError> {
+        let head = &found.raw.head;
+        if head.kind != FrameKind::Batch || head.next_offset() <= self.from {
+            return Ok(head.base_offset < self.end);
+        }
+        if head.next_offset() > self.end {
+            return Ok(false);
+        }
+        segment.verify(found)?;
+        let mut base_offset = head.base_offset;
+        for batch in body::batches(&found.body).flatten() {
+            let next_offset = base_offset.plus(u64::from(batch.records));
+            if next_offset > self.from {
+                if batch.len > self.room && !self.batches.is_empty() {
+                    return Ok(false);
+                }
+                self.room = self.room.saturating_sub(batch.len);
+                let bytes = found.body.slice(batch.start..batch.start + batch.len);
+                let append_time = head.append_time;
+                self.batches.push(CommittedBatch {
+                    base_offset,
+                    next_offset,
+                    append_time,
+                    bytes,
+                });
+            }
+            base_offset = next_offset;
+        }
+        Ok(true)
+    }
+}

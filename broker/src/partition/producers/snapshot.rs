@@ -1,0 +1,93 @@
+//! What was applied, as messages and back. What is in flight is the leader's own and is not saved.
+
+use highwater_proto::pb::peer::{ProducerBatch, ProducerState};
+use highwater_proto::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
+
+use super::window::{Appended, REMEMBERED, Window};
+use super::{MAX_PRODUCERS, Producer, Producers, advance};
+
+/// The messages are not a table that this version could have saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the saved producers are damaged: {0}")]
+pub struct ProducersError(&'static str);
+
+impl Producers {
+    /// What was applied, by producer id: equal on replicas that applied the same entries.
+    pub fn snapshot(&self) -> Vec<ProducerState> {
+        let message = |(id, producer): (&ProducerId, &Producer)| ProducerState {
+            producer_id: id.0,
+            epoch: producer.epoch.0.into(),
+            record_count: producer.records,
+            batches: producer.window.iter().map(batch_message).collect(),
+        };
+        self.applied.iter().map(message).collect()
+    }
+
+    /// The table that `messages` hold, with nothing in flight.
+    pub fn restore(messages: &[ProducerState]) -> Result<Self, ProducersError> {
+        if messages.len() > MAX_PRODUCERS {
+            return Err(ProducersError("more producers than a partition remembers"));
+        }
+        let mut producers = Self::new();
+        for message in messages {
+            let id = ProducerId(message.producer_id);
+            let producer = read_producer(message)?;
+            if producers.applied.insert(id, producer).is_some() {
+                return Err(ProducersError("a producer is there twice"));
+            }
+        }
+        Ok(producers)
+    }
+}
+
+fn batch_message(batch: &Appended) -> ProducerBatch {
+    ProducerBatch {
+        base_sequence: batch.base.0,
+        record_count: batch.count,
+        base_offset: batch.base_offset.0,
+        append_time: batch.append_time.0,
+    }
+}
+
+fn read_producer(message: &ProducerState) -> Result<Producer, ProducersError> {
+    let epoch = u16::try_from(message.epoch)
+        .map_err(|_| ProducersError("an epoch is beyond the largest"))?;
+    let (first, rest) = message
+        .batches
+        .split_first()
+        .filter(|(_, rest)| rest.len() < REMEMBERED)
+        .ok_or(ProducersError("a producer has no batches or too many"))?;
+    let mut window = Window::new(read_batch(first)?);
+    for batch in rest {
+        let batch = read_batch(batch)?;
+        let last = window.last();
+        if batch.base != advance(last.base, last.count) {
+            return Err(ProducersError("the batches of a producer have a gap"));
+        }
+        window.push(batch);
+    }
+    let kept = window.iter().map(|batch| u64::from(batch.count)).sum();
+    if message.record_count < kept {
+        return Err(ProducersError(
+            "a producer has fewer records than its batches",
+        ));
+    }
+    Ok(Producer {
+        epoch: ProducerEpoch(epoch),
+        records: message.record_count,
+        window,
+    })
+}
+
+fn read_batch(message: &ProducerBatch) -> Result<Appended, ProducersError> {
+    let fits = i32::try_from(message.record_count).is_ok_and(|count| count > 0);
+    if !fits || message.base_sequence < 0 {
+        return Err(ProducersError("a batch has a number that it cannot have"));
+    }
+    Ok(Appended {
+        base: Sequence(message.base_sequence),
+        count: message.record_count,
+        base_offset: Offset(message.base_offset),
+        append_time: Timestamp(message.append_time),
+    })
+}

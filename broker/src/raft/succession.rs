@@ -1,0 +1,102 @@
+//! Who takes over a group whose leader seems to have failed. Decided by each voter on its own from
+//! what the voters say; two voters that see the same come to the same successor. A wrong decision
+//! costs an election and never data: the votes of Raft still decide.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use highwater_proto::{EntryId, ReplicaId, Term};
+
+/// The vote of a replica: whom it supports in which term.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct VoteView {
+    /// The term.
+    pub term: Term,
+    /// True once a majority granted it, so that the term has a leader.
+    pub committed: bool,
+}
+
+/// What a voter says of its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct View {
+    /// The voter.
+    pub replica: ReplicaId,
+    /// The last entry of its log; `None` when the log is empty.
+    pub last: Option<EntryId>,
+    /// Its vote.
+    pub vote: VoteView,
+    /// True when it knows of no leader, or suspects the leader's broker.
+    pub suspects_leader: bool,
+}
+
+/// What this voter should do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Succession {
+    /// Stand for election now, passing the leases.
+    TakeOver,
+    /// Do nothing yet.
+    Wait(WaitReason),
+}
+
+/// Why this voter does not stand for election.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitReason {
+    /// This replica is no voter of the group.
+    NotAVoter,
+    /// From here the leader seems alive.
+    LeaderSeemsAlive,
+    /// Another voter follows a leader of a later term.
+    NewerLeader(Term),
+    /// Not enough voters suspect the leader.
+    NoMajority {
+        /// How many voters do, in the membership where it is not enough.
+        suspecting: usize,
+        /// How many would be a majority there.
+        needed: usize,
+    },
+    /// This voter has the greatest claim after that one.
+    AnotherIsGreater(ReplicaId),
+}
+
+/// Decides for the voter `mine`, given the voters of the group (two sets while its membership
+/// changes, each of which needs a majority) and what other voters answered. Views of replicas that
+/// are no voters, of replica 0 (none there) and repeated ones are ignored.
+pub fn decide(voters: &[BTreeSet<ReplicaId>], mine: &View, others: &[View]) -> Succession {
+    let is_voter = |replica: &ReplicaId| voters.iter().any(|set| set.contains(replica));
+    if !is_voter(&mine.replica) {
+        return Succession::Wait(WaitReason::NotAVoter);
+    }
+    if !mine.suspects_leader {
+        return Succession::Wait(WaitReason::LeaderSeemsAlive);
+    }
+    let mut views = BTreeMap::from([(mine.replica, mine)]);
+    for view in others {
+        if view.replica != ReplicaId(0) && is_voter(&view.replica) {
+            views.entry(view.replica).or_insert(view);
+        }
+    }
+    let follows_newer = |view: &&&View| {
+        !view.suspects_leader && view.vote.committed && view.vote.term > mine.vote.term
+    };
+    if let Some(view) = views.values().find(follows_newer) {
+        return Succession::Wait(WaitReason::NewerLeader(view.vote.term));
+    }
+    views.retain(|_, view| view.suspects_leader);
+    for set in voters {
+        let suspecting = set.iter().filter(|voter| views.contains_key(voter)).count();
+        let needed = set.len() / 2 + 1;
+        if suspecting < needed {
+            return Succession::Wait(WaitReason::NoMajority { suspecting, needed });
+        }
+    }
+    // Who suspects the leader may win; who does not would not stand, so nobody waits for it.
+    let greatest = views.values().map(|view| (view.last, view.replica)).max();
+    match greatest {
+        Some((_, replica)) if replica != mine.replica => {
+            Succession::Wait(WaitReason::AnotherIsGreater(replica))
+        }
+        _ => Succession::TakeOver,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+use highwater_proto::LogIndex;
+
+use super::*;
+
+fn set(replicas: &[u64]) -> BTreeSet<ReplicaId> {
+    replicas.iter().copied().map(ReplicaId).collect()
+}
+
+/// A voter that suspects the leader of term 5.
+fn view(replica: u64, term: u64, index: u64) -> View {
+    View {
+        replica: ReplicaId(replica),
+        last: Some(EntryId {
+            term: Term(term),
+            index: LogIndex(index),
+        }),
+        vote: VoteView {
+            term: Term(5),
+            committed: true,
+        },
+        suspects_leader: true,
+    }
+}
+
+fn content(view: View) -> View {
+    View {
+        suspects_leader: false,
+        ..view
+    }
+}
+
+fn three(mine: View, others: &[View]) -> Succession {
+    decide(&[set(&[1, 2, 3])], &mine, others)
+}
+
+fn wait(reason: WaitReason) -> Succession {
+    Succession::Wait(reason)
+}
+
+#[test]
+fn of_two_survivors_exactly_the_one_with_the_greater_log_takes_over() {
+    let table = [
+        // Later term beats longer log; longer log beats id; id decides between equals.
+        (view(2, 5, 10), view(3, 4, 99), 2),
+        (view(2, 4, 99), view(3, 5, 10), 3),
+        (view(2, 5, 11), view(3, 5, 10), 2),
+        (view(2, 5, 10), view(3, 5, 10), 3),
+        (
+            view(2, 1, 1),
+            View {
+                last: None,
+                ..view(3, 0, 0)
+            },
+            2,
+        ),
+    ];
+    for (two, three_, successor) in table {
+        let greater = wait(WaitReason::AnotherIsGreater(ReplicaId(successor)));
+        for (mine, other) in [(two, three_), (three_, two)] {
+            let expected = match mine.replica.0 == successor {
+                true => Succession::TakeOver,
+                false => greater,
+            };
+            assert_eq!(three(mine, &[other]), expected, "{mine:?} {other:?}");
+        }
+    }
+}
+
+#[test]
+fn without_a_majority_of_suspecting_voters_nobody_takes_over() {
+    let alone = wait(WaitReason::NoMajority {
+        suspecting: 1,
+        needed: 2,
+    });
+    assert_eq!(three(view(2, 5, 9), &[]), alone);
+    assert_eq!(three(view(2, 5, 9), &[content(view(3, 5, 1))]), alone);
+    // Neither strangers, nor empty answers, nor one voter twice make a majority.
+    let noise = [view(7, 5, 1), view(0, 5, 1), view(2, 5, 1), view(2, 5, 1)];
+    assert_eq!(three(view(2, 5, 9), &noise), alone);
+}
+
+#[test]
+fn who_does_not_suspect_the_leader_does_not_stand() {
+    let mine = content(view(2, 5, 9));
+    let others = [view(1, 5, 1), view(3, 5, 1)];
+    assert_eq!(three(mine, &others), wait(WaitReason::LeaderSeemsAlive));
+}
+
+#[test]
+fn nobody_waits_for_a_greater_voter_that_does_not_suspect() {
+    // The leader itself answers, but two voters cannot reach its broker.
+    let leader = content(view(1, 5, 100));
+    assert_eq!(
+        three(view(3, 5, 9), &[leader, view(2, 5, 9)]),
+        Succession::TakeOver
+    );
+}
+
+#[test]
+fn a_replica_outside_the_membership_does_not_stand() {
+    let others = [view(1, 5, 1), view(2, 5, 1)];
+    assert_eq!(three(view(4, 5, 9), &others), wait(WaitReason::NotAVoter));
+}
+
+#[test]
+fn a_leader_of_a_later_term_is_followed() {
+    let mut follower = content(view(1, 5, 9));
+    follower.vote.term = Term(6);
+    let others = [follower, view(2, 5, 9)];
+    let expected = wait(WaitReason::NewerLeader(Term(6)));
+    assert_eq!(three(view(3, 5, 9), &others), expected);
+    // A vote that no majority granted is no leader.
+    follower.vote.committed = false;
+    let others = [follower, view(2, 5, 9)];
+    assert_eq!(three(view(3, 5, 9), &others), Succession::TakeOver);
+}
+
+#[test]
+fn the_only_voter_takes_over_from_nobody() {
+    let alone = [set(&[4])];
+    assert_eq!(decide(&alone, &view(4, 1, 1), &[]), Succession::TakeOver);
+}
+
+#[test]
+fn while_the_membership_changes_both_sets_need_a_majority() {
+    let sets = [set(&[1, 2, 3]), set(&[3, 4, 5])];
+    let mine = view(3, 5, 9);
+    let missing = wait(WaitReason::NoMajority {
+        suspecting: 1,
+        needed: 2,
+    });
+    assert_eq!(decide(&sets, &mine, &[view(2, 5, 1)]), missing);
+    let both = [view(2, 5, 1), view(4, 5, 1)];
+    assert_eq!(decide(&sets, &mine, &both), Succession::TakeOver);
+}
+
+#[test]
+fn in_every_mix_of_five_voters_with_full_sight_exactly_one_takes_over_or_all_wait() {
+    let voters = [set(&[1, 2, 3, 4, 5])];
+    for mask in 0..32_u32 {
+        let views: Vec<_> = (1..=5)
+            .map(|id| View {
+                suspects_leader: mask & (1 << (id - 1)) != 0,
+                ..view(id, 5, id * 7 % 5)
+            })
+            .collect();
+        let decisions = views.iter().map(|mine| decide(&voters, mine, &views));
+        let successors = decisions.filter(|d| *d == Succession::TakeOver).count();
+        assert_eq!(
+            successors,
+            usize::from(mask.count_ones() >= 3),
+            "{mask:05b}"
+        );
+    }
+}

@@ -1,0 +1,170 @@
+//! What can be typed. Types only: what a command means is decided in `command`.
+
+mod cluster;
+mod consume;
+#[cfg(target_os = "linux")]
+mod debug;
+#[cfg(target_os = "linux")]
+mod dev;
+mod produce;
+#[cfg(target_os = "linux")]
+mod serve;
+mod topic;
+
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+use jiff::SignedDuration;
+
+use crate::error::{Failure, Label};
+use crate::exit::ExitCode;
+use crate::output::Form;
+
+pub(crate) use cluster::{ClusterArgs, ClusterVerb};
+pub(crate) use consume::ConsumeArgs;
+#[cfg(target_os = "linux")]
+pub(crate) use debug::{DebugArgs, DebugVerb};
+#[cfg(target_os = "linux")]
+pub(crate) use dev::{DevArgs, DevVerb, UpArgs};
+pub(crate) use produce::{LineForm, ProduceArgs};
+#[cfg(target_os = "linux")]
+pub(crate) use serve::ServeArgs;
+pub(crate) use topic::{CreateArgs, TopicArgs, TopicVerb};
+
+/// A durable, replicated commit log: the broker and its client commands in one program.
+#[derive(Debug, Parser)]
+#[command(
+    name = "highwater",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  highwater serve                                   one broker on 127.0.0.1:7654
+  highwater dev up --nodes 3                        three brokers on this machine
+  highwater topic create orders -p 6
+  echo 'hello' | highwater produce orders
+  highwater consume orders --from start --exit-at-end
+
+Data goes to stdout, everything else to stderr.
+Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 conflict, 5 unavailable or timed out,
+6 denied, 7 partial, 130 interrupted."
+)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The families of verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a broker.
+    #[cfg(target_os = "linux")]
+    Serve(ServeArgs),
+    /// Create, list, describe and delete topics.
+    Topic(TopicArgs),
+    /// Append lines of files or of stdin to a topic.
+    Produce(ProduceArgs),
+    /// Print the records of a topic.
+    Consume(ConsumeArgs),
+    /// Look at the cluster and its health.
+    Cluster(ClusterArgs),
+    /// Run a cluster on this machine for development.
+    #[cfg(target_os = "linux")]
+    Dev(DevArgs),
+    /// Look into files of a broker.
+    #[cfg(target_os = "linux")]
+    Debug(DebugArgs),
+}
+
+/// What every command that talks to a cluster takes.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ClientArgs {
+    /// Brokers to ask first; one that answers is enough.
+    #[arg(
+        short,
+        long = "brokers",
+        value_name = "HOST:PORT,…",
+        env = "HIGHWATER_BROKERS",
+        default_value = "127.0.0.1:7654",
+        value_delimiter = ',',
+        global = true
+    )]
+    pub(crate) brokers: Vec<String>,
+
+    /// The form of the data on stdout.
+    #[arg(short, long, value_enum, default_value_t, global = true)]
+    pub(crate) output: Form,
+
+    /// How long to try, such as 500ms, 30s or 2m [default: 30s; for the delivery of produced
+    /// records 120s].
+    #[arg(long, value_parser = duration, global = true)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl ClientArgs {
+    /// The time for a call.
+    pub(crate) fn call_timeout(&self) -> Duration {
+        self.timeout.unwrap_or(Duration::from_secs(30))
+    }
+
+    /// The time for a produced record to be acknowledged.
+    pub(crate) fn delivery_timeout(&self) -> Duration {
+        self.timeout.unwrap_or(Duration::from_secs(120))
+    }
+}
+
+/// Reads a span of time such as `30s`, `500ms`, `1m30s`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let help = "write a span of time such as 500ms, 30s or 2m";
+    let span: SignedDuration = text.parse().map_err(|_| help.to_owned())?;
+    match Duration::try_from(span) {
+        Ok(span) if !span.is_zero() => Ok(span),
+        _ => Err(format!("it must be longer than nothing; {help}")),
+    }
+}
+
+/// Answers what clap could not turn into arguments: help and version are no failure.
+pub(crate) fn refuse(error: &clap::Error) -> Result<(), Failure> {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(error.print()?),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            drop(error.print());
+            Err(Failure::Told(ExitCode::Usage))
+        }
+        _ => {
+            let (message, hint) = reworded(&error.render().to_string());
+            Err(Failure::new(Label::Usage, ExitCode::Usage, message).hint(hint))
+        }
+    }
+}
+
+/// Splits clap's text into the message and the next step that it ends with.
+fn reworded(text: &str) -> (String, String) {
+    let text = text.trim_end();
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let (message, _) = text
+        .split_once("\n\nFor more information")
+        .unwrap_or((text, ""));
+    let usage = message
+        .lines()
+        .find_map(|line| line.strip_prefix("Usage: "));
+    let verbs = usage.map_or("highwater", |line| {
+        line.split([' ', '\n'])
+            .take_while(plain_word)
+            .last()
+            .map_or("", |last| {
+                let end = line.find(last).map_or(0, |at| at + last.len());
+                &line[..end]
+            })
+    });
+    (message.to_owned(), format!("{verbs} --help"))
+}
+
+fn plain_word(word: &&str) -> bool {
+    word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') && !word.starts_with('-')
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,252 @@
+//! A broker as a process of its own.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::program::{Program, Run};
+use crate::wait::ended_within;
+
+/// How long a broker may take to be ready.
+const READY: Duration = Duration::from_secs(30);
+
+/// How long a broker may take to stop in order.
+const STOP: Duration = Duration::from_secs(10);
+
+/// A broker that runs, or ran until it was killed or stopped.
+#[derive(Debug)]
+pub struct Broker {
+    program: Program,
+    data_dir: PathBuf,
+    extra: Vec<String>,
+    child: Child,
+    log: Arc<Mutex<Vec<u8>>>,
+    stdout: Receiver<String>,
+    ready: Value,
+}
+
+impl Broker {
+    /// Starts a broker on free ports of 127.0.0.1 and waits until it is ready.
+    #[track_caller]
+    pub fn start(program: &Program, data_dir: &Path, extra: &[&str]) -> Self {
+        let mut args = vec!["--listen".to_owned(), "127.0.0.1:0".to_owned()];
+        args.extend(extra.iter().map(|arg| (*arg).to_owned()));
+        Self::launch(program, data_dir, args).until_ready()
+    }
+
+    /// Starts a broker and does not wait until it is ready.
+    fn launch(program: &Program, data_dir: &Path, args: Vec<String>) -> Launched {
+        let mut command = program.command();
+        command
+            .arg("serve")
+            .arg("--data-dir")
+            .arg(data_dir)
+            .args(&args);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program can be run");
+        let log = keep(child.stderr.take().expect("stderr is a pipe"));
+        let stdout = lines(child.stdout.take().expect("stdout is a pipe"));
+        let (program, data_dir) = (program.clone(), data_dir.to_owned());
+        Launched {
+            program,
+            data_dir,
+            extra: args,
+            child,
+            log,
+            stdout,
+        }
+    }
+
+    /// Kills it with SIGKILL.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("a child can be killed");
+        self.child.wait().expect("a child can be waited for");
+    }
+
+    /// Stops it with SIGTERM.
+    #[track_caller]
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        let ended = ended_within(&mut self.child, STOP);
+        ended.unwrap_or_else(|| panic!("does not stop within {STOP:?}; its log:\n{}", self.log()))
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("a child can be signalled");
+    }
+
+    /// Starts it again on its data directory and its addresses, after it was killed or stopped,
+    /// and waits until it is ready.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        let ready = self.relaunch().until_ready();
+        *self = ready;
+    }
+
+    /// Starts it again and leaves it to the caller to wait: brokers of a cluster may need each
+    /// other to become ready.
+    pub fn relaunch(&self) -> Launched {
+        let mut args = self.extra.clone();
+        for (flag, address) in [
+            ("--listen", self.listen()),
+            ("--peer-listen", self.peer()),
+            ("--http-listen", self.http()),
+        ] {
+            match args.iter().position(|arg| arg == flag) {
+                Some(at) => args[at + 1] = address.to_owned(),
+                None => args.extend([flag.to_owned(), address.to_owned()]),
+            }
+        }
+        Self::launch(&self.program, &self.data_dir, args)
+    }
+
+    /// The line it printed when it was ready.
+    pub fn ready(&self) -> &Value {
+        &self.ready
+    }
+
+    /// Its id.
+    pub fn id(&self) -> u64 {
+        self.ready["broker"].as_u64().expect("a broker has an id")
+    }
+
+    /// The address for clients.
+    pub fn listen(&self) -> &str {
+        self.address("listen")
+    }
+
+    /// The address for other brokers.
+    pub fn peer(&self) -> &str {
+        self.address("peer")
+    }
+
+    /// The address for HTTP.
+    pub fn http(&self) -> &str {
+        self.address("http")
+    }
+
+    fn address(&self, key: &str) -> &str {
+        self.ready[key]
+            .as_str()
+            .expect("the ready line has the addresses")
+    }
+
+    /// Its data directory.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Its log so far.
+    pub fn log(&self) -> String {
+        text(&self.log)
+    }
+
+    /// What it has printed after the line that said it is ready.
+    pub fn further_output(&self) -> Vec<String> {
+        self.stdout.try_iter().collect()
+    }
+
+    /// A client command that asks this broker.
+    pub fn run(&self, args: &[&str]) -> Run {
+        self.program
+            .run(args)
+            .env("HIGHWATER_BROKERS", self.listen())
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if thread::panicking() {
+            let name = self.ready["broker"].to_string();
+            let log = self.log();
+            let shown = log.len().saturating_sub(8000);
+            let tail = String::from_utf8_lossy(&log.as_bytes()[shown..]).into_owned();
+            drop(std::io::Write::write_all(
+                &mut std::io::stderr(),
+                format!("--- the end of the log of broker {name}:\n{tail}\n").as_bytes(),
+            ));
+        }
+    }
+}
+
+/// A broker that was started and may not be ready yet. Killed if nobody waits for it.
+#[derive(Debug)]
+pub struct Launched {
+    program: Program,
+    data_dir: PathBuf,
+    extra: Vec<String>,
+    child: Child,
+    log: Arc<Mutex<Vec<u8>>>,
+    stdout: Receiver<String>,
+}
+
+impl Launched {
+    /// Waits until it is ready.
+    #[track_caller]
+    pub fn until_ready(mut self) -> Broker {
+        let Ok(line) = self.stdout.recv_timeout(READY) else {
+            drop(self.child.kill());
+            let status = self.child.wait();
+            panic!(
+                "no broker is ready within {READY:?} ({status:?}); its log:\n{}",
+                text(&self.log)
+            );
+        };
+        let ready: Value = serde_json::from_str(&line).expect("the ready line is JSON");
+        assert_eq!(ready["ready"], true, "{line}");
+        Broker {
+            program: self.program,
+            data_dir: self.data_dir,
+            extra: self.extra,
+            child: self.child,
+            log: self.log,
+            stdout: self.stdout,
+            ready,
+        }
+    }
+}
+
+fn text(log: &Mutex<Vec<u8>>) -> String {
+    let log = log.lock().unwrap_or_else(PoisonError::into_inner);
+    String::from_utf8_lossy(&log).into_owned()
+}
+
+fn keep(mut pipe: impl Read + Send + 'static) -> Arc<Mutex<Vec<u8>>> {
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&log);
+    thread::spawn(move || {
+        let mut some = [0; 4096];
+        while let Ok(read @ 1..) = pipe.read(&mut some) {
+            kept.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend_from_slice(&some[..read]);
+        }
+    });
+    log
+}
+
+fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let lines = BufReader::new(pipe).lines().map_while(Result::ok);
+        for line in lines {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}

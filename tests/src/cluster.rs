@@ -1,0 +1,99 @@
+//! A cluster of brokers, each a process of its own.
+
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::broker::Broker;
+use crate::program::{Program, Run};
+
+/// How long a cluster may take to be healthy.
+const HEALTHY: &str = "60s";
+
+/// Brokers of one cluster, with data in a temporary directory.
+#[derive(Debug)]
+pub struct Cluster {
+    program: Program,
+    /// The brokers; the first has founded the cluster.
+    pub brokers: Vec<Broker>,
+    // Removed after the brokers that use it have ended.
+    _dir: TempDir,
+}
+
+impl Cluster {
+    /// Starts a cluster of `count` brokers and waits until it is healthy.
+    #[track_caller]
+    pub fn start(program: &Program, count: usize) -> Self {
+        let dir = tempfile::tempdir().expect("there is a place for temporary files");
+        let data_dir = |number: usize| dir.path().join(format!("broker-{number}"));
+        let mut brokers = vec![Broker::start(program, &data_dir(1), &[])];
+        for number in 2..=count {
+            let join = brokers[0].peer().to_owned();
+            brokers.push(Broker::start(
+                program,
+                &data_dir(number),
+                &["--join", &join],
+            ));
+        }
+        let cluster = Self {
+            program: program.clone(),
+            brokers,
+            _dir: dir,
+        };
+        cluster.until_healthy();
+        cluster
+    }
+
+    /// The addresses of all brokers, for `-b`.
+    pub fn addresses(&self) -> String {
+        let addresses: Vec<&str> = self.brokers.iter().map(Broker::listen).collect();
+        addresses.join(",")
+    }
+
+    /// A client command that knows all brokers.
+    pub fn run(&self, args: &[&str]) -> Run {
+        self.program
+            .run(args)
+            .env("HIGHWATER_BROKERS", self.addresses())
+    }
+
+    /// Waits until every broker is up and every replica in sync.
+    #[track_caller]
+    pub fn until_healthy(&self) {
+        self.run(&["cluster", "health", "--wait", HEALTHY])
+            .within(Duration::from_secs(90))
+            .ok();
+    }
+
+    /// The place in `brokers` of the broker that leads this partition; waits until there is one.
+    #[track_caller]
+    pub fn leader_of(&self, topic: &str, partition: usize) -> usize {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let described = self.run(&["topic", "describe", topic, "-o", "json"]).end();
+            let id = (described.code == Some(0))
+                .then(|| described.json()["partitions"][partition]["leader"].as_u64())
+                .flatten();
+            let place = id.and_then(|id| self.brokers.iter().position(|broker| broker.id() == id));
+            if let Some(place) = place {
+                return place;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "no leader of {topic}/{partition}: {described}"
+            );
+        }
+    }
+
+    /// Kills all brokers with SIGKILL and starts them again.
+    #[track_caller]
+    pub fn restart_all(&mut self) {
+        self.brokers.iter_mut().for_each(Broker::kill);
+        let launched: Vec<_> = self.brokers.iter().map(Broker::relaunch).collect();
+        self.brokers = launched
+            .into_iter()
+            .map(|broker| broker.until_ready())
+            .collect();
+        self.until_healthy();
+    }
+}

@@ -26,9 +26,15 @@ fn main() {
     } else {
         1000
     };
+    // Numbers among the arguments choose the cases by their partitions.
+    let numbers = std::env::args().filter(|a| a.parse::<u32>().is_ok());
+    let only: Vec<String> = numbers.collect();
     let value = [b'v'; 90];
     for (partitions, batch_bytes) in [(1, 64 << 10), (1, 256 << 10), (16, 64 << 10), (64, 4 << 10)]
     {
+        if !only.is_empty() && !only.contains(&partitions.to_string()) {
+            continue;
+        }
         let cluster = FakeCluster::start(1);
         cluster.create_topic("t", partitions);
         let runtime = runtime();

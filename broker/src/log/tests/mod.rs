@@ -12,6 +12,8 @@ use super::{
 };
 
 mod basics;
+mod faults;
+mod flushing;
 mod model;
 
 pub(super) fn owner() -> Owner {

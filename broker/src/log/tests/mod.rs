@@ -14,6 +14,7 @@ use super::{
 mod basics;
 mod faults;
 mod flushing;
+mod format;
 mod model;
 
 pub(super) fn owner() -> Owner {

@@ -1,7 +1,20 @@
-//! The Highwater broker.
+//! The Highwater broker. A module may use those above it in this list, never those below.
+
+pub mod clock;
+pub mod entropy;
+pub mod tasks;
+
+pub mod log;
+
+pub mod peer;
+
+pub mod raft;
 
 pub mod cluster;
-pub mod log;
 pub mod partition;
-pub mod raft;
+
 pub mod service;
+
+pub mod listener;
+
+pub mod node;

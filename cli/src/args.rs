@@ -2,9 +2,12 @@
 
 mod cluster;
 mod consume;
+#[cfg(target_os = "linux")]
 mod debug;
+#[cfg(target_os = "linux")]
 mod dev;
 mod produce;
+#[cfg(target_os = "linux")]
 mod serve;
 mod topic;
 
@@ -20,9 +23,12 @@ use crate::output::Form;
 
 pub(crate) use cluster::{ClusterArgs, ClusterVerb};
 pub(crate) use consume::ConsumeArgs;
+#[cfg(target_os = "linux")]
 pub(crate) use debug::{DebugArgs, DebugVerb};
-pub(crate) use dev::{DevArgs, DevDir, DevVerb, UpArgs};
+#[cfg(target_os = "linux")]
+pub(crate) use dev::{DevArgs, DevVerb, UpArgs};
 pub(crate) use produce::{LineForm, ProduceArgs};
+#[cfg(target_os = "linux")]
 pub(crate) use serve::ServeArgs;
 pub(crate) use topic::{CreateArgs, TopicArgs, TopicVerb};
 
@@ -54,6 +60,7 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a broker.
+    #[cfg(target_os = "linux")]
     Serve(ServeArgs),
     /// Create, list, describe and delete topics.
     Topic(TopicArgs),
@@ -64,8 +71,10 @@ pub(crate) enum Command {
     /// Look at the cluster and its health.
     Cluster(ClusterArgs),
     /// Run a cluster on this machine for development.
+    #[cfg(target_os = "linux")]
     Dev(DevArgs),
     /// Look into files of a broker.
+    #[cfg(target_os = "linux")]
     Debug(DebugArgs),
 }
 
@@ -143,7 +152,7 @@ fn reworded(text: &str) -> (String, String) {
         .find_map(|line| line.strip_prefix("Usage: "));
     let verbs = usage.map_or("highwater", |line| {
         line.split([' ', '\n'])
-            .take_while(|word| plain_word(word))
+            .take_while(plain_word)
             .last()
             .map_or("", |last| {
                 let end = line.find(last).map_or(0, |at| at + last.len());

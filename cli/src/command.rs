@@ -1,10 +1,53 @@
 //! One file per family of verbs.
 
-use crate::args::{Args, Command};
-use crate::error::Failure;
+mod cluster;
+mod consume;
+#[cfg(target_os = "linux")]
+mod dev;
+mod produce;
+#[cfg(target_os = "linux")]
+mod serve;
+mod topic;
 
+use std::time::Duration;
+
+use crate::args::{Args, Command};
+use crate::error::{Failure, Label};
+use crate::exit::ExitCode;
+use crate::interrupt;
+
+/// How long after SIGINT a command may still say what it did.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Runs the command that was typed.
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     match args.command {
-        _ => Ok(()),
+        #[cfg(target_os = "linux")]
+        Command::Serve(args) => serve::run(args).await,
+        #[cfg(target_os = "linux")]
+        Command::Debug(_) => {
+            let message = "this build of the program has no broker";
+            Err(Failure::new(Label::Start, ExitCode::Failure, message))
+        }
+        Command::Produce(args) => {
+            let interrupted = interrupt::watch(produce::GRACE);
+            produce::run(args, &interrupted).await
+        }
+        Command::Topic(args) => unless_interrupted(topic::run(args)).await,
+        Command::Consume(args) => unless_interrupted(consume::run(args)).await,
+        Command::Cluster(args) => unless_interrupted(cluster::run(args)).await,
+        #[cfg(target_os = "linux")]
+        Command::Dev(args) => unless_interrupted(dev::run(args)).await,
+    }
+}
+
+async fn unless_interrupted(
+    command: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    let interrupted = interrupt::watch(GRACE);
+    tokio::select! {
+        biased;
+        () = interrupted.cancelled() => Err(Failure::Interrupted),
+        ended = command => ended,
     }
 }

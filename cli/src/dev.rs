@@ -7,5 +7,5 @@ mod process;
 mod state;
 
 pub(crate) use launch::{LaunchError, Launched, launch};
-pub(crate) use process::{Process, Signal};
+pub(crate) use process::Signal;
 pub(crate) use state::{Node, State, StateError};

@@ -90,6 +90,7 @@ impl Failure {
     pub(crate) fn input(place: impl fmt::Display, message: impl fmt::Display) -> Self {
         let text = format!("{message}, at {place}");
         Self::new(Label::Input, ExitCode::Failure, text)
+            .hint("correct the line; what was acknowledged need not be sent again")
     }
 
     /// The operating system refused `what`, such as "reading changes.jsonl".
@@ -180,7 +181,11 @@ mod tests {
     #[test]
     fn an_input_error_names_the_place() {
         let failure = Failure::input("a.jsonl:7", "not JSON");
-        assert_eq!(shown(&failure), "error[INPUT]: not JSON, at a.jsonl:7");
+        let text = shown(&failure);
+        assert!(
+            text.starts_with("error[INPUT]: not JSON, at a.jsonl:7\nhint: "),
+            "{text}"
+        );
         assert_eq!(failure.exit_code(), ExitCode::Failure);
     }
 

@@ -5,13 +5,19 @@
 
 mod args;
 mod command;
+mod connection;
+#[cfg(target_os = "linux")]
 mod dev;
 mod error;
 mod exit;
+mod health;
+mod interrupt;
 mod output;
 mod record;
+#[cfg(target_os = "linux")]
 mod settings;
 mod suggest;
+mod view;
 
 use std::process;
 

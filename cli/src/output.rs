@@ -30,8 +30,11 @@ pub(crate) trait Row: Serialize {
     fn cells(&self) -> Vec<String>;
 }
 
+/// Stdout, locked and buffered.
+pub(crate) type Stdout = BufWriter<StdoutLock<'static>>;
+
 /// Stdout, buffered. Dropping it flushes without telling of errors, so commands flush it.
-pub(crate) fn stdout() -> BufWriter<StdoutLock<'static>> {
+pub(crate) fn stdout() -> Stdout {
     BufWriter::with_capacity(64 * 1024, io::stdout().lock())
 }
 

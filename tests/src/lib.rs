@@ -6,12 +6,15 @@
 
 pub mod broker;
 pub mod cluster;
+pub mod conversation;
 pub mod input;
 pub mod program;
+pub mod reflect;
 mod wait;
 
 pub use broker::Broker;
 pub use cluster::Cluster;
+pub use conversation::Conversation;
 pub use program::{Ended, Program};
 
 /// The program under test. Only the tests themselves can know where cargo has put it.

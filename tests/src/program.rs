@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::conversation::Conversation;
 use crate::wait::ended_within;
 
 /// How long a command may take unless told otherwise.
@@ -110,6 +111,18 @@ impl Run {
         self
     }
 
+    /// Starts it in a conversation: input is written and output read while it runs.
+    pub fn converse(mut self) -> Conversation {
+        self.command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Conversation::new(
+            self.command.spawn().expect("the program can be run"),
+            self.line,
+        )
+    }
+
     /// Starts it.
     pub fn start(mut self) -> Running {
         let stdin = if self.stdin.is_some() {
@@ -135,6 +148,32 @@ impl Run {
         }
     }
 
+    /// Runs it to its end, but closes its stdout after the first line.
+    #[track_caller]
+    pub fn read_one_line_and_leave(mut self) -> Ended {
+        self.command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = self.command.spawn().expect("the program can be run");
+        let mut first = Vec::new();
+        let mut stdout = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
+        stdout
+            .read_until(b'\n', &mut first)
+            .expect("a pipe can be read");
+        drop(stdout);
+        let stderr = collect(child.stderr.take().expect("stderr is a pipe"));
+        let stdout = thread::spawn(|| first);
+        Running {
+            child,
+            line: self.line,
+            stdout,
+            stderr,
+            limit: self.limit,
+        }
+        .end()
+    }
+
     /// Runs it to its end.
     #[track_caller]
     pub fn end(self) -> Ended {
@@ -148,7 +187,7 @@ impl Run {
     }
 }
 
-fn collect(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+pub(crate) fn collect(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
     thread::spawn(move || {
         let mut bytes = Vec::new();
         pipe.read_to_end(&mut bytes).expect("a pipe can be read");
@@ -195,6 +234,15 @@ impl Running {
 }
 
 impl Ended {
+    pub(crate) fn new(line: String, code: Option<i32>, stdout: Vec<u8>, stderr: String) -> Self {
+        Self {
+            line,
+            code,
+            stdout,
+            stderr,
+        }
+    }
+
     /// Fails unless the exit code is this one.
     #[track_caller]
     pub fn exited(self, code: i32) -> Self {

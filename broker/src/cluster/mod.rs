@@ -1,6 +1,9 @@
 //! The cluster's metadata: who belongs to it, which topics there are, and where their replicas are
-//! placed. Everything here is a pure function of its arguments: the metadata group applies the
-//! same commands in the same order on every broker and so reaches the same state.
+//! placed.
+//!
+//! Pure, so that every broker that applies the same commands reaches the same state: `command`,
+//! `config`, `placement`, `reply`, `state`. Around them: the replicated `machine`, the `metadata` as
+//! a broker uses it, who leads what (`leaders`), and which brokers answer (`liveness`).
 
 pub mod command;
 pub mod config;
@@ -8,8 +11,22 @@ pub mod placement;
 pub mod reply;
 pub mod state;
 
-pub use command::{Command, CommandError, Endpoints, Registration};
+mod leaders;
+mod liveness;
+mod machine;
+mod metadata;
+mod takeover;
+
+pub use command::{Command, CommandError, Endpoints, MAX_PARTITIONS, Registration};
 pub use config::{ConfigError, TopicConfig};
+pub use leaders::{Leader, Leaders};
+pub use liveness::Liveness;
+pub use machine::{MetadataMachine, Published};
+pub use metadata::{LocalError, Metadata};
 pub use placement::{Candidate, PlacementError, place};
 pub use reply::{Refusal, Reply, ReplyError};
 pub use state::{Broker, ClusterState, Partition, Placed, Removed, Replica, Topic};
+pub use takeover::Takeover;
+
+/// The cluster levels that this version supports.
+pub const LEVELS: std::ops::RangeInclusive<u32> = 1..=1;

@@ -12,8 +12,10 @@ pub mod fs;
 pub mod mem;
 
 mod io_pool;
+mod lock;
 
 pub use fs::FsDir;
+pub use lock::DirLock;
 pub use mem::MemDir;
 
 /// Why a sync failed; shared, because one sync answers many callers.

@@ -39,7 +39,7 @@ mod spare;
 mod view;
 
 pub use body::BodyError;
-pub use dir::{Dir, File, FsDir, MemDir, SyncDone, SyncError};
+pub use dir::{Dir, DirLock, File, FsDir, MemDir, SyncDone, SyncError};
 pub use error::{Damage, LogError, OpenError};
 pub use frame::{FrameError, FrameKind, Head, LastFrame, MAX_BODY, Position};
 pub use hard_state::{HardKey, HardState};

@@ -1,10 +1,21 @@
-//! A partition: an ordered log of records with one leader. The pure parts: what applying an entry
-//! does to the partition, and which batches of a producer are new.
+//! A partition: an ordered log of records with one leader. Pure: what applying an entry does to the
+//! partition (`state`), and which batches of a producer are new (`producers`, `sequence`). Around
+//! them the replicated machine, the append loop of the leader, and the reads.
+
+mod append;
+mod error;
+mod machine;
+#[expect(clippy::module_inception, reason = "the partition itself")]
+mod partition;
 
 pub mod producers;
 pub mod sequence;
 pub mod state;
 
+pub use append::{Appended, Reach};
+pub use error::{AppendError, ReadError};
+pub use machine::{PartitionMachine, Published, Shared};
+pub use partition::{Bounds, Partition, Read};
 pub use producers::{Judgement, Producers, Proposal};
 pub use sequence::{SequenceError, Sequenced};
 pub use state::{Applied, ApplyError, BatchFacts, Body, HighWatermark, PartitionState};

@@ -1,4 +1,36 @@
-//! Agreement between replicas: the pure decisions about who is alive and who takes over.
+//! Agreement: the only folder that names openraft. One adapter serves all kinds of groups.
+//!
+//! ```text
+//!   propose ─► replica ─► openraft ─► log_store ─► crate::log        network ─► crate::peer
+//!                            └──────► state_machine ─► Replicated
+//!   peers   ─► inbound ─► replica
+//! ```
+//!
+//! Pure beside it: who is alive (`suspicion`) and who takes over (`succession`).
 
 pub mod succession;
 pub mod suspicion;
+
+mod group;
+mod inbound;
+mod knowledge;
+mod log_store;
+mod network;
+mod replica;
+mod replicas;
+mod replicated;
+mod settings;
+mod state_machine;
+#[cfg(test)]
+mod suite;
+mod types;
+mod wire;
+
+pub use group::GroupId;
+pub use inbound::{Inbound, LaneAnswers};
+pub use knowledge::{Leadership, Members, View};
+pub use replica::{Answered, OpenError, OpenReplica, ProposeError, ReadError, Replica};
+pub use replicas::Replicas;
+pub use replicated::{Committed, NotUnderstood, Replicated};
+pub use types::{Proposal, ProposalKind, Reply};
+pub use wire::WireError;

@@ -1,3 +1,55 @@
-//! The use cases of the broker, one file each, whatever protocol asks for them.
+//! What the broker can be asked to do, one use case a file. A service knows nothing of sockets; the
+//! requests and replies are the messages of the public API.
 
+use std::sync::Arc;
+
+mod cluster;
+mod error;
+mod fetch;
+mod join;
+mod offsets;
+mod partitions;
+mod produce;
+mod producer_ids;
 pub mod records;
+mod rights;
+mod routing;
+mod topics;
+
+pub use error::{Detail, Error, LeaderHint};
+pub use fetch::{to_batches, to_records};
+pub use partitions::Partitions;
+pub use produce::parse_batch;
+pub use producer_ids::ProducerIds;
+pub use rights::{Action, Context, RIGHTS, Resource};
+pub use routing::Target;
+
+use crate::clock::Clock;
+use crate::cluster::{Leaders, Liveness, Metadata};
+use crate::peer::{Identity, Peers};
+use crate::tasks::Tasks;
+
+/// Everything the services work with.
+#[derive(Debug)]
+pub struct Services {
+    /// Who this broker is.
+    pub me: Identity,
+    /// The cluster's metadata.
+    pub metadata: Metadata,
+    /// Who leads what.
+    pub leaders: Arc<Leaders>,
+    /// Which brokers answer.
+    pub liveness: Arc<Liveness>,
+    /// The other brokers.
+    pub peers: Arc<Peers>,
+    /// The partitions that have a replica here.
+    pub partitions: Arc<Partitions>,
+    /// The producer ids this broker may give out.
+    pub producer_ids: ProducerIds,
+    /// What runs for streams; it ends with the broker.
+    pub tasks: Tasks,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Fresh random bytes, for ids.
+    pub random: fn() -> [u8; 16],
+}

@@ -34,7 +34,7 @@ pub(crate) struct ConsumeArgs {
     #[arg(
         long,
         value_name = "WHERE",
-        default_value = "end",
+        default_value = "start",
         allow_hyphen_values = true
     )]
     pub(crate) from: Position,

@@ -60,6 +60,10 @@ fn consume_takes_negative_positions_and_lists_of_partitions() {
     assert_eq!(args.partitions, [0, 3]);
     assert_eq!(args.from, Position::Last(10));
     assert_eq!(args.max_records, Some(5));
+    let Command::Consume(args) = parse("highwater consume t") else {
+        panic!("not consume")
+    };
+    assert_eq!(args.from, Position::Start);
     let Command::Consume(args) = parse("highwater consume t --from @-10m --exit-at-end") else {
         panic!("not consume")
     };
@@ -113,4 +117,125 @@ fn help_is_no_failure_and_comes_for_a_lone_name() {
         kind("highwater topic"),
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
     );
+}
+
+/// Every command with its names in a row, such as `topic create`.
+fn commands() -> Vec<(String, clap::Command)> {
+    fn walk(names: &str, command: &clap::Command, all: &mut Vec<(String, clap::Command)>) {
+        all.push((names.to_owned(), command.clone()));
+        for verb in command.get_subcommands() {
+            walk(&format!("{names} {}", verb.get_name()), verb, all);
+        }
+    }
+    let mut all = Vec::new();
+    walk("highwater", &Args::command(), &mut all);
+    all
+}
+
+#[test]
+fn the_manual_has_every_command_and_flag() {
+    let manual = include_str!("../../../docs/cli.md");
+    for (names, command) in commands() {
+        assert!(manual.contains(&names), "docs/cli.md does not have {names}");
+        for flag in command.get_arguments().filter(|flag| !flag.is_hide_set()) {
+            let Some(long) = flag.get_long() else {
+                continue;
+            };
+            assert!(
+                manual.contains(&format!("--{long}")),
+                "docs/cli.md: {names} --{long}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_manual_has_every_reason_with_its_exit_code() {
+    let manual = include_str!("../../../docs/cli.md");
+    for reason in highwater_proto::Reason::ALL.iter().copied() {
+        let row = format!("| `{reason}` | {} |", ExitCode::of(reason) as u8);
+        assert!(manual.contains(&row), "docs/cli.md does not have {row}");
+    }
+}
+
+/// The words of a line of shell, quotes taken away.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut quoted = false;
+    for c in line.chars() {
+        match c {
+            '\'' => quoted = !quoted,
+            ' ' if !quoted => words.push(std::mem::take(&mut word)),
+            other => word.push(other),
+        }
+    }
+    words.push(word);
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+/// The commands of this program that a text shows as examples: lines that begin with it, with a
+/// setting of the environment, or with a command whose output goes into it. Lines with brackets or
+/// dots show the form of a command and are none.
+fn examples(text: &str) -> Vec<String> {
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.contains(['[', '…']))
+        .filter_map(|line| {
+            let line = line.split("  #").next().unwrap_or(line);
+            let at = line.find("highwater ")?;
+            let before = &line[..at];
+            let runs =
+                before.is_empty() || before.ends_with("| ") || before.starts_with("HIGHWATER_");
+            let command = line[at..].split("  ").next().unwrap_or_default();
+            runs.then(|| {
+                command
+                    .split(" | ")
+                    .next()
+                    .unwrap_or(command)
+                    .trim()
+                    .to_owned()
+            })
+        })
+        .collect()
+}
+
+#[track_caller]
+fn assert_examples_parse(place: &str, text: &str, at_least: usize) {
+    let examples = examples(text);
+    assert!(
+        examples.len() >= at_least,
+        "{place} has {} examples",
+        examples.len()
+    );
+    for example in examples {
+        let words = words(&example);
+        let plain = ["--help", "--version"]
+            .iter()
+            .any(|flag| example.ends_with(flag));
+        let parsed = Args::try_parse_from(words);
+        assert!(
+            parsed.is_ok() || plain,
+            "{place}: {example}: {}",
+            parsed.unwrap_err()
+        );
+    }
+}
+
+#[test]
+fn the_examples_of_the_documentation_are_commands() {
+    assert_examples_parse("docs/cli.md", include_str!("../../../docs/cli.md"), 15);
+    assert_examples_parse("README.md", include_str!("../../../README.md"), 10);
+}
+
+#[test]
+fn the_examples_of_the_help_are_commands() {
+    for (names, mut command) in commands() {
+        let help = command.render_long_help().to_string();
+        let examples = help.split("Examples:").nth(1).unwrap_or_default();
+        assert_examples_parse(&names, examples, 0);
+    }
+    let (_, mut root) = commands().swap_remove(0);
+    assert_eq!(examples(&root.render_long_help().to_string()).len(), 5);
 }

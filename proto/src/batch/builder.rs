@@ -138,10 +138,17 @@ impl BatchBuilder {
         } else {
             self.base_timestamp
         };
-        let timestamp_delta = timestamp.checked_sub(base).ok_or_else(|| {
-            let most = Expected::AtMost(i64::MAX.saturating_add(base));
-            RecordFault::value(RecordField::TimestampDelta, timestamp, most)
-        })?;
+        let Some(timestamp_delta) = timestamp.checked_sub(base) else {
+            let expected = match timestamp < base {
+                true => Expected::AtLeast(i64::MIN + base),
+                false => Expected::AtMost(i64::MAX + base),
+            };
+            return Err(RecordFault::value(
+                RecordField::Timestamp,
+                timestamp,
+                expected,
+            ));
+        };
         if headers.len() > MAX_RECORD_HEADERS {
             let found = i64::try_from(headers.len()).unwrap_or(i64::MAX);
             let most = Expected::at_most_len(MAX_RECORD_HEADERS);

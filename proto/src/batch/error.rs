@@ -190,6 +190,8 @@ fields! {
         Length = "length",
         /// The attributes, always 0.
         Attributes = "attribute byte",
+        /// The time, which must be near enough to that of the first record.
+        Timestamp = "timestamp",
         /// The time, relative to `baseTimestamp`.
         TimestampDelta = "timestampDelta",
         /// The offset, relative to `baseOffset`.

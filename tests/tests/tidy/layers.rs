@@ -5,13 +5,21 @@ use crate::code::{Source, sources};
 
 /// The modules of the broker, lowest layer first.
 const LAYERS: &[&[&str]] = &[
-    &["config", "metrics", "clock", "tasks", "telemetry"],
+    &[
+        "config",
+        "metrics",
+        "clock",
+        "entropy",
+        "tasks",
+        "telemetry",
+    ],
     &["log"],
+    &["peer"],
     &["raft"],
     &["partition", "cluster", "group", "admission"],
     &["service"],
     &["listener"],
-    &["broker", "reconcile"],
+    &["node", "broker", "reconcile"],
 ];
 
 const BROKER: &str = "broker/src/";

@@ -31,7 +31,11 @@ const PLACES: &[Place] = &[
         what: "gRPC ends at the listeners, the peer network and the client",
         patterns: &["tonic::"],
         within: &["broker/", "cli/"],
-        allowed: &["broker/src/listener/", "broker/src/raft/"],
+        allowed: &[
+            "broker/src/listener/",
+            "broker/src/peer/",
+            "broker/src/raft/",
+        ],
     },
     Place {
         what: "files belong to the directory seam and the map",

@@ -64,10 +64,15 @@ fn decompress_within(codec: Codec, records: &Bytes, limit: usize) -> Result<Byte
         Codec::Lz4 => lz4::decompress(records, limit),
         Codec::Zstd => zstd::decompress(records, limit),
     };
-    out.map(Bytes::from).map_err(|failure| match failure {
+    let mut out = out.map_err(|failure| match failure {
         Failure::Bomb => BatchError::Bomb { codec, limit },
         Failure::Malformed(why) => BatchError::Decompress { codec, why },
-    })
+    })?;
+    // Records may live long and keep all of this in memory; but most do not, and moving costs.
+    if out.capacity() / 2 > out.len() {
+        out.shrink_to_fit();
+    }
+    Ok(Bytes::from(out))
 }
 
 /// Reads to the end of `input`, which must come before `limit`.

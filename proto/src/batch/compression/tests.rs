@@ -67,6 +67,21 @@ fn zstd_frames_that_do_not_say_their_size_are_read_and_bounded() {
 }
 
 #[test]
+fn a_zstd_frame_is_not_believed_to_hold_what_its_blocks_cannot_make() {
+    let mut frame = compressed(Codec::Zstd, &vec![5; 1 << 20]).to_vec();
+    let claim = frame.iter().position(|byte| *byte == 0x10).unwrap();
+    assert_eq!(frame[claim - 2..=claim + 1], [0, 0, 0x10, 0]);
+    frame[claim + 1] = 1;
+    let error = decompress(Codec::Zstd, &Bytes::from(frame))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("the records are not valid zstd"),
+        "{error}"
+    );
+}
+
+#[test]
 fn snappy_is_read_with_and_without_framing() {
     let records = text(50_000);
     let bare = snap::raw::Encoder::new().compress_vec(&records).unwrap();

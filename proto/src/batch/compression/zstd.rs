@@ -50,7 +50,7 @@ pub(super) fn decompress(input: &[u8], limit: usize) -> Result<Vec<u8>, Failure>
             Err(OUTPUT_TOO_SMALL) if room < most => {
                 room = room.saturating_mul(4).max(MAX_BLOCK).min(most);
             }
-            Err(OUTPUT_TOO_SMALL) => return Err(Failure::Bomb),
+            Err(OUTPUT_TOO_SMALL) if room == limit => return Err(Failure::Bomb),
             Err(code) => return Err(Failure::malformed(get_error_name(code))),
         }
     }

@@ -223,13 +223,19 @@ fn batches_that_cannot_be_sent_are_not_built() {
         ),
         "{refused}"
     );
-    let mut builder = BatchBuilder::new();
-    builder.push(Timestamp(i64::MIN), None, None, &[]);
-    builder.push(Timestamp(1), None, None, &[]);
-    assert!(matches!(
-        builder.build(Codec::None, None),
-        Err(BatchError::Record { index: 1, .. })
-    ));
+    for (first, second, expected) in [
+        (-2, i64::MAX, format!("expected at most {}", i64::MAX - 2)),
+        (1, i64::MIN, format!("expected at least {}", i64::MIN + 1)),
+    ] {
+        let mut builder = BatchBuilder::new();
+        builder.push(Timestamp(first), None, None, &[]);
+        builder.push(Timestamp(second), None, None, &[]);
+        let message = builder.build(Codec::None, None).unwrap_err().to_string();
+        assert_eq!(
+            message,
+            format!("record 1: the timestamp is {second}, {expected}")
+        );
+    }
 }
 
 #[test]

@@ -1,0 +1,167 @@
+//! Which brokers answer: one ping per peer every 100 ms, on a thread and connections of its own, so
+//! that load elsewhere does not look like a failure. The judgement is `raft::suspicion`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use highwater_proto::pb::peer::{PingRequest, PingResponse};
+use highwater_proto::{BrokerId, ReplicaId, Term};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::leaders::Leaders;
+use crate::clock;
+use crate::peer::{self, Calls, Identity, Peers};
+use crate::raft::GroupId;
+use crate::raft::suspicion::{Health, Suspicion, SuspicionConfig};
+use crate::tasks::Tasks;
+
+/// A ping that takes longer is not waited for; a later answer still counts for the next round.
+const PING_LIMIT: Duration = Duration::from_secs(1);
+
+/// What is known of the other brokers.
+#[derive(Debug)]
+pub struct Liveness {
+    me: Identity,
+    config: SuspicionConfig,
+    started: Instant,
+    // guards: the detector; held for its methods only.
+    suspicion: Mutex<Suspicion>,
+    suspected: watch::Sender<BTreeSet<BrokerId>>,
+}
+
+impl Liveness {
+    /// Nobody is watched yet.
+    pub fn new(me: Identity, config: SuspicionConfig) -> Self {
+        Self {
+            me,
+            config,
+            started: clock::monotonic(),
+            suspicion: Mutex::new(Suspicion::new(config)),
+            suspected: watch::Sender::default(),
+        }
+    }
+
+    fn suspicion(&self) -> MutexGuard<'_, Suspicion> {
+        self.suspicion
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Duration {
+        clock::monotonic().duration_since(self.started)
+    }
+
+    /// True unless the broker is suspected of having failed.
+    pub fn is_up(&self, broker: BrokerId) -> bool {
+        broker == self.me.broker || self.suspicion().health(broker, self.now()) == Health::Alive
+    }
+
+    /// The suspected brokers, and every change.
+    pub fn suspected(&self) -> watch::Receiver<BTreeSet<BrokerId>> {
+        self.suspected.subscribe()
+    }
+
+    /// Pings until `tasks` are cancelled. Runs on a runtime of its own.
+    pub async fn run(self: Arc<Self>, peers: Arc<Peers>, leaders: Arc<Leaders>, tasks: Tasks) {
+        let mut pings = FuturesUnordered::new();
+        let mut connections = BTreeMap::new();
+        let mut rounds = tokio::time::interval(self.config.ping_interval);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = tasks.cancelled() => return,
+                _ = rounds.tick() => {
+                    self.follow(&peers, &mut connections);
+                    self.suspicion().round(self.now());
+                    for (broker, (_, calls)) in &connections {
+                        pings.push(self.ping(*broker, calls.clone(), leaders.known_version(*broker)));
+                    }
+                    self.publish(&leaders);
+                }
+                Some(answer) = pings.next() => {
+                    if let Some((broker, response)) = answer {
+                        self.answered(broker, response, &leaders);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Keeps one connection to each known peer.
+    fn follow(&self, peers: &Peers, connections: &mut BTreeMap<BrokerId, (String, Calls)>) {
+        let links = peers.all();
+        connections.retain(|broker, (address, _)| {
+            let kept = links
+                .get(broker)
+                .is_some_and(|link| link.address == *address);
+            if !links.contains_key(broker) {
+                self.suspicion().forget(*broker);
+            }
+            kept
+        });
+        for (broker, link) in links.iter() {
+            if !connections.contains_key(broker)
+                && let Ok(channel) = peer::connect(&link.address)
+            {
+                connections.insert(*broker, (link.address.clone(), peer::client(channel)));
+                self.suspicion().watch(*broker, self.now());
+            }
+        }
+    }
+
+    async fn ping(
+        &self,
+        broker: BrokerId,
+        mut calls: Calls,
+        known_version: u64,
+    ) -> Option<(BrokerId, PingResponse)> {
+        let request = PingRequest {
+            hello: Some(self.me.hello()),
+            known_version,
+        };
+        let answer = peer::call(PING_LIMIT, calls.ping(request)).await;
+        answer.ok().map(|response| (broker, response))
+    }
+
+    fn answered(&self, broker: BrokerId, response: PingResponse, leaders: &Leaders) {
+        // An answer of another broker at that address says nothing about this one.
+        if self.me.admit(response.hello.as_ref()) != Ok(broker) {
+            return;
+        }
+        self.suspicion().answered(broker, self.now());
+        if response.version != leaders.known_version(broker) {
+            let groups = response.leaderships.iter().filter_map(|leadership| {
+                let group = leadership.group.as_ref().and_then(GroupId::from_pb)?;
+                Some((group, ReplicaId(leadership.replica), Term(leadership.term)))
+            });
+            leaders.announce(broker, response.version, groups);
+        }
+        self.publish(leaders);
+    }
+
+    /// Tells of changes, and that a suspected broker leads nothing.
+    fn publish(&self, leaders: &Leaders) {
+        let now = self.now();
+        let suspected: BTreeSet<BrokerId> = {
+            let suspicion = self.suspicion();
+            let is_suspected = |peer: &BrokerId| suspicion.health(*peer, now) != Health::Alive;
+            suspicion.peers().filter(is_suspected).collect()
+        };
+        let before = self.suspected.borrow().clone();
+        if before == suspected {
+            return;
+        }
+        for broker in suspected.difference(&before) {
+            tracing::warn!(%broker, "the broker does not answer");
+            leaders.lost(*broker);
+        }
+        for broker in before.difference(&suspected) {
+            tracing::info!(%broker, "the broker answers again");
+        }
+        self.suspected.send_replace(suspected);
+    }
+}

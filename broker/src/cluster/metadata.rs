@@ -1,0 +1,175 @@
+//! The cluster's metadata as a broker uses it: read from the local replica, changed through the
+//! group's leader wherever that is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use highwater_proto::pb::peer::ProposeMetadataRequest;
+use highwater_proto::{LogIndex, Reason};
+use tokio::sync::watch;
+
+use super::command::Command;
+use super::leaders::Leaders;
+use super::machine::Published;
+use super::reply::{Refusal, Reply};
+use super::state::ClusterState;
+use crate::clock::{self, Clock};
+use crate::peer::{self, CallError, Peers};
+use crate::raft::{self, GroupId, Proposal, ProposalKind, Replica};
+
+/// How long one attempt at a proposal may take.
+const ATTEMPT: Duration = Duration::from_secs(5);
+/// How long to wait for a leader to be known before asking again.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// The metadata of the cluster. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Metadata {
+    replica: Replica,
+    published: watch::Receiver<Published>,
+    leaders: Arc<Leaders>,
+    peers: Arc<Peers>,
+    clock: Arc<dyn Clock>,
+}
+
+/// What the local replica of the metadata group can answer to a proposal.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalError {
+    /// Another broker leads the group, or nobody; nothing was proposed.
+    #[error("this broker does not lead the metadata group")]
+    NotLeader,
+    /// The command may or may not take effect.
+    #[error("whether the metadata changed is not known: {0}")]
+    Unknown(String),
+}
+
+impl Metadata {
+    /// The metadata, from the local replica and what it publishes.
+    pub fn new(
+        replica: Replica,
+        published: watch::Receiver<Published>,
+        leaders: Arc<Leaders>,
+        peers: Arc<Peers>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            replica,
+            published,
+            leaders,
+            peers,
+            clock,
+        }
+    }
+
+    /// The state as last applied here; it may be behind the leader's.
+    pub fn state(&self) -> Arc<ClusterState> {
+        Arc::clone(&self.published.borrow().state)
+    }
+
+    /// The state and every change of it.
+    pub fn watch(&self) -> watch::Receiver<Published> {
+        self.published.clone()
+    }
+
+    /// The local replica of the group.
+    pub fn replica(&self) -> &Replica {
+        &self.replica
+    }
+
+    /// Waits until the entry at `index` is applied here.
+    pub async fn applied(&self, index: LogIndex) {
+        let mut published = self.published.clone();
+        drop(
+            published
+                .wait_for(|published| published.applied >= index)
+                .await,
+        );
+    }
+
+    /// Proposes here, as the leader of the group.
+    pub async fn propose_here(&self, command: &Command) -> Result<(LogIndex, Reply), LocalError> {
+        let leadership = *self.replica.leadership().borrow();
+        if !leadership.mine {
+            return Err(LocalError::NotLeader);
+        }
+        let proposal = Proposal {
+            kind: ProposalKind::Command,
+            body: command.encode(),
+            append_time: self.clock.now(),
+        };
+        let unknown = |error: raft::ProposeError| LocalError::Unknown(error.to_string());
+        let answered = self
+            .replica
+            .propose(leadership.term, proposal)
+            .await
+            .map_err(unknown)?;
+        match answered.await.map_err(unknown)? {
+            raft::Reply::Command { index, bytes } => {
+                let reply = Reply::decode(&bytes);
+                Ok((
+                    index,
+                    reply.map_err(|e| LocalError::Unknown(e.to_string()))?,
+                ))
+            }
+            other => Err(LocalError::Unknown(format!("the group answered {other}"))),
+        }
+    }
+
+    /// Proposes `command` to the leader wherever it is, and waits until its effect is visible
+    /// here. It is tried again only while it is certain that nothing was proposed.
+    pub async fn propose(&self, command: &Command, deadline: Duration) -> Result<Reply, Refusal> {
+        let until = clock::monotonic() + deadline;
+        loop {
+            match self.attempt(command).await {
+                Ok((index, reply)) => {
+                    let applied = tokio::time::timeout_at(until, self.applied(index));
+                    if applied.await.is_err() {
+                        tracing::debug!(%index, "the metadata is not yet applied here");
+                    }
+                    return reply.accepted();
+                }
+                Err(LocalError::NotLeader) if clock::monotonic() < until => {
+                    let mut changes = self.leaders.changes();
+                    drop(tokio::time::timeout(LOOK_AGAIN, changes.changed()).await);
+                }
+                Err(LocalError::NotLeader) => {
+                    let message = "the metadata group has no leader that can be reached";
+                    return Err(Refusal::new(Reason::NotReady, message));
+                }
+                Err(LocalError::Unknown(why)) => {
+                    return Err(Refusal::new(Reason::TimedOut, why));
+                }
+            }
+        }
+    }
+
+    async fn attempt(&self, command: &Command) -> Result<(LogIndex, Reply), LocalError> {
+        let leader = self
+            .leaders
+            .leader(GroupId::Metadata)
+            .ok_or(LocalError::NotLeader)?;
+        if leader.broker == self.peers.me().broker {
+            return self.propose_here(command).await;
+        }
+        let link = self
+            .peers
+            .link(leader.broker)
+            .ok_or(LocalError::NotLeader)?;
+        let hello = Some(self.peers.me().hello());
+        let request = ProposeMetadataRequest {
+            hello,
+            command: command.encode(),
+        };
+        let mut calls = link.calls();
+        let response = match peer::call(ATTEMPT, calls.propose_metadata(request)).await {
+            Ok(response) => response,
+            Err(CallError::NotSent(_) | CallError::Refused(_)) => {
+                return Err(LocalError::NotLeader);
+            }
+            Err(CallError::Unknown(why)) => return Err(LocalError::Unknown(why)),
+        };
+        let reply = Reply::decode(&response.reply);
+        let reply = reply.map_err(|error| LocalError::Unknown(error.to_string()))?;
+        Ok((LogIndex(response.index), reply))
+    }
+}

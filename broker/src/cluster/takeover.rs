@@ -1,0 +1,176 @@
+//! Groups without a living leader get one: the voters are asked what they know, and the one with
+//! the greatest log stands for election past the leases. The decision is `raft::succession`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use highwater_proto::pb::peer::{ConferRequest, GroupView};
+use highwater_proto::{BrokerId, EntryId, LogIndex, ReplicaId, Term};
+use tokio::time::MissedTickBehavior;
+
+use super::leaders::Leaders;
+use super::liveness::Liveness;
+use crate::peer::{self, Peers};
+use crate::raft::succession::{Succession, View, VoteView, decide};
+use crate::raft::{GroupId, Replica, Replicas};
+
+/// How often groups without a living leader are looked for.
+const ROUND: Duration = Duration::from_millis(100);
+/// How long another broker may take to say what it knows.
+const CONFER_LIMIT: Duration = Duration::from_millis(300);
+/// A group that never had a leader here is given this many rounds to find one by itself.
+const PATIENCE: u32 = 3;
+
+/// Looks after the groups that have a replica on this broker.
+#[derive(Debug)]
+pub struct Takeover {
+    /// The replicas here.
+    pub replicas: Arc<Replicas>,
+    /// The other brokers.
+    pub peers: Arc<Peers>,
+    /// Which of them answer.
+    pub liveness: Arc<Liveness>,
+    /// What they say they lead.
+    pub leaders: Arc<Leaders>,
+}
+
+/// A group here that has no living leader.
+struct Orphan {
+    replica: Replica,
+    voters: Vec<BTreeSet<ReplicaId>>,
+    brokers: BTreeMap<ReplicaId, BrokerId>,
+}
+
+impl Takeover {
+    /// Looks for orphans again and again.
+    pub async fn run(self) {
+        let mut rounds = tokio::time::interval(ROUND);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut leaderless: BTreeMap<GroupId, u32> = BTreeMap::new();
+        loop {
+            rounds.tick().await;
+            let orphans = self.orphans(&mut leaderless);
+            if !orphans.is_empty() {
+                self.settle(orphans).await;
+            }
+        }
+    }
+
+    fn orphans(&self, leaderless: &mut BTreeMap<GroupId, u32>) -> Vec<Orphan> {
+        let mut found = Vec::new();
+        for (group, replica) in self.replicas.all().iter() {
+            let leadership = *replica.leadership().borrow();
+            let lost = leadership
+                .leader
+                .is_some_and(|(_, broker)| !self.liveness.is_up(broker));
+            if !lost && self.leaders.confirms(*group, &leadership) {
+                if leaderless.remove(group).is_some() {
+                    replica.respect_leases();
+                }
+                continue;
+            }
+            let rounds = leaderless.entry(*group).or_default();
+            *rounds += 1;
+            let members = replica.members();
+            let others = members.brokers.len() > 1;
+            if others && (lost || *rounds > PATIENCE) {
+                found.push(Orphan {
+                    replica: replica.clone(),
+                    voters: members.voters,
+                    brokers: members.brokers,
+                });
+            }
+        }
+        found
+    }
+
+    async fn settle(&self, orphans: Vec<Orphan>) {
+        let views = self.ask(&orphans).await;
+        for orphan in orphans {
+            let group = orphan.replica.group();
+            let mine = own_view(&orphan.replica);
+            let others: Vec<View> = views.get(&group).cloned().unwrap_or_default();
+            match decide(&orphan.voters, &mine, &others) {
+                Succession::TakeOver => orphan.replica.take_over().await,
+                Succession::Wait(why) => tracing::debug!(%group, ?why, "not standing"),
+            }
+        }
+    }
+
+    /// What the other voters know, by group; each broker is asked once.
+    async fn ask(&self, orphans: &[Orphan]) -> BTreeMap<GroupId, Vec<View>> {
+        let mut by_broker: BTreeMap<BrokerId, Vec<GroupId>> = BTreeMap::new();
+        for orphan in orphans {
+            for broker in orphan.brokers.values() {
+                if *broker != self.peers.me().broker && self.liveness.is_up(*broker) {
+                    by_broker
+                        .entry(*broker)
+                        .or_default()
+                        .push(orphan.replica.group());
+                }
+            }
+        }
+        let asked = by_broker
+            .into_iter()
+            .map(|(broker, groups)| self.confer(broker, groups));
+        let mut views: BTreeMap<GroupId, Vec<View>> = BTreeMap::new();
+        for (group, view) in join_all(asked).await.into_iter().flatten() {
+            views.entry(group).or_default().push(view);
+        }
+        views
+    }
+
+    async fn confer(&self, broker: BrokerId, groups: Vec<GroupId>) -> Vec<(GroupId, View)> {
+        let Some(link) = self.peers.link(broker) else {
+            return Vec::new();
+        };
+        let hello = Some(self.peers.me().hello());
+        let groups = groups.into_iter().map(GroupId::to_pb).collect();
+        let mut calls = link.calls();
+        let answer = calls.confer(ConferRequest { hello, groups });
+        match peer::call(CONFER_LIMIT, answer).await {
+            Ok(response) => response.views.iter().filter_map(decode_view).collect(),
+            Err(error) => {
+                tracing::debug!(%broker, %error, "a broker did not say what it knows");
+                Vec::new()
+            }
+        }
+    }
+}
+
+fn own_view(replica: &Replica) -> View {
+    let known = replica.view();
+    View {
+        replica: replica.id(),
+        last: known.last.map(|(term, index)| EntryId { term, index }),
+        vote: VoteView {
+            term: Term(known.vote.term),
+            committed: known.vote.committed,
+        },
+        suspects_leader: true,
+    }
+}
+
+fn decode_view(view: &GroupView) -> Option<(GroupId, View)> {
+    let group = view.group.as_ref().and_then(GroupId::from_pb)?;
+    let last = view.last_log_id.map(|id| EntryId {
+        term: Term(id.term),
+        index: LogIndex(id.index),
+    });
+    let vote = view.vote.map_or_else(VoteView::default, |vote| VoteView {
+        term: Term(vote.term),
+        committed: vote.committed,
+    });
+    let replica = ReplicaId(view.replica);
+    Some((
+        group,
+        View {
+            replica,
+            last,
+            vote,
+            suspects_leader: view.suspects_leader,
+        },
+    ))
+}

@@ -1,0 +1,109 @@
+//! `ClusterService`.
+
+use std::sync::Arc;
+
+use highwater_proto::pb::v1;
+use highwater_proto::pb::v1::cluster_service_server::ClusterService;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::context::{Context, context};
+use super::status::status;
+use crate::service::Services;
+
+/// Who is in the cluster, and where the partitions are.
+#[derive(Debug)]
+pub(super) struct ClusterApi {
+    services: Arc<Services>,
+}
+
+impl ClusterApi {
+    pub(super) fn new(services: Arc<Services>) -> Self {
+        Self { services }
+    }
+}
+
+#[tonic::async_trait]
+impl ClusterService for ClusterApi {
+    type WatchMetadataStream = ReceiverStream<Result<v1::WatchMetadataResponse, Status>>;
+
+    async fn get_cluster(
+        &self,
+        request: Request<v1::GetClusterRequest>,
+    ) -> Result<Response<v1::GetClusterResponse>, Status> {
+        let context = context(request.metadata());
+        self.services
+            .get_cluster(&context)
+            .map(Response::new)
+            .map_err(|error| status(&error))
+    }
+
+    async fn list_brokers(
+        &self,
+        request: Request<v1::ListBrokersRequest>,
+    ) -> Result<Response<v1::ListBrokersResponse>, Status> {
+        let context = context(request.metadata());
+        self.services
+            .list_brokers(&context)
+            .map(Response::new)
+            .map_err(|error| status(&error))
+    }
+
+    async fn get_metadata(
+        &self,
+        request: Request<v1::GetMetadataRequest>,
+    ) -> Result<Response<v1::GetMetadataResponse>, Status> {
+        let context = context(request.metadata());
+        let metadata = self
+            .services
+            .get_metadata(&context, &request.into_inner().topics);
+        let metadata = Some(metadata.map_err(|error| status(&error))?);
+        Ok(Response::new(v1::GetMetadataResponse { metadata }))
+    }
+
+    async fn watch_metadata(
+        &self,
+        request: Request<v1::WatchMetadataRequest>,
+    ) -> Result<Response<Self::WatchMetadataStream>, Status> {
+        let context = context(request.metadata());
+        let (messages, stream) = mpsc::channel(1);
+        let services = Arc::clone(&self.services);
+        let wanted = request.into_inner().topics;
+        let tasks = services.tasks.clone();
+        tasks.spawn(async move { watch(&services, &context, &wanted, &messages).await });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+/// Sends the metadata now and after every change, until the client goes.
+async fn watch(
+    services: &Services,
+    context: &Context,
+    wanted: &[String],
+    messages: &mpsc::Sender<Result<v1::WatchMetadataResponse, Status>>,
+) {
+    let mut leaders = services.leaders.changes();
+    let mut state = services.metadata.watch();
+    loop {
+        leaders.mark_unchanged();
+        state.mark_unchanged();
+        let message = match services.get_metadata(context, wanted) {
+            Ok(metadata) => Ok(v1::WatchMetadataResponse {
+                metadata: Some(metadata),
+            }),
+            Err(error) => Err(status(&error)),
+        };
+        if messages.send(message).await.is_err() {
+            return;
+        }
+        let changed = tokio::select! {
+            () = messages.closed() => return,
+            changed = leaders.changed() => changed,
+            changed = state.changed() => changed,
+        };
+        if changed.is_err() {
+            return;
+        }
+    }
+}

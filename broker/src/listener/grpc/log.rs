@@ -1,0 +1,121 @@
+//! `LogService`.
+
+use std::sync::Arc;
+
+use highwater_proto::pb::v1;
+use highwater_proto::pb::v1::log_service_server::LogService;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::context::context;
+use super::forward::{LeaderCall, elsewhere, forward};
+use super::status::status;
+use super::{session, subscribe};
+use crate::service::Services;
+
+/// The data plane.
+#[derive(Debug)]
+pub(super) struct LogApi {
+    services: Arc<Services>,
+}
+
+impl LogApi {
+    pub(super) fn new(services: Arc<Services>) -> Self {
+        Self { services }
+    }
+}
+
+#[tonic::async_trait]
+impl LogService for LogApi {
+    type ProduceSessionStream = ReceiverStream<Result<v1::ProduceSessionResponse, Status>>;
+    type SubscribeStream = ReceiverStream<Result<v1::SubscribeResponse, Status>>;
+
+    async fn produce(
+        &self,
+        request: Request<v1::ProduceRequest>,
+    ) -> Result<Response<v1::ProduceResponse>, Status> {
+        let context = context(request.metadata());
+        let request = request.into_inner();
+        match self.services.produce(&context, request.clone()).await {
+            Ok(response) => Ok(Response::new(response)),
+            Err(error) => match elsewhere(&context, &error) {
+                Some(broker) => {
+                    let call = LeaderCall::Produce(request);
+                    forward(&self.services, &context, broker, call)
+                        .await
+                        .map(Response::new)
+                }
+                None => Err(status(&error)),
+            },
+        }
+    }
+
+    async fn produce_session(
+        &self,
+        request: Request<Streaming<v1::ProduceSessionRequest>>,
+    ) -> Result<Response<Self::ProduceSessionStream>, Status> {
+        let context = context(request.metadata());
+        let answers = session::run(Arc::clone(&self.services), context, request.into_inner());
+        Ok(Response::new(answers))
+    }
+
+    async fn fetch(
+        &self,
+        request: Request<v1::FetchRequest>,
+    ) -> Result<Response<v1::FetchResponse>, Status> {
+        let context = context(request.metadata());
+        let request = request.into_inner();
+        match self.services.fetch(&context, request.clone()).await {
+            Ok(response) => Ok(Response::new(response)),
+            Err(error) => match elsewhere(&context, &error) {
+                Some(broker) => {
+                    let call = LeaderCall::Fetch(request);
+                    forward(&self.services, &context, broker, call)
+                        .await
+                        .map(Response::new)
+                }
+                None => Err(status(&error)),
+            },
+        }
+    }
+
+    async fn subscribe(
+        &self,
+        request: Request<v1::SubscribeRequest>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        let context = context(request.metadata());
+        let request = request.into_inner();
+        let messages = subscribe::run(Arc::clone(&self.services), &context, request)
+            .map_err(|error| status(&error))?;
+        Ok(Response::new(messages))
+    }
+
+    async fn list_offsets(
+        &self,
+        request: Request<v1::ListOffsetsRequest>,
+    ) -> Result<Response<v1::ListOffsetsResponse>, Status> {
+        let context = context(request.metadata());
+        let request = request.into_inner();
+        match self.services.list_offsets(&context, request.clone()).await {
+            Ok(response) => Ok(Response::new(response)),
+            Err(error) => match elsewhere(&context, &error) {
+                Some(broker) => {
+                    let call = LeaderCall::ListOffsets(request);
+                    forward(&self.services, &context, broker, call)
+                        .await
+                        .map(Response::new)
+                }
+                None => Err(status(&error)),
+            },
+        }
+    }
+
+    async fn init_producer(
+        &self,
+        request: Request<v1::InitProducerRequest>,
+    ) -> Result<Response<v1::InitProducerResponse>, Status> {
+        let context = context(request.metadata());
+        let answer = self.services.init_producer(&context).await;
+        answer.map(Response::new).map_err(|error| status(&error))
+    }
+}

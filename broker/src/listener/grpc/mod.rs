@@ -1,0 +1,16 @@
+//! gRPC: the public API on one listener, the peers' on another.
+
+mod cluster;
+mod context;
+mod forward;
+mod log;
+mod peer;
+mod server;
+mod session;
+mod status;
+mod subscribe;
+mod topic;
+
+pub use context::Context;
+pub use peer::PeerApi;
+pub use server::{bind, serve_peers, serve_public};

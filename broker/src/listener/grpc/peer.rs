@@ -1,0 +1,197 @@
+//! `PeerService`: what other brokers ask. Every message says who speaks; another cluster is turned
+//! away before anything else is looked at.
+
+use std::sync::Arc;
+
+use highwater_proto::pb::peer::peer_service_server::PeerService;
+use highwater_proto::pb::peer::{
+    ConferRequest, ConferResponse, DescribePartitionsRequest, DescribePartitionsResponse,
+    ForwardRequest, ForwardResponse, GroupView, Hello, JoinRequest, JoinResponse, LaneRequest,
+    LaneResponse, Leadership, PingRequest, PingResponse, ProposeMetadataRequest,
+    ProposeMetadataResponse,
+};
+use highwater_proto::{BrokerId, Reason};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::forward;
+use super::status::status;
+use crate::cluster::{Command, LocalError};
+use crate::raft::{GroupId, Inbound, Replicas};
+use crate::service::{Error, Services};
+
+/// Answers of a lane that wait to be written.
+const ANSWERS: usize = 256;
+/// The most groups one request may ask about.
+const MAX_GROUPS: usize = 100_000;
+
+/// The peers' API.
+#[derive(Debug)]
+pub struct PeerApi {
+    services: Arc<Services>,
+    replicas: Arc<Replicas>,
+}
+
+impl PeerApi {
+    /// The API over these services and replicas.
+    pub fn new(services: Arc<Services>, replicas: Arc<Replicas>) -> Self {
+        Self { services, replicas }
+    }
+
+    fn admit(&self, hello: Option<&Hello>) -> Result<BrokerId, Status> {
+        self.services
+            .me
+            .admit(hello)
+            .map_err(|error| status(&Error::new(Reason::WrongCluster, error.to_string())))
+    }
+
+    fn view(&self, group: &highwater_proto::pb::peer::Group) -> GroupView {
+        let replica = GroupId::from_pb(group).and_then(|group| self.replicas.get(group));
+        let replica = replica.filter(|replica| replica.stopped().is_none());
+        let services = &self.services;
+        let mut view = GroupView {
+            group: Some(group.clone()),
+            ..GroupView::default()
+        };
+        if let Some(replica) = replica {
+            let known = replica.view();
+            view.replica = replica.id().0;
+            view.vote = Some(known.vote);
+            view.last_log_id = known
+                .last
+                .map(|(term, index)| highwater_proto::pb::peer::LogId {
+                    term: term.0,
+                    index: index.0,
+                });
+            let leadership = known.leadership;
+            view.suspects_leader = match leadership.leader {
+                Some((_, broker)) if services.liveness.is_up(broker) => {
+                    !services.leaders.confirms(replica.group(), &leadership)
+                }
+                Some(_) | None => true,
+            };
+        }
+        view
+    }
+}
+
+fn groups_within(count: usize) -> Result<(), Status> {
+    if count <= MAX_GROUPS {
+        return Ok(());
+    }
+    let message = format!("{count} groups in one request; at most {MAX_GROUPS} may be asked about");
+    Err(Status::invalid_argument(message))
+}
+
+#[tonic::async_trait]
+impl PeerService for PeerApi {
+    type LaneStream = ReceiverStream<Result<LaneResponse, Status>>;
+
+    async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
+        let joined = self.services.join(request.into_inner()).await;
+        joined.map(Response::new).map_err(|error| status(&error))
+    }
+
+    async fn lane(
+        &self,
+        request: Request<Streaming<LaneRequest>>,
+    ) -> Result<Response<Self::LaneStream>, Status> {
+        let mut requests = request.into_inner();
+        let first = requests.message().await?;
+        self.admit(first.as_ref().and_then(|first| first.hello.as_ref()))?;
+        let (answers, stream) = mpsc::channel(ANSWERS);
+        let tasks = self.services.tasks.child();
+        let mut inbound = Inbound::new(Arc::clone(&self.replicas), answers, tasks.clone());
+        self.services.tasks.spawn(async move {
+            while let Ok(Some(request)) = requests.message().await {
+                inbound.take(request).await;
+            }
+            tasks.cancel();
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn ping(&self, request: Request<PingRequest>) -> Result<Response<PingResponse>, Status> {
+        let request = request.into_inner();
+        self.admit(request.hello.as_ref())?;
+        let (version, own) = self.services.leaders.own();
+        let leaderships = if version == request.known_version {
+            Vec::new()
+        } else {
+            let leadership = |(group, replica, term): (GroupId, _, highwater_proto::Term)| {
+                let highwater_proto::ReplicaId(replica) = replica;
+                Leadership {
+                    group: Some(group.to_pb()),
+                    term: term.0,
+                    replica,
+                }
+            };
+            own.into_iter().map(leadership).collect()
+        };
+        let hello = Some(self.services.me.hello());
+        Ok(Response::new(PingResponse {
+            hello,
+            version,
+            leaderships,
+        }))
+    }
+
+    async fn confer(
+        &self,
+        request: Request<ConferRequest>,
+    ) -> Result<Response<ConferResponse>, Status> {
+        let request = request.into_inner();
+        self.admit(request.hello.as_ref())?;
+        groups_within(request.groups.len())?;
+        let views = request
+            .groups
+            .iter()
+            .map(|group| self.view(group))
+            .collect();
+        Ok(Response::new(ConferResponse { views }))
+    }
+
+    async fn propose_metadata(
+        &self,
+        request: Request<ProposeMetadataRequest>,
+    ) -> Result<Response<ProposeMetadataResponse>, Status> {
+        let request = request.into_inner();
+        self.admit(request.hello.as_ref())?;
+        let command = Command::decode(&request.command)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        match self.services.metadata.propose_here(&command).await {
+            Ok((index, reply)) => Ok(Response::new(ProposeMetadataResponse {
+                reply: reply.encode(),
+                index: index.0,
+            })),
+            Err(error @ LocalError::NotLeader) => {
+                Err(Status::failed_precondition(error.to_string()))
+            }
+            Err(error @ LocalError::Unknown(_)) => Err(Status::unavailable(error.to_string())),
+        }
+    }
+
+    async fn describe_partitions(
+        &self,
+        request: Request<DescribePartitionsRequest>,
+    ) -> Result<Response<DescribePartitionsResponse>, Status> {
+        let request = request.into_inner();
+        self.admit(request.hello.as_ref())?;
+        groups_within(request.groups.len())?;
+        let groups: Vec<_> = request.groups.iter().filter_map(GroupId::from_pb).collect();
+        let partitions = self.services.describe_partitions(&groups);
+        Ok(Response::new(DescribePartitionsResponse { partitions }))
+    }
+
+    async fn forward(
+        &self,
+        request: Request<ForwardRequest>,
+    ) -> Result<Response<ForwardResponse>, Status> {
+        let request = request.into_inner();
+        self.admit(request.hello.as_ref())?;
+        Ok(Response::new(
+            forward::answer(&self.services, request).await,
+        ))
+    }
+}

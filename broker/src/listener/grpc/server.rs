@@ -1,0 +1,109 @@
+//! Sockets and HTTP/2 settings of the two listeners, in one place.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use highwater_proto::pb;
+use highwater_proto::pb::peer::peer_service_server::PeerServiceServer;
+use highwater_proto::pb::v1::cluster_service_server::ClusterServiceServer;
+use highwater_proto::pb::v1::log_service_server::LogServiceServer;
+use highwater_proto::pb::v1::topic_service_server::TopicServiceServer;
+use tokio::net::TcpListener;
+use tonic::transport::Server;
+use tonic::transport::server::{Router, TcpIncoming};
+
+use super::cluster::ClusterApi;
+use super::log::LogApi;
+use super::peer::PeerApi;
+use super::topic::TopicApi;
+use crate::peer::MAX_MESSAGE_BYTES;
+use crate::service::Services;
+
+/// The largest message of a client: a largest batch of 3 MiB and room, below gRPC's stock limit.
+const MAX_REQUEST_BYTES: usize = 4 << 20;
+const MAX_STREAMS: u32 = 1024;
+const MAX_HEADER_LIST: u32 = 16 << 10;
+
+/// A listening socket on `address` (host:port; port 0 takes any free one).
+pub async fn bind(address: &str) -> std::io::Result<TcpListener> {
+    TcpListener::bind(address).await
+}
+
+fn server() -> Server {
+    Server::builder()
+        .max_frame_size(Some(256 << 10))
+        .initial_stream_window_size(Some(8 << 20))
+        .initial_connection_window_size(Some(16 << 20))
+        .max_concurrent_streams(Some(MAX_STREAMS))
+        .http2_max_header_list_size(Some(MAX_HEADER_LIST))
+        .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
+}
+
+/// Nagle's algorithm would hold back small messages; a bare incoming stream leaves it on.
+fn incoming(listener: TcpListener) -> TcpIncoming {
+    TcpIncoming::from(listener).with_nodelay(Some(true))
+}
+
+/// Serves the public API until `stop` resolves.
+pub async fn serve_public(
+    listener: TcpListener,
+    services: Arc<Services>,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<(), tonic::transport::Error> {
+    let log = LogServiceServer::new(LogApi::new(Arc::clone(&services)))
+        .max_decoding_message_size(MAX_REQUEST_BYTES);
+    let topic = TopicServiceServer::new(TopicApi::new(Arc::clone(&services)))
+        .max_decoding_message_size(MAX_REQUEST_BYTES);
+    let cluster = ClusterServiceServer::new(ClusterApi::new(services));
+    let router = server()
+        .add_service(log)
+        .add_service(topic)
+        .add_service(cluster);
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<LogServiceServer<LogApi>>().await;
+    health.set_serving::<TopicServiceServer<TopicApi>>().await;
+    health
+        .set_serving::<ClusterServiceServer<ClusterApi>>()
+        .await;
+    let router = with_reflection(router.add_service(health_service));
+    router
+        .serve_with_incoming_shutdown(incoming(listener), stop)
+        .await
+}
+
+/// Clients with nothing but reflection see the public API, in both versions of the protocol.
+fn with_reflection(router: Router) -> Router {
+    let builder = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .with_service_name("highwater.v1.LogService")
+            .with_service_name("highwater.v1.TopicService")
+            .with_service_name("highwater.v1.ClusterService")
+            .with_service_name("grpc.health.v1.Health")
+    };
+    match (builder().build_v1(), builder().build_v1alpha()) {
+        (Ok(v1), Ok(v1alpha)) => router.add_service(v1).add_service(v1alpha),
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "reflection is not available");
+            router
+        }
+    }
+}
+
+/// Serves the other brokers until `stop` resolves.
+pub async fn serve_peers(
+    listener: TcpListener,
+    api: PeerApi,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<(), tonic::transport::Error> {
+    let service = PeerServiceServer::new(api)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    server()
+        .add_service(service)
+        .serve_with_incoming_shutdown(incoming(listener), stop)
+        .await
+}

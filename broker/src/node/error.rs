@@ -1,0 +1,46 @@
+//! Why a broker does not start.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a broker does not start. Nothing was changed on the way, except where the message says so.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration cannot be.
+    #[error("{0}")]
+    Config(String),
+    /// A listener's address cannot be taken.
+    #[error("cannot listen on {address} ({name}): {source}; is another broker running there?")]
+    Listen {
+        /// The setting.
+        name: &'static str,
+        /// The address.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The data directory cannot be used.
+    #[error("the data directory {}: {why}", path.display())]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        why: String,
+    },
+    /// No member of the cluster let the broker in.
+    #[error("cannot join the cluster: {0}")]
+    Join(String),
+    /// A group does not start.
+    #[error("{0}")]
+    Group(String),
+}
+
+impl StartError {
+    /// The exit code of a program that starts a broker: 2 for its usage, 1 for everything else.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) => 2,
+            Self::Listen { .. } | Self::DataDir { .. } | Self::Join(_) | Self::Group(_) => 1,
+        }
+    }
+}

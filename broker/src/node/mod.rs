@@ -1,0 +1,105 @@
+//! The composition root: builds a broker, wires it, starts it, stops it.
+
+mod config;
+mod controller;
+mod error;
+mod groups;
+mod identity;
+mod reconcile;
+mod register;
+mod start;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+pub use config::BrokerConfig;
+pub use error::StartError;
+
+use crate::raft::Replicas;
+use crate::service::Services;
+use crate::tasks::Tasks;
+
+/// How long a stop may take before what still runs is cut off.
+const STOP_LIMIT: Duration = Duration::from_secs(8);
+
+/// A running broker.
+#[derive(Debug)]
+pub struct Broker {
+    services: Arc<Services>,
+    replicas: Arc<Replicas>,
+    bound: Bound,
+    tasks: Tasks,
+    listeners: Tasks,
+    failed: watch::Receiver<Option<String>>,
+    _lock: crate::log::DirLock,
+}
+
+/// The addresses that the listeners are bound to.
+#[derive(Debug, Clone, Copy)]
+struct Bound {
+    listen: SocketAddr,
+    peer: SocketAddr,
+    http: SocketAddr,
+}
+
+impl Broker {
+    /// Starts a broker and returns when it accepts work: it has joined its cluster, and nothing
+    /// that is placed on it is in recovery.
+    pub async fn start(config: BrokerConfig) -> Result<Self, StartError> {
+        start::start(config).await
+    }
+
+    /// The broker's id in its cluster.
+    pub fn id(&self) -> u32 {
+        self.services.me.broker.0
+    }
+
+    /// The cluster's id.
+    pub fn cluster_id(&self) -> String {
+        self.services.me.cluster.to_string()
+    }
+
+    /// The address bound for clients.
+    pub fn listen_addr(&self) -> SocketAddr {
+        self.bound.listen
+    }
+
+    /// The address bound for other brokers.
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.bound.peer
+    }
+
+    /// The address bound for HTTP.
+    pub fn http_addr(&self) -> SocketAddr {
+        self.bound.http
+    }
+
+    /// Resolves with the reason when the broker must exit, for example after a failed sync.
+    pub async fn failed(&self) -> String {
+        let mut failed = self.failed.clone();
+        let ended = failed.wait_for(Option::is_some).await;
+        ended.ok().and_then(|why| why.clone()).unwrap_or_default()
+    }
+
+    /// Stops: ends the streams, stops the groups, closes the listeners. Bounded in time; whatever
+    /// was acknowledged is on the disk already.
+    pub async fn shutdown(self) {
+        let stop = async {
+            self.tasks.cancel();
+            let partitions = self.services.partitions.all();
+            let stopped = partitions.values().map(crate::partition::Partition::stop);
+            futures_util::future::join_all(stopped).await;
+            if let Some(metadata) = self.replicas.remove(crate::raft::GroupId::Metadata) {
+                metadata.shutdown().await;
+            }
+            self.listeners.stop().await;
+            self.tasks.stop().await;
+        };
+        if tokio::time::timeout(STOP_LIMIT, stop).await.is_err() {
+            tracing::warn!("not everything stopped within {STOP_LIMIT:?}");
+        }
+    }
+}

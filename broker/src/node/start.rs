@@ -1,0 +1,287 @@
+//! The order in which a broker starts. Sockets are bound first, so that a taken port is found
+//! before anything is written; they are served once there is something to serve.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use highwater_proto::Incarnation;
+use highwater_proto::pb::peer::Endpoints;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::config::{Addresses, BrokerConfig, advertised};
+use super::groups::Groups;
+use super::identity::{Applicant, Membership, establish, remembered_addresses};
+use super::reconcile::{Reconciler, watch_end, watch_leadership};
+use super::register::register;
+use super::{Bound, Broker, StartError, controller};
+use crate::clock::{Clock, SystemClock};
+use crate::cluster::{Leaders, Liveness, Metadata, MetadataMachine, Takeover};
+use crate::entropy;
+use crate::listener::grpc::{PeerApi, bind, serve_peers, serve_public};
+use crate::listener::http;
+use crate::log::{Dir, DirLock, FsDir, HardState};
+use crate::peer::Peers;
+use crate::raft::suspicion::SuspicionConfig;
+use crate::raft::{GroupId, Replicas};
+use crate::service::{Partitions, ProducerIds, Services};
+use crate::tasks::{self, Tasks};
+
+/// Threads that sync files and do other blocking work.
+const IO_THREADS: usize = 4;
+
+struct Sockets {
+    listen: TcpListener,
+    peer: TcpListener,
+    http: TcpListener,
+    bound: Bound,
+}
+
+pub(super) async fn start(config: BrokerConfig) -> Result<Broker, StartError> {
+    let addresses = config.addresses()?;
+    let sockets = listen(&addresses).await?;
+    let bound = sockets.bound;
+    let (root, lock) = open_data_dir(&config.data_dir)?;
+    let applicant = applicant(&config, &addresses, bound);
+    let incarnation = Incarnation::from_bytes(entropy::random());
+    let in_dir = |why: String| StartError::DataDir {
+        path: config.data_dir.clone(),
+        why,
+    };
+    let membership = establish(
+        root.as_ref(),
+        incarnation,
+        &config.join,
+        &applicant,
+        entropy::random,
+    )
+    .await
+    .map_err(|why| {
+        if config.join.is_empty() {
+            in_dir(why)
+        } else {
+            StartError::Join(why)
+        }
+    })?;
+    let hard_state = HardState::open(
+        root.subdir("hard-state")
+            .map_err(|e| in_dir(e.to_string()))?,
+    )
+    .map_err(|error| in_dir(error.to_string()))?;
+    let tasks = Tasks::new();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let peers = Arc::new(Peers::new(membership.identity, tasks.clone()));
+    remember(root.as_ref(), &peers).map_err(in_dir)?;
+    let groups = Arc::new(Groups {
+        root,
+        hard_state: Arc::new(hard_state),
+        peers: Arc::clone(&peers),
+        clock: Arc::clone(&clock),
+    });
+    let (failed, failure) = watch::channel(None);
+    let parts = Parts {
+        membership,
+        groups,
+        peers,
+        clock,
+        tasks: tasks.clone(),
+        failed,
+    };
+    let (services, replicas) = parts.open_metadata().await?;
+    let listeners = Tasks::new();
+    let settled = parts.run(&services, &replicas)?;
+    serve(sockets, &services, &replicas, &settled, &listeners);
+    if let Err(why) = register(&services, &membership, &applicant).await {
+        tasks.cancel();
+        return Err(StartError::Join(why));
+    }
+    drop(settled.clone().wait_for(|settled| *settled).await);
+    Ok(Broker {
+        services,
+        replicas,
+        bound,
+        tasks,
+        listeners,
+        failed: failure,
+        _lock: lock,
+    })
+}
+
+async fn listen(addresses: &Addresses) -> Result<Sockets, StartError> {
+    let take = async |name: &'static str, address: std::net::SocketAddr| {
+        let listener = bind(&address.to_string()).await;
+        let listener = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
+        let address = address.to_string();
+        listener.map_err(|source| StartError::Listen {
+            name,
+            address,
+            source,
+        })
+    };
+    let (listen_at, listen) = take("listen", addresses.listen).await?;
+    let (peer_at, peer) = take("peer_listen", addresses.peer).await?;
+    let (http_at, http) = take("http_listen", addresses.http).await?;
+    let bound = Bound {
+        listen: listen_at,
+        peer: peer_at,
+        http: http_at,
+    };
+    Ok(Sockets {
+        listen,
+        peer,
+        http,
+        bound,
+    })
+}
+
+fn open_data_dir(path: &Path) -> Result<(Arc<dyn Dir>, DirLock), StartError> {
+    let cannot = |why: String| StartError::DataDir {
+        path: path.to_owned(),
+        why,
+    };
+    let dir = FsDir::open(path, IO_THREADS).map_err(|error| cannot(error.to_string()))?;
+    let lock = DirLock::acquire(path).map_err(|error| cannot(error.to_string()))?;
+    Ok((Arc::new(dir), lock))
+}
+
+fn applicant(config: &BrokerConfig, addresses: &Addresses, bound: Bound) -> Applicant {
+    let host = addresses.advertise.as_deref();
+    let endpoints = Endpoints {
+        listen: advertised(bound.listen, host),
+        peer: advertised(bound.peer, host),
+        http: advertised(bound.http, host),
+    };
+    Applicant {
+        endpoints,
+        rack: config.rack.clone(),
+    }
+}
+
+/// Begins with the addresses that the others had when this broker last ran.
+fn remember(root: &dyn Dir, peers: &Peers) -> Result<(), String> {
+    let members = remembered_addresses(root)?;
+    let address = |member: highwater_proto::pb::peer::Member| {
+        let peer = member.endpoints?.peer;
+        Some((highwater_proto::BrokerId(member.broker_id), peer))
+    };
+    peers.update(&members.into_iter().filter_map(address).collect());
+    Ok(())
+}
+
+/// What the parts of a broker are built from.
+struct Parts {
+    membership: Membership,
+    groups: Arc<Groups>,
+    peers: Arc<Peers>,
+    clock: Arc<dyn Clock>,
+    tasks: Tasks,
+    failed: watch::Sender<Option<String>>,
+}
+
+impl Parts {
+    /// Opens the replica of the metadata group, and the services around it.
+    async fn open_metadata(&self) -> Result<(Arc<Services>, Arc<Replicas>), StartError> {
+        let me = self.membership.identity;
+        let first_version = u64::try_from(self.clock.now().0).unwrap_or(1);
+        let leaders = Arc::new(Leaders::new(me.broker, first_version));
+        let liveness = Arc::new(Liveness::new(me, SuspicionConfig::default()));
+        let (machine, published) = MetadataMachine::new();
+        let id = self.membership.metadata_replica;
+        let replica = self
+            .groups
+            .open(GroupId::Metadata, id, None, Box::new(machine), &self.tasks)
+            .await
+            .map_err(StartError::Group)?;
+        if self.membership.founder {
+            let begun = replica.initialize([(id, me.broker)]).await;
+            begun.map_err(|error| StartError::Group(error.to_string()))?;
+        }
+        let metadata = Metadata::new(
+            replica.clone(),
+            published,
+            Arc::clone(&leaders),
+            Arc::clone(&self.peers),
+            Arc::clone(&self.clock),
+        );
+        let services = Arc::new(Services {
+            me,
+            metadata,
+            leaders,
+            liveness,
+            peers: Arc::clone(&self.peers),
+            partitions: Arc::new(Partitions::default()),
+            producer_ids: ProducerIds::default(),
+            tasks: self.tasks.clone(),
+            clock: Arc::clone(&self.clock),
+            random: entropy::random,
+        });
+        let replicas = Arc::new(Replicas::default());
+        replicas.insert(replica.clone());
+        watch_leadership(&replica, &services, &self.tasks);
+        watch_end(&replica, self.failed.clone(), &self.tasks, &self.tasks);
+        Ok((services, replicas))
+    }
+
+    /// Starts what runs beside the listeners; the result tells when all replicas are open.
+    fn run(
+        &self,
+        services: &Arc<Services>,
+        replicas: &Arc<Replicas>,
+    ) -> Result<watch::Receiver<bool>, StartError> {
+        let liveness = Arc::clone(&services.liveness);
+        let (peers, leaders) = (Arc::clone(&self.peers), Arc::clone(&services.leaders));
+        let pings = liveness.run(peers, leaders, self.tasks.clone());
+        tasks::dedicated("pings", pings).map_err(|error| StartError::Group(error.to_string()))?;
+        let takeover = Takeover {
+            replicas: Arc::clone(replicas),
+            peers: Arc::clone(&self.peers),
+            liveness: Arc::clone(&services.liveness),
+            leaders: Arc::clone(&services.leaders),
+        };
+        self.tasks.spawn(takeover.run());
+        self.tasks.spawn(controller::run(Arc::clone(services)));
+        let (settled, is_settled) = watch::channel(false);
+        let reconciler = Reconciler {
+            services: Arc::clone(services),
+            replicas: Arc::clone(replicas),
+            groups: Arc::clone(&self.groups),
+            tasks: self.tasks.clone(),
+            failed: self.failed.clone(),
+            settled,
+            broken: std::collections::BTreeMap::new(),
+        };
+        self.tasks.spawn(reconciler.run());
+        Ok(is_settled)
+    }
+}
+
+/// Serves all listeners until the broker stops.
+fn serve(
+    sockets: Sockets,
+    services: &Arc<Services>,
+    replicas: &Arc<Replicas>,
+    settled: &watch::Receiver<bool>,
+    listeners: &Tasks,
+) {
+    let stop = |tasks: &Tasks| {
+        let tasks = tasks.clone();
+        async move { tasks.cancelled().await }
+    };
+    let public = serve_public(sockets.listen, Arc::clone(services), stop(listeners));
+    listeners.spawn(async move { report("clients", public.await) });
+    let api = PeerApi::new(Arc::clone(services), Arc::clone(replicas));
+    let peers = serve_peers(sockets.peer, api, stop(listeners));
+    listeners.spawn(async move { report("brokers", peers.await) });
+    let settled = settled.clone();
+    let readiness: http::Readiness = Arc::new(move || match *settled.borrow() {
+        true => Ok(()),
+        false => Err("the broker is joining its cluster or recovering its partitions".to_owned()),
+    });
+    listeners.spawn(http::serve(sockets.http, readiness, stop(listeners)));
+}
+
+fn report<E: std::fmt::Display>(whom: &str, ended: Result<(), E>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "the listener for {whom} ended");
+    }
+}

@@ -1,0 +1,229 @@
+//! The append loop: the only proposer of a partition. It judges sequences on what is applied and in
+//! flight, stamps the append time, and proposes in order, tied to the term it judged in, so that a
+//! judgement of one term never serves another.
+
+use std::sync::Arc;
+
+use highwater_proto::batch::RecordBatch;
+use highwater_proto::{Offset, Term, Timestamp};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::error::AppendError;
+use super::machine::{Published, Shared};
+use super::producers::{self, Judgement};
+use super::sequence::Sequenced;
+use crate::clock::Clock;
+use crate::raft::{Answered, Leadership, Proposal, ProposalKind, ProposeError, Replica, Reply};
+
+/// Batches taken up at once.
+const TAKE: usize = 64;
+
+/// Where a batch is in the log, for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// The offset of its first record.
+    pub base_offset: Offset,
+    /// How many records it has.
+    pub record_count: u32,
+    /// When the leader appended it.
+    pub append_time: Timestamp,
+    /// The term of the leader that answers.
+    pub term: Term,
+    /// True when the batch had been appended before.
+    pub duplicate: bool,
+}
+
+/// Says whether a majority of the partition's voters can be reached.
+pub type Reach = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// A batch on its way to the loop.
+pub(super) struct Request {
+    pub(super) batch: RecordBatch,
+    pub(super) answer: oneshot::Sender<Verdict>,
+}
+
+/// What the loop decided about a batch.
+pub(super) enum Verdict {
+    Refused(AppendError),
+    Known(Appended),
+    Proposed {
+        fate: Answered,
+        term: Term,
+        record_count: u32,
+    },
+}
+
+impl Verdict {
+    /// Waits until the batch is committed, or its fate cannot be told any more.
+    pub(super) async fn resolve(self) -> Result<Appended, AppendError> {
+        match self {
+            Self::Refused(error) => Err(error),
+            Self::Known(appended) => Ok(appended),
+            Self::Proposed {
+                fate,
+                term,
+                record_count,
+            } => match fate.await {
+                Ok(Reply::Batch {
+                    base_offset,
+                    append_time,
+                }) => Ok(Appended {
+                    base_offset,
+                    record_count,
+                    append_time,
+                    term,
+                    duplicate: false,
+                }),
+                Ok(other) => Err(AppendError::Unknown(format!("the group answered {other}"))),
+                Err(ProposeError::Unknown(why)) => Err(AppendError::Unknown(why)),
+                Err(ProposeError::Stopped(why)) => Err(AppendError::Stopped(why)),
+            },
+        }
+    }
+}
+
+/// The loop of one partition.
+pub(super) struct AppendLoop {
+    pub(super) replica: Replica,
+    pub(super) shared: Arc<Shared>,
+    pub(super) leadership: watch::Receiver<Leadership>,
+    pub(super) published: watch::Receiver<Published>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) reach: Reach,
+    /// The term that the proposals in flight belong to.
+    pub(super) term: Term,
+    pub(super) proposals: u64,
+    /// Repetitions of batches in flight: judged again when more is applied.
+    pub(super) parked: Vec<Request>,
+}
+
+impl AppendLoop {
+    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        let mut taken = Vec::with_capacity(TAKE);
+        loop {
+            tokio::select! {
+                count = requests.recv_many(&mut taken, TAKE) => {
+                    if count == 0 {
+                        return;
+                    }
+                }
+                _ = self.published.changed(), if !self.parked.is_empty() => {
+                    taken.append(&mut self.parked);
+                }
+                _ = self.leadership.changed(), if !self.parked.is_empty() => {
+                    taken.append(&mut self.parked);
+                }
+            }
+            for request in taken.drain(..) {
+                self.take(request).await;
+            }
+        }
+    }
+
+    async fn take(&mut self, request: Request) {
+        let term = match self.leading() {
+            Ok(term) => term,
+            Err(error) => return refuse(request, error),
+        };
+        let header = *request.batch.header();
+        // Parsing has refused contradicting fields already.
+        let sequenced = Sequenced::of(&header).unwrap_or_default();
+        match sequenced.map(|batch| self.judge(&batch, term, header.record_count)) {
+            None => self.propose(request, term).await,
+            Some(Next::Propose) => self.propose(request, term).await,
+            Some(Next::Park) => self.parked.push(request),
+            Some(Next::Answer(verdict)) => drop(request.answer.send(verdict)),
+        }
+    }
+
+    /// The term in which this replica leads and may judge.
+    fn leading(&mut self) -> Result<Term, AppendError> {
+        let leadership = *self.leadership.borrow_and_update();
+        if !leadership.mine {
+            return Err(AppendError::NotLeader);
+        }
+        if self.published.borrow_and_update().term != leadership.term {
+            return Err(AppendError::NotReady);
+        }
+        if !(self.reach)() {
+            return Err(AppendError::QuorumLost);
+        }
+        if self.term != leadership.term {
+            self.shared.state().producers_mut().reset_in_flight();
+            self.term = leadership.term;
+        }
+        Ok(leadership.term)
+    }
+
+    fn judge(&mut self, batch: &Sequenced, term: Term, record_count: i32) -> Next {
+        let record_count = u32::try_from(record_count).unwrap_or(0);
+        let producer = i64::try_from(batch.producer().0).unwrap_or(i64::MAX);
+        let refused = |error| Next::Answer(Verdict::Refused(error));
+        let mut state = self.shared.state();
+        match state.producers().judge(batch) {
+            Judgement::Fresh => {
+                self.proposals += 1;
+                let proposal = producers::Proposal(self.proposals);
+                state.producers_mut().propose(*batch, proposal);
+                Next::Propose
+            }
+            Judgement::Duplicate {
+                base_offset,
+                append_time,
+            } => {
+                let duplicate = true;
+                let known = Appended {
+                    base_offset,
+                    record_count,
+                    append_time,
+                    term,
+                    duplicate,
+                };
+                Next::Answer(Verdict::Known(known))
+            }
+            Judgement::DuplicateInFlight(_) => Next::Park,
+            Judgement::OldDuplicate => refused(AppendError::OldDuplicate {
+                producer,
+                sequence: batch.base().0,
+            }),
+            Judgement::Gap { expected } => refused(AppendError::SequenceGap {
+                producer,
+                expected: expected.0,
+                actual: batch.base().0,
+            }),
+            Judgement::Fenced { current } => refused(AppendError::Fenced {
+                producer,
+                current: current.0,
+                actual: batch.epoch().0,
+            }),
+        }
+    }
+
+    async fn propose(&mut self, request: Request, term: Term) {
+        let record_count = u32::try_from(request.batch.header().record_count).unwrap_or(0);
+        let proposal = Proposal {
+            kind: ProposalKind::Batch,
+            body: request.batch.into_bytes(),
+            append_time: self.clock.now(),
+        };
+        let verdict = match self.replica.propose(term, proposal).await {
+            Ok(fate) => Verdict::Proposed {
+                fate,
+                term,
+                record_count,
+            },
+            Err(error) => Verdict::Refused(AppendError::Stopped(error.to_string())),
+        };
+        drop(request.answer.send(verdict));
+    }
+}
+
+enum Next {
+    Propose,
+    Park,
+    Answer(Verdict),
+}
+
+fn refuse(request: Request, error: AppendError) {
+    drop(request.answer.send(Verdict::Refused(error)));
+}

@@ -1,0 +1,78 @@
+//! Why a partition cannot do what is asked.
+
+use highwater_proto::Offset;
+
+/// Why a batch was not appended, or what is known of its fate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// This broker's replica does not lead; nothing was proposed.
+    #[error("this broker does not lead the partition")]
+    NotLeader,
+    /// This replica leads, and the first entry of its term is not committed yet.
+    #[error("the new leader is not ready yet")]
+    NotReady,
+    /// A majority of the replicas cannot be reached; nothing was proposed.
+    #[error("a majority of the partition's replicas cannot be reached")]
+    QuorumLost,
+    /// The batch does not continue the producer's sequence.
+    #[error("sequence {actual} of producer {producer} does not follow: {expected} is next")]
+    SequenceGap {
+        /// The producer.
+        producer: i64,
+        /// The sequence expected next.
+        expected: i32,
+        /// The sequence that came.
+        actual: i32,
+    },
+    /// The batch repeats records that were appended too long ago to say where.
+    #[error("the records of sequence {sequence} of producer {producer} are in the log already")]
+    OldDuplicate {
+        /// The producer.
+        producer: i64,
+        /// The sequence that came.
+        sequence: i32,
+    },
+    /// The producer id was never given out.
+    #[error("producer id {0} was never given out")]
+    UnknownProducer(i64),
+    /// A newer incarnation of the producer has taken over.
+    #[error("producer {producer} has epoch {current}; epoch {actual} is over")]
+    Fenced {
+        /// The producer.
+        producer: i64,
+        /// The epoch in force.
+        current: u16,
+        /// The epoch that came.
+        actual: u16,
+    },
+    /// The batch was proposed, and whether it is committed is not known.
+    #[error("whether the batch was committed is not known: {0}")]
+    Unknown(String),
+    /// The replica has stopped; nothing was proposed.
+    #[error("the replica has stopped: {0}")]
+    Stopped(String),
+}
+
+/// Why a read cannot be served.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// This broker's replica does not lead.
+    #[error("this broker does not lead the partition")]
+    NotLeader,
+    /// This replica leads, and the first entry of its term is not committed yet.
+    #[error("the new leader is not ready yet")]
+    NotReady,
+    /// The offset is outside what can be read.
+    #[error("offset {offset} is outside the log, which has {log_start_offset} to {high_watermark}")]
+    OutOfRange {
+        /// The offset asked for.
+        offset: Offset,
+        /// The first offset that can be read.
+        log_start_offset: Offset,
+        /// The end of what can be read.
+        high_watermark: Offset,
+    },
+    /// Stored data is damaged; it is not served.
+    #[error("stored data cannot be read: {0}")]
+    Damaged(String),
+}

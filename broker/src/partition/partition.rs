@@ -1,0 +1,242 @@
+//! A partition with a replica on this broker: append as its leader, read below the high watermark.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use highwater_proto::batch::RecordBatch;
+use highwater_proto::pb::peer::PartitionStatus;
+use highwater_proto::{Offset, PartitionIndex, Term, Timestamp, TopicId};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+use super::append::{AppendLoop, Appended, Reach, Request};
+use super::error::{AppendError, ReadError};
+use super::machine::{Published, Shared};
+use crate::clock::Clock;
+use crate::log::CommittedBatch;
+use crate::raft::{GroupId, Leadership, Replica};
+use crate::tasks::Tasks;
+
+/// Bytes of batches that may be on their way into one partition.
+const BUDGET_BYTES: u32 = 32 << 20;
+/// Batches that may wait for the append loop; the budget bounds their bytes.
+const QUEUE: usize = 256;
+
+/// The partition. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Partition {
+    topic: TopicId,
+    index: PartitionIndex,
+    replica: Replica,
+    shared: Arc<Shared>,
+    published: watch::Receiver<Published>,
+    leadership: watch::Receiver<Leadership>,
+    requests: mpsc::Sender<Request>,
+    budget: Arc<Semaphore>,
+    tasks: Tasks,
+}
+
+/// What can be read, as of a moment after the question was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// The first offset that can be read.
+    pub log_start_offset: Offset,
+    /// The end of what can be read.
+    pub high_watermark: Offset,
+    /// The term of the leader.
+    pub term: Term,
+}
+
+/// What one read found.
+#[derive(Debug)]
+pub struct Read {
+    /// Whole batches; the first may begin below the offset asked for.
+    pub batches: Vec<CommittedBatch>,
+    /// Where to read next.
+    pub next_offset: Offset,
+    /// The range that can be read.
+    pub bounds: Bounds,
+}
+
+impl Partition {
+    /// Starts serving the partition of `replica`, whose machine shares `shared`.
+    pub fn start(
+        (topic, index): (TopicId, PartitionIndex),
+        replica: Replica,
+        shared: Arc<Shared>,
+        clock: Arc<dyn Clock>,
+        reach: Reach,
+        tasks: Tasks,
+    ) -> Self {
+        let (requests, queue) = mpsc::channel(QUEUE);
+        let (published, leadership) = (shared.published(), replica.leadership());
+        let append = AppendLoop {
+            replica: replica.clone(),
+            shared: Arc::clone(&shared),
+            leadership: leadership.clone(),
+            published: published.clone(),
+            clock,
+            reach,
+            term: Term(0),
+            proposals: 0,
+            parked: Vec::new(),
+        };
+        tasks.spawn(append.run(queue));
+        let (waking, mut changes) = (Arc::clone(&shared), leadership.clone());
+        tasks.spawn(async move {
+            while changes.changed().await.is_ok() {
+                waking.wake()
+            }
+        });
+        let budget = Arc::new(Semaphore::new(BUDGET_BYTES as usize));
+        Self {
+            topic,
+            index,
+            replica,
+            shared,
+            published,
+            leadership,
+            requests,
+            budget,
+            tasks,
+        }
+    }
+
+    /// The topic.
+    pub fn topic(&self) -> TopicId {
+        self.topic
+    }
+
+    /// The partition's number.
+    pub fn index(&self) -> PartitionIndex {
+        self.index
+    }
+
+    /// The replica here.
+    pub fn replica(&self) -> &Replica {
+        &self.replica
+    }
+
+    /// Hands a batch to the append loop, in the order of the calls, once it fits into the
+    /// partition's budget. The result resolves when the batch is committed and can be read.
+    pub async fn enqueue(
+        &self,
+        batch: RecordBatch,
+    ) -> Result<impl Future<Output = Result<Appended, AppendError>> + Send + use<>, AppendError>
+    {
+        let stopped = || AppendError::Stopped("the partition is closed".to_owned());
+        let bytes = u32::try_from(batch.len())
+            .unwrap_or(u32::MAX)
+            .clamp(1, BUDGET_BYTES);
+        let permit = Arc::clone(&self.budget).acquire_many_owned(bytes).await;
+        let permit = permit.map_err(|_| stopped())?;
+        let (answer, verdict) = oneshot::channel();
+        self.requests
+            .send(Request { batch, answer })
+            .await
+            .map_err(|_| stopped())?;
+        Ok(async move {
+            let appended = match verdict.await {
+                Ok(verdict) => verdict.resolve().await,
+                Err(_) => Err(AppendError::Stopped("the partition is closed".to_owned())),
+            };
+            drop(permit);
+            appended
+        })
+    }
+
+    /// The high watermark, and every change of it or of the leadership.
+    pub fn published(&self) -> watch::Receiver<Published> {
+        self.published.clone()
+    }
+
+    /// What can be read now, if this replica leads and is ready to answer.
+    fn bounds_here(&self) -> Result<Bounds, ReadError> {
+        let leadership = *self.leadership.borrow();
+        if !leadership.mine {
+            return Err(ReadError::NotLeader);
+        }
+        let published = *self.published.borrow();
+        if published.term != leadership.term {
+            return Err(ReadError::NotReady);
+        }
+        Ok(Bounds {
+            log_start_offset: self.replica.reader().log_start_offset(),
+            high_watermark: published.high_watermark.offset(),
+            term: leadership.term,
+        })
+    }
+
+    /// Reads whole batches from `from` on, up to `max_bytes` but at least one if there is any.
+    pub fn read(&self, from: Offset, max_bytes: usize) -> Result<Read, ReadError> {
+        let bounds = self.bounds_here()?;
+        let Bounds {
+            log_start_offset,
+            high_watermark,
+            ..
+        } = bounds;
+        if from < log_start_offset || from > high_watermark {
+            return Err(ReadError::OutOfRange {
+                offset: from,
+                log_start_offset,
+                high_watermark,
+            });
+        }
+        if from == high_watermark {
+            return Ok(Read {
+                batches: Vec::new(),
+                next_offset: from,
+                bounds,
+            });
+        }
+        let batches = self
+            .replica
+            .reader()
+            .read_committed(from, high_watermark, max_bytes);
+        let batches = batches.map_err(|error| ReadError::Damaged(error.to_string()))?;
+        let next_offset = batches.last().map_or(from, |batch| batch.next_offset);
+        Ok(Read {
+            batches,
+            next_offset,
+            bounds,
+        })
+    }
+
+    /// What can be read, no older than the call: leadership is confirmed by a majority.
+    pub async fn bounds(&self) -> Result<Bounds, ReadError> {
+        self.bounds_here()?;
+        self.replica
+            .read_barrier()
+            .await
+            .map_err(|_| ReadError::NotReady)?;
+        self.bounds_here()
+    }
+
+    /// The offset of the first batch below `end` with a record at `time` or later; `end` if none.
+    pub fn offset_for_time(&self, time: Timestamp, end: Offset) -> Result<Offset, ReadError> {
+        let found = self.replica.reader().offset_for_time(time, end);
+        let found = found.map_err(|error| ReadError::Damaged(error.to_string()))?;
+        Ok(found.unwrap_or(end))
+    }
+
+    /// The partition's state, if this replica leads it.
+    pub fn status(&self) -> Option<PartitionStatus> {
+        let bounds = self.bounds_here().ok()?;
+        let brokers = self.replica.members().brokers;
+        let in_sync = self.replica.in_sync()?;
+        let on = |replica| brokers.get(&replica).map(|broker| broker.0);
+        Some(PartitionStatus {
+            group: Some(GroupId::Partition(self.topic, self.index).to_pb()),
+            term: bounds.term.0,
+            in_sync: in_sync.into_iter().filter_map(on).collect(),
+            log_start_offset: bounds.log_start_offset.0,
+            high_watermark: bounds.high_watermark.0,
+        })
+    }
+
+    /// Stops serving: the append loop ends and the replica shuts down.
+    pub async fn stop(&self) {
+        self.tasks.stop().await;
+        self.replica.shutdown().await;
+        self.shared.wake();
+    }
+}

@@ -1,0 +1,253 @@
+//! openraft's log storage over the partition log: the Raft log is the partition's log.
+//!
+//! Entries are readable when `append` returns and durable when its callback is called; callbacks
+//! are called in the order of the appends. The vote is durable when `save_vote` returns.
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use highwater_proto::pb::peer;
+use highwater_proto::{LogIndex, ReplicaId};
+use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage};
+use openraft::{LogState, OptionalSend};
+use prost::Message;
+use tokio::sync::oneshot;
+
+use super::types::{Entry, LogId, Types, Vote, log_id};
+use super::wire;
+use crate::clock::Clock;
+use crate::log::{HardKey, HardState, Log, LogReader, SyncError};
+
+/// The most bytes of entries that one replication request or one step of applying takes.
+const READ_BYTES: usize = 1 << 20;
+
+const VOTE: u8 = 0;
+const PURGED: u8 = 1;
+
+/// The log of one replica. It is the log's only writer.
+pub(crate) struct LogStore {
+    log: Log,
+    entries: Entries,
+    hard_state: Arc<HardState>,
+    replica: ReplicaId,
+    purged: Option<LogId>,
+    clock: Arc<dyn Clock>,
+}
+
+/// A reader of one replica's entries; any number may read beside the writer.
+#[derive(Clone)]
+pub(crate) struct Entries {
+    reader: LogReader,
+    // guards: the last vote saved; held for a copy only.
+    vote: Arc<Mutex<Option<Vote>>>,
+}
+
+impl LogStore {
+    /// Takes over an opened log and finds the replica's vote.
+    pub(crate) fn new(
+        log: Log,
+        hard_state: Arc<HardState>,
+        replica: ReplicaId,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, wire::WireError> {
+        let vote = match hard_state.get(key(replica, VOTE)) {
+            Some(bytes) => Some(wire::decode_vote(Some(peer::Vote::decode(bytes)?))?),
+            None => None,
+        };
+        let purged = match hard_state.get(key(replica, PURGED)) {
+            Some(bytes) => Some(wire::decode_log_id(peer::LogId::decode(bytes)?)),
+            None => None,
+        };
+        let entries = Entries {
+            reader: log.reader(),
+            vote: Arc::new(Mutex::new(vote)),
+        };
+        Ok(Self {
+            log,
+            entries,
+            hard_state,
+            replica,
+            purged,
+            clock,
+        })
+    }
+
+    /// The replica's vote.
+    pub(crate) fn vote(&self) -> Option<Vote> {
+        self.entries.vote()
+    }
+
+    /// The last entry, or the last one purged when there is none above it.
+    pub(crate) fn last_log_id(&self) -> Option<LogId> {
+        let last = self.log.last().map(|last| log_id(last.term, last.index));
+        last.max(self.purged)
+    }
+
+    async fn save(&self, slot: u8, value: Vec<u8>) -> io::Result<()> {
+        let (tx, rx) = oneshot::channel();
+        let done = Box::new(move |result| drop(tx.send(result)));
+        self.hard_state
+            .put(key(self.replica, slot), Bytes::from(value), done);
+        rx.await.map_err(io::Error::other)?.map_err(sync_failed)
+    }
+}
+
+fn key(replica: ReplicaId, slot: u8) -> HardKey {
+    HardKey { replica, slot }
+}
+
+fn sync_failed(error: SyncError) -> io::Error {
+    io::Error::other(error)
+}
+
+impl Entries {
+    fn vote(&self) -> Option<Vote> {
+        *self.vote.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The entries from `start` up to but without `end`, as far as they exist and `max_bytes` goes.
+    fn read(&self, start: u64, end: u64, max_bytes: usize) -> io::Result<Vec<Entry>> {
+        let frames = self
+            .reader
+            .frames(LogIndex(start), LogIndex(end), max_bytes)
+            .map_err(io::Error::other)?;
+        frames
+            .into_iter()
+            .map(|frame| Entry::from_frame(frame).map_err(io::Error::other))
+            .collect()
+    }
+
+    /// The half-open range of existing indexes that `range` names. What is purged is left out: an
+    /// error would end the leader's group, while a gap makes it send a snapshot.
+    fn bounds(&self, range: &impl RangeBounds<u64>) -> (u64, u64) {
+        let start = match range.start_bound() {
+            Bound::Included(i) => *i,
+            Bound::Excluded(i) => i.saturating_add(1),
+            Bound::Unbounded => self.reader.first_index().0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(i) => i.saturating_add(1),
+            Bound::Excluded(i) => *i,
+            Bound::Unbounded => u64::MAX,
+        };
+        let exists = self
+            .reader
+            .last()
+            .map_or(0, |last| last.index.0.saturating_add(1));
+        (start.max(self.reader.first_index().0), end.min(exists))
+    }
+}
+
+impl RaftLogReader<Types> for Entries {
+    async fn try_get_log_entries<R>(&mut self, range: R) -> Result<Vec<Entry>, io::Error>
+    where
+        R: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (mut start, end) = self.bounds(&range);
+        let mut all = Vec::new();
+        while start < end {
+            let entries = self.read(start, end, READ_BYTES)?;
+            let Some(last) = entries.last() else { break };
+            start = last.log_id.index.saturating_add(1);
+            all.extend(entries);
+        }
+        Ok(all)
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        if start < self.reader.first_index().0 {
+            return Ok(Vec::new());
+        }
+        self.read(start, end, READ_BYTES)
+    }
+
+    async fn entries_stream<R>(
+        &mut self,
+        range: R,
+    ) -> impl Stream<Item = Result<Entry, io::Error>> + OptionalSend
+    where
+        R: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (start, end) = self.bounds(&range);
+        let entries = self.clone();
+        let chunks = stream::unfold(Some(start), move |start| {
+            let chunk = start.filter(|start| *start < end).and_then(|start| {
+                match entries.read(start, end, READ_BYTES) {
+                    Ok(chunk) => {
+                        let next = chunk.last()?.log_id.index.saturating_add(1);
+                        Some((chunk.into_iter().map(Ok).collect(), Some(next)))
+                    }
+                    Err(error) => Some((vec![Err(error)], None)),
+                }
+            });
+            std::future::ready(chunk)
+        });
+        Box::pin(chunks.flat_map(stream::iter))
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
+        Ok(self.vote())
+    }
+}
+
+impl RaftLogStorage<Types> for LogStore {
+    type LogReader = Entries;
+
+    async fn get_log_state(&mut self) -> Result<LogState<Types>, io::Error> {
+        Ok(LogState {
+            last_purged_log_id: self.purged,
+            last_log_id: self.last_log_id(),
+        })
+    }
+
+    async fn get_log_reader(&mut self) -> Entries {
+        self.entries.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        self.save(VOTE, wire::encode_vote(vote).encode_to_vec())
+            .await?;
+        *self
+            .entries
+            .vote
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(*vote);
+        Ok(())
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> Result<(), io::Error>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let now = self.clock.now();
+        let mut frames = entries.into_iter().map(|entry| entry.into_new_frame(now));
+        let done = Box::new(move |result: Result<(), SyncError>| {
+            callback.io_completed(result.map_err(sync_failed));
+        });
+        self.log.append(&mut frames, done).map_err(io::Error::other)
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
+        // openraft may ask to keep more than there is: there is nothing to cut then.
+        if last >= self.last_log_id() {
+            return Ok(());
+        }
+        self.log
+            .truncate_after(last.map(|id| LogIndex(id.index)))
+            .map_err(io::Error::other)
+    }
+
+    async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
+        self.save(PURGED, wire::encode_log_id(&upto).encode_to_vec())
+            .await?;
+        self.purged = Some(upto);
+        self.log
+            .purge(LogIndex(upto.index))
+            .map_err(io::Error::other)
+    }
+}

@@ -1,0 +1,306 @@
+//! openraft's network over the peer lanes: appends are pipelined on the append lane; heartbeats,
+//! votes and hand-overs use the control lane.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use highwater_proto::pb::peer::{LaneRequest, lane_request, lane_response};
+use highwater_proto::{BrokerId, ReplicaId};
+use openraft::base::{BoxFuture, BoxStream};
+use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::RPCOption;
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::{AnyError, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+
+use super::GroupId;
+use super::types::{LogId, ReplicaNode, Types, Vote};
+use super::wire;
+use crate::peer::{Lane, LaneError, Link, Peers, Pending};
+
+/// Requests of one group on their way to one follower.
+const PIPELINE: usize = 64;
+
+type RpcError = RPCError<Types>;
+type RaftSnapshot = openraft::type_config::alias::SnapshotOf<Types, Bytes>;
+
+/// Makes the connections of one replica to the others of its group.
+pub(crate) struct Network {
+    pub(crate) group: GroupId,
+    pub(crate) replica: ReplicaId,
+    pub(crate) peers: Arc<Peers>,
+    /// Set while this replica takes over from a leader that is gone: its vote requests say that
+    /// they pass the leases on purpose.
+    pub(crate) pass_leases: Arc<AtomicBool>,
+}
+
+/// A connection to one replica.
+pub(crate) struct Connection {
+    group: GroupId,
+    from: ReplicaId,
+    to: ReplicaId,
+    broker: BrokerId,
+    peers: Arc<Peers>,
+    heartbeats: bool,
+    pass_leases: Arc<AtomicBool>,
+}
+
+impl Network {
+    fn connection(&self, target: u64, node: ReplicaNode, heartbeats: bool) -> Connection {
+        Connection {
+            group: self.group,
+            from: self.replica,
+            to: ReplicaId(target),
+            broker: node.broker,
+            peers: Arc::clone(&self.peers),
+            heartbeats,
+            pass_leases: Arc::clone(&self.pass_leases),
+        }
+    }
+}
+
+impl RaftNetworkFactory<Types> for Network {
+    type Network = Connection;
+
+    async fn new_client(&mut self, target: u64, node: &ReplicaNode) -> Connection {
+        self.connection(target, *node, false)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, node: &ReplicaNode) -> Connection {
+        self.connection(target, *node, true)
+    }
+}
+
+fn unreachable(error: impl std::fmt::Display) -> RpcError {
+    RPCError::Unreachable(Unreachable::new(&AnyError::error(error)))
+}
+
+/// Streams are numbered within the process; a lane's other end tells them apart by number.
+fn next_stream() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+impl Connection {
+    fn link(&self) -> Result<Arc<Link>, RpcError> {
+        let link = self.peers.link(self.broker);
+        link.ok_or_else(|| unreachable(format!("broker {} is not known", self.broker)))
+    }
+
+    fn request(&self, stream: u64, message: Option<lane_request::Message>) -> LaneRequest {
+        LaneRequest {
+            correlation: 0,
+            hello: None,
+            group: Some(self.group.to_pb()),
+            from_replica: self.from.0,
+            to_replica: self.to.0,
+            stream,
+            message,
+        }
+    }
+
+    async fn control(
+        &self,
+        message: lane_request::Message,
+    ) -> Result<lane_response::Message, RpcError> {
+        let link = self.link()?;
+        let response = link
+            .control
+            .call(self.request(0, Some(message)), 1)
+            .await
+            .map_err(unreachable)?;
+        answer(response.message).map_err(unreachable)
+    }
+
+    async fn ask_vote(
+        &self,
+        rpc: &VoteRequest<Types>,
+        pre_vote: bool,
+    ) -> Result<VoteResponse<Types>, RpcError> {
+        let mut request = wire::encode_vote_request(rpc, pre_vote);
+        request.leadership_transfer |= self.pass_leases.load(Ordering::Relaxed);
+        let message = lane_request::Message::Vote(request);
+        match self.control(message).await? {
+            lane_response::Message::Vote(vote) => {
+                wire::decode_vote_response(&vote).map_err(unreachable)
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+fn answer(message: Option<lane_response::Message>) -> Result<lane_response::Message, LaneError> {
+    match message {
+        Some(lane_response::Message::Unavailable(why)) => Err(LaneError::Refused(why)),
+        Some(message) => Ok(message),
+        None => Err(LaneError::Refused("the answer is empty".to_owned())),
+    }
+}
+
+fn unexpected(message: &lane_response::Message) -> RpcError {
+    unreachable(format!("the answer is of another kind: {message:?}"))
+}
+
+/// An append on its way, and what its success will mean.
+struct Sent {
+    pending: Pending,
+    prev: Option<LogId>,
+    last: Option<LogId>,
+}
+
+impl Sent {
+    async fn result(self) -> Result<(StreamAppendResult<Types>, bool), RpcError> {
+        let response = self.pending.answer().await.map_err(unreachable)?;
+        match answer(response.message).map_err(unreachable)? {
+            lane_response::Message::Append(append) => {
+                let result = wire::decode_append_result(append, self.prev, self.last)
+                    .map_err(unreachable)?;
+                let whole = result.as_ref().is_ok_and(|matching| *matching == self.last);
+                Ok((result, whole))
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+/// The sending end of one stream of appends.
+struct Appends {
+    link: Arc<Link>,
+    template: LaneRequest,
+    heartbeats: bool,
+}
+
+impl Appends {
+    fn lane(&self) -> &Lane {
+        if self.heartbeats {
+            &self.link.control
+        } else {
+            &self.link.append
+        }
+    }
+
+    async fn send(&self, request: AppendEntriesRequest<Types>) -> Result<Sent, RpcError> {
+        let prev = request.prev_log_id;
+        let last = request.entries.last().map(|entry| entry.log_id).or(prev);
+        let bytes: usize = request.entries.iter().map(frame_bytes).sum();
+        let message = Some(lane_request::Message::Append(wire::encode_append(request)));
+        let request = LaneRequest {
+            message,
+            ..self.template.clone()
+        };
+        let pending = self
+            .lane()
+            .send(request, bytes)
+            .await
+            .map_err(unreachable)?;
+        Ok(Sent {
+            pending,
+            prev,
+            last,
+        })
+    }
+}
+
+fn frame_bytes(entry: &super::types::Entry) -> usize {
+    entry
+        .frame
+        .as_ref()
+        .map_or(0, |(_, body)| body.len() + crate::log::Head::LEN)
+}
+
+impl RaftNetworkV2<Types> for Connection {
+    type SnapshotData = Bytes;
+
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<Types>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Types>, RpcError> {
+        let input = Box::pin(stream::once(std::future::ready(rpc)));
+        let mut output = self.stream_append(input, option).await?;
+        let result = output
+            .next()
+            .await
+            .ok_or_else(|| unreachable("the stream ended"))??;
+        Ok(result.into())
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _option: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<Types>, RpcError>>, RpcError>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
+    {
+        Box::pin(async move {
+            let stream = if self.heartbeats { 0 } else { next_stream() };
+            let template = self.request(stream, None);
+            let heartbeats = self.heartbeats;
+            let appends = Arc::new(Appends {
+                link: self.link()?,
+                template,
+                heartbeats,
+            });
+            let sent = input.then(move |request| {
+                let appends = Arc::clone(&appends);
+                async move { appends.send(request).await }
+            });
+            let results = sent
+                .map(|sent| async move { sent?.result().await })
+                .buffered(PIPELINE);
+            // The first result that is not a whole success ends the stream; openraft starts anew.
+            let ended = results.scan(false, |ended, result| {
+                let stop = std::mem::replace(ended, !matches!(&result, Ok((_, true))));
+                std::future::ready((!stop).then(|| result.map(|(result, _)| result)))
+            });
+            Ok(Box::pin(ended) as BoxStream<'s, _>)
+        })
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<Types>,
+        _option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RpcError> {
+        self.ask_vote(&rpc, false).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<Types>,
+        _option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RpcError> {
+        self.ask_vote(&rpc, true).await
+    }
+
+    /// Logs are not purged, so no follower needs a snapshot to catch up.
+    async fn full_snapshot(
+        &mut self,
+        _vote: Vote,
+        _snapshot: RaftSnapshot,
+        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        let error = AnyError::error("this version does not send snapshots");
+        Err(StreamingError::Unreachable(Unreachable::new(&error)))
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        req: TransferLeaderRequest<Types>,
+        _option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RpcError> {
+        let message = lane_request::Message::Transfer(wire::encode_transfer(&req));
+        match self.control(message).await? {
+            lane_response::Message::Transfer(answer) if answer.refused.is_empty() => Ok(Ok(())),
+            lane_response::Message::Transfer(answer) => Err(unreachable(answer.refused)),
+            other => Err(unexpected(&other)),
+        }
+    }
+}

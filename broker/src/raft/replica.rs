@@ -1,0 +1,384 @@
+//! One replica of one group: our API over openraft.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::Future;
+use highwater_proto::{BrokerId, ReplicaId, Term};
+use openraft::async_runtime::WatchReceiver;
+use openraft::{ChangeMembers, Raft, ReadPolicy};
+use tokio::sync::watch;
+
+use super::knowledge::{Leadership, Members, View, leadership_of};
+use super::log_store::LogStore;
+use super::network::Network;
+use super::replicated::Replicated;
+use super::settings::settings;
+use super::state_machine::Machine;
+use super::types::{Answer, Proposal, ReplicaNode, Reply, Types, members};
+use super::{GroupId, WireError};
+use crate::clock::Clock;
+use crate::log::{Dir, HardState, Log, LogReader};
+use crate::peer::Peers;
+
+type OpenRaft = Raft<Types, Machine>;
+
+/// What a replica is opened with.
+pub struct OpenReplica {
+    /// The group.
+    pub group: GroupId,
+    /// The replica.
+    pub id: ReplicaId,
+    /// Its recovered log.
+    pub log: Log,
+    /// Its directory, for saved states.
+    pub dir: Arc<dyn Dir>,
+    /// The votes of all replicas of this broker.
+    pub hard_state: Arc<HardState>,
+    /// A fresh machine.
+    pub machine: Box<dyn Replicated>,
+    /// The other brokers.
+    pub peers: Arc<Peers>,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for OpenReplica {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenReplica")
+            .field("group", &self.group)
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a replica cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Stored state does not parse.
+    #[error("a stored vote or position does not parse: {0}")]
+    Stored(#[from] WireError),
+    /// The log holds a term above the vote: the vote was lost or rolled back, and the replica might
+    /// vote twice in one term.
+    #[error("the log holds term {log} and the stored vote term {vote}: the vote was lost")]
+    VoteLost {
+        /// The term of the last entry.
+        log: u64,
+        /// The term of the vote.
+        vote: u64,
+    },
+    /// A file cannot be read.
+    #[error("the saved state cannot be read: {0}")]
+    Io(#[from] std::io::Error),
+    /// openraft refused to start.
+    #[error("the group does not start: {0}")]
+    Raft(String),
+}
+
+/// Why a proposal was not accepted, or what is known of its fate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// It may or may not be committed.
+    #[error("whether the entry was committed is not known: {0}")]
+    Unknown(String),
+    /// The replica's core has ended; nothing was proposed.
+    #[error("the group has stopped: {0}")]
+    Stopped(String),
+}
+
+/// Why a linearizable read cannot be served.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("leadership could not be confirmed: {0}")]
+pub struct ReadError(pub String);
+
+/// A replica of a group. Cheap to clone.
+#[derive(Clone)]
+pub struct Replica {
+    group: GroupId,
+    id: ReplicaId,
+    raft: OpenRaft,
+    reader: LogReader,
+    leadership: watch::Receiver<Leadership>,
+    pass_leases: Arc<AtomicBool>,
+}
+
+impl std::fmt::Debug for Replica {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replica")
+            .field("group", &self.group)
+            .field("id", &self.id)
+            .finish()
+    }
+}
+
+/// The fate of a proposal: resolves when it is applied, or when that can no longer be told.
+pub type Answered = std::pin::Pin<Box<dyn Future<Output = Result<Reply, ProposeError>> + Send>>;
+
+impl Replica {
+    /// Starts the replica on its recovered log. `tasks` runs what keeps [`Self::leadership`] true.
+    pub async fn open(open: OpenReplica, tasks: &crate::tasks::Tasks) -> Result<Self, OpenError> {
+        let OpenReplica {
+            group,
+            id,
+            log,
+            dir,
+            hard_state,
+            machine,
+            peers,
+            clock,
+        } = open;
+        let reader = log.reader();
+        let store = LogStore::new(log, hard_state, id, clock)?;
+        check_vote(&store)?;
+        let machine = Machine::open(machine, reader.clone(), dir)?;
+        let pass_leases = Arc::new(AtomicBool::new(false));
+        let network = Network {
+            group,
+            replica: id,
+            peers,
+            pass_leases: Arc::clone(&pass_leases),
+        };
+        let raft = Raft::new(id.0, settings(group), network, store, machine)
+            .await
+            .map_err(|e| OpenError::Raft(e.to_string()))?;
+        let (tx, leadership) = watch::channel(leadership_of(&raft.metrics().borrow_watched()));
+        let mut metrics = raft.metrics();
+        tasks.spawn(async move {
+            loop {
+                let now = leadership_of(&metrics.borrow_watched());
+                tx.send_if_modified(|old| std::mem::replace(old, now) != now);
+                if metrics.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+        let replica = Self {
+            group,
+            id,
+            raft,
+            reader,
+            leadership,
+            pass_leases,
+        };
+        replica.lead_if_alone().await;
+        Ok(replica)
+    }
+
+    /// A group with one member needs no timers and has nobody to ask.
+    async fn lead_if_alone(&self) {
+        if self.members().is_only(self.id) {
+            self.raft.runtime_config().tick(false);
+            drop(self.raft.trigger().elect(false).await);
+        }
+    }
+
+    /// The group.
+    pub fn group(&self) -> GroupId {
+        self.group
+    }
+
+    /// The replica.
+    pub fn id(&self) -> ReplicaId {
+        self.id
+    }
+
+    /// Reads the replica's log.
+    pub fn reader(&self) -> &LogReader {
+        &self.reader
+    }
+
+    /// Begins the group with these voters. Only one replica of a group may ever do so, on an empty
+    /// log; a group that has begun is left as it is.
+    pub async fn initialize(
+        &self,
+        voters: impl IntoIterator<Item = (ReplicaId, BrokerId)>,
+    ) -> Result<(), OpenError> {
+        if self
+            .raft
+            .is_initialized()
+            .await
+            .map_err(|e| OpenError::Raft(e.to_string()))?
+        {
+            return Ok(());
+        }
+        let begun = self.raft.initialize(members(voters)).await;
+        begun.map_err(|e| OpenError::Raft(e.to_string()))?;
+        self.lead_if_alone().await;
+        Ok(())
+    }
+
+    /// True once the group has begun as far as this replica knows.
+    pub async fn is_initialized(&self) -> bool {
+        self.raft.is_initialized().await.unwrap_or(false)
+    }
+
+    /// Who leads, and every change of it.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.leadership.clone()
+    }
+
+    /// Proposes an entry in `term`; a leader of another term refuses it. The first await hands it
+    /// to the core, in the order of the calls; the result resolves with its fate.
+    pub async fn propose(&self, term: Term, proposal: Proposal) -> Result<Answered, ProposeError> {
+        let (answer, fate) = Answer::channel();
+        let leader = super::types::CommittedLeaderId { term: term.0 };
+        let written = self
+            .raft
+            .write(proposal)
+            .with_leader(leader)
+            .responder(answer)
+            .await;
+        written.map_err(|fatal| ProposeError::Stopped(fatal.to_string()))?;
+        Ok(Box::pin(async move {
+            match fate.await {
+                Ok(Ok(response)) => Ok(response.data),
+                Ok(Err(error)) => Err(ProposeError::Unknown(error.to_string())),
+                Err(_) => Err(ProposeError::Unknown("the group stopped".to_owned())),
+            }
+        }))
+    }
+
+    /// Waits until everything committed before the call is applied here and this replica is known
+    /// to lead (ReadIndex; leases are never trusted).
+    pub async fn read_barrier(&self) -> Result<(), ReadError> {
+        let barrier = self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await;
+        barrier.map(drop).map_err(|e| ReadError(e.to_string()))
+    }
+
+    /// The voters and learners, with their brokers.
+    pub fn members(&self) -> Members {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        let ids = |set: &BTreeSet<u64>| set.iter().copied().map(ReplicaId).collect();
+        Members {
+            voters: membership.get_joint_config().iter().map(ids).collect(),
+            brokers: membership
+                .nodes()
+                .map(|(id, node)| (ReplicaId(*id), node.broker))
+                .collect(),
+        }
+    }
+
+    /// The replicas that have everything the leader has committed; only the leader knows.
+    pub fn in_sync(&self) -> Option<Vec<ReplicaId>> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let committed = metrics.cluster_committed;
+        let replication = metrics.replication.as_ref()?;
+        let others = replication.iter().filter(|(id, _)| **id != self.id.0);
+        let caught_up = others.filter(|(_, matching)| **matching >= committed);
+        let caught_up = caught_up.map(|(id, _)| ReplicaId(*id));
+        Some(std::iter::once(self.id).chain(caught_up).collect())
+    }
+
+    /// What this replica knows of its group.
+    pub fn view(&self) -> View {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        View {
+            vote: super::wire::encode_vote(&metrics.vote),
+            last: self.reader.last().map(|last| (last.term, last.index)),
+            leadership: leadership_of(&metrics),
+        }
+    }
+
+    /// Why the replica's core has ended, if it has.
+    pub fn stopped(&self) -> Option<String> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics
+            .running_state
+            .as_ref()
+            .err()
+            .map(ToString::to_string)
+    }
+
+    /// Resolves with the reason when the replica's core ends.
+    pub async fn ended(&self) -> String {
+        let mut metrics = self.raft.metrics();
+        loop {
+            if let Some(why) = self.stopped() {
+                return why;
+            }
+            if metrics.changed().await.is_err() {
+                return "the core has ended".to_owned();
+            }
+        }
+    }
+
+    /// Stands for election past the leases that the voters gave to a leader which is known to be
+    /// gone. Only for a replica that a majority of the voters has told so; Raft's votes still
+    /// decide.
+    pub async fn take_over(&self) {
+        self.pass_leases.store(true, Ordering::Relaxed);
+        tracing::info!(group = %self.group, replica = %self.id, "standing for election");
+        drop(self.raft.trigger().elect(false).await);
+    }
+
+    /// From now on elections wait for leases again.
+    pub fn respect_leases(&self) {
+        self.pass_leases.store(false, Ordering::Relaxed);
+    }
+
+    /// Hands leadership to another replica, if this one leads.
+    pub async fn transfer_to(&self, replica: ReplicaId) {
+        drop(self.raft.trigger().transfer_leader(replica.0).await);
+    }
+
+    /// Adds `replica` without a vote, so that it learns the log. Only the leader can.
+    pub async fn add_learner(&self, replica: ReplicaId, broker: BrokerId) -> Result<(), String> {
+        self.raft.runtime_config().tick(true);
+        let added = self
+            .raft
+            .add_learner(replica.0, ReplicaNode { broker }, false)
+            .await;
+        added.map(drop).map_err(|e| e.to_string())
+    }
+
+    /// Gives votes to learners. Only the leader can.
+    pub async fn add_voters(
+        &self,
+        replicas: impl IntoIterator<Item = ReplicaId>,
+    ) -> Result<(), String> {
+        let ids = replicas.into_iter().map(|replica| replica.0).collect();
+        let changed = self
+            .raft
+            .change_membership(ChangeMembers::AddVoterIds(ids), false)
+            .await;
+        changed.map(drop).map_err(|e| e.to_string())
+    }
+
+    /// Tries a peer again at once that was unreachable.
+    pub async fn reset_backoff(&self, replicas: Vec<ReplicaId>) {
+        let ids = replicas.into_iter().map(|replica| replica.0);
+        drop(self.raft.trigger().reset_backoff(ids).await);
+    }
+
+    /// Stops the replica; what is proposed and not committed stays unknown.
+    pub async fn shutdown(&self) {
+        if tokio::time::timeout(Duration::from_secs(5), self.raft.shutdown())
+            .await
+            .is_err()
+        {
+            tracing::warn!(group = %self.group, "the group did not stop within 5 s");
+        }
+    }
+
+    pub(super) fn raft(&self) -> &OpenRaft {
+        &self.raft
+    }
+}
+
+/// An entry of a term is written only after the vote of that term is durable.
+fn check_vote(store: &LogStore) -> Result<(), OpenError> {
+    let log = store.last_log_id().map_or(0, |id| id.leader_id.term);
+    let vote = store.vote().map_or(0, |vote| vote.leader_id.term);
+    if log > vote {
+        Err(OpenError::VoteLost { log, vote })
+    } else {
+        Ok(())
+    }
+}

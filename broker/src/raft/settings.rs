@@ -1,0 +1,59 @@
+//! How openraft is set up. Three of these settings protect acknowledged data; the test below holds
+//! them.
+
+use std::sync::Arc;
+
+use openraft::{Config, SnapshotPolicy};
+
+use super::GroupId;
+
+/// The settings of a group, in milliseconds where they are times.
+pub(crate) fn settings(group: GroupId) -> Arc<Config> {
+    // A partition's own timers are only the backstop of failure detection per broker pair.
+    let (heartbeat, election_min, election_max) = match group {
+        GroupId::Metadata => (100, 300, 400),
+        GroupId::Partition(..) => (2_000, 8_000, 12_000),
+    };
+    Arc::new(Config {
+        cluster_name: group.to_string(),
+        heartbeat_interval: heartbeat,
+        election_timeout_min: election_min,
+        election_timeout_max: election_max,
+        heartbeat_min_interval: Some(0),
+        // A leader that lost its unsynced tail would come back in the same term and reuse indexes
+        // that a quorum has acknowledged.
+        enable_leader_restore: Some(false),
+        enable_pre_vote: Some(true),
+        quorum_loss_probe_interval: Some(election_max * 2),
+        allow_log_reversion: Some(false),
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        max_payload_entries: 1024,
+        api_channel_size: Some(2048),
+        notification_channel_size: Some(4096),
+        state_machine_channel_size: Some(1024),
+        backoff: "20ms 50ms 100ms 200ms".to_owned(),
+        ..Config::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use highwater_proto::{PartitionIndex, TopicId};
+
+    use super::*;
+
+    #[test]
+    fn the_settings_that_protect_acknowledged_data_hold_for_every_group() {
+        let partition = GroupId::Partition(TopicId::from_bytes([1; 16]), PartitionIndex(0));
+        for group in [GroupId::Metadata, partition] {
+            let config = (*settings(group)).clone().validate().unwrap();
+            assert_eq!(config.enable_leader_restore, Some(false));
+            assert_eq!(config.enable_pre_vote, Some(true));
+            assert_eq!(config.allow_log_reversion, Some(false));
+            assert_eq!(config.snapshot_policy, SnapshotPolicy::Never);
+            assert_eq!(config.max_in_snapshot_log_to_keep, u64::MAX);
+            assert!(config.quorum_loss_probe_interval.unwrap() >= 2 * config.election_timeout_max);
+        }
+    }
+}

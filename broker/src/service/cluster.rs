@@ -1,0 +1,112 @@
+//! The cluster: who belongs to it, and where the partitions are.
+
+use highwater_proto::pb::v1;
+use highwater_proto::{BrokerId, PartitionIndex};
+
+use super::{Context, Error, Resource, Services};
+use crate::cluster::{Broker, ClusterState, Topic};
+use crate::raft::GroupId;
+
+impl Services {
+    /// The cluster in numbers.
+    pub fn get_cluster(&self, context: &Context) -> Result<v1::GetClusterResponse, Error> {
+        context.authorize("highwater.v1.ClusterService/GetCluster", Resource::Cluster)?;
+        let state = self.metadata.state();
+        let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+        Ok(v1::GetClusterResponse {
+            cluster_id: self.me.cluster.to_string(),
+            broker: id(self.me.broker),
+            controller: self.controller(),
+            broker_count: count(state.brokers().len()),
+            topic_count: count(state.topic_count()),
+            partition_count: count(state.partition_count()),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        })
+    }
+
+    /// All brokers, and whether they answer.
+    pub fn list_brokers(&self, context: &Context) -> Result<v1::ListBrokersResponse, Error> {
+        context.authorize("highwater.v1.ClusterService/ListBrokers", Resource::Cluster)?;
+        let brokers = self.brokers(&self.metadata.state());
+        Ok(v1::ListBrokersResponse {
+            cluster_id: self.me.cluster.to_string(),
+            brokers,
+        })
+    }
+
+    fn brokers(&self, state: &ClusterState) -> Vec<v1::Broker> {
+        let to_pb = |broker: &Broker| v1::Broker {
+            id: id(broker.id),
+            listen: broker.endpoints.listen.clone(),
+            peer: broker.endpoints.peer.clone(),
+            http: broker.endpoints.http.clone(),
+            rack: broker.rack.clone(),
+            state: if self.liveness.is_up(broker.id) {
+                v1::BrokerState::Up.into()
+            } else {
+                v1::BrokerState::Down.into()
+            },
+        };
+        state.brokers().map(to_pb).collect()
+    }
+
+    fn controller(&self) -> i32 {
+        self.leaders
+            .leader(GroupId::Metadata)
+            .map_or(0, |leader| id(leader.broker))
+    }
+
+    /// What a client needs for routing; all topics when `wanted` is empty, else those that exist.
+    pub fn get_metadata(
+        &self,
+        context: &Context,
+        wanted: &[String],
+    ) -> Result<v1::Metadata, Error> {
+        context.authorize("highwater.v1.ClusterService/GetMetadata", Resource::Cluster)?;
+        let version = *self.leaders.changes().borrow();
+        let published = self.metadata.watch().borrow().clone();
+        let state = published.state;
+        let is_wanted = |topic: &Topic| {
+            wanted.is_empty() || wanted.iter().any(|name| name == topic.name.as_str())
+        };
+        let topics = state.topics().filter(|topic| is_wanted(topic));
+        Ok(v1::Metadata {
+            cluster_id: self.me.cluster.to_string(),
+            version: version.saturating_add(published.applied.0),
+            brokers: self.brokers(&state),
+            topics: topics.map(|topic| self.topic_metadata(topic)).collect(),
+            controller: self.controller(),
+        })
+    }
+
+    fn topic_metadata(&self, topic: &Topic) -> v1::TopicMetadata {
+        let partitions = topic
+            .partitions
+            .iter()
+            .zip(0_u32..)
+            .map(|(partition, index)| {
+                let group = GroupId::Partition(topic.id, PartitionIndex(index));
+                let leader = self.leaders.leader(group);
+                v1::PartitionMetadata {
+                    partition: i32::try_from(index).unwrap_or(i32::MAX),
+                    leader: leader.map_or(0, |leader| id(leader.broker)),
+                    leader_epoch: leader.map_or(-1, |leader| leader.term.to_epoch()),
+                    replicas: partition
+                        .replicas
+                        .iter()
+                        .map(|replica| id(replica.broker))
+                        .collect(),
+                }
+            });
+        v1::TopicMetadata {
+            name: topic.name.to_string(),
+            id: topic.id.to_string(),
+            partitions: partitions.collect(),
+            max_batch_bytes: i32::try_from(topic.config.max_batch_bytes).unwrap_or(i32::MAX),
+        }
+    }
+}
+
+fn id(broker: BrokerId) -> i32 {
+    i32::try_from(broker.0).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,135 @@
+//! From the names in a request to the partition here, or to the broker that has it.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use highwater_proto::{PartitionIndex, Reason, TopicId, TopicName};
+
+use super::{Error, LeaderHint, Services};
+use crate::cluster::Topic;
+use crate::partition::{AppendError, Partition, ReadError};
+use crate::raft::GroupId;
+
+/// A partition that a request names, and its topic.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The topic.
+    pub topic: Arc<Topic>,
+    /// The partition's number.
+    pub partition: PartitionIndex,
+}
+
+impl Services {
+    /// The topic that a request names, and checks that it is the one with `id` if that is given.
+    pub fn topic(&self, name: &str, id: &str) -> Result<Arc<Topic>, Error> {
+        let parsed = TopicName::parse(name)
+            .map_err(|error| Error::new(Reason::InvalidTopicName, error.to_string()))?;
+        let state = self.metadata.state();
+        let topic = state
+            .topic_by_name(&parsed)
+            .ok_or_else(|| Error::no_topic(name))?;
+        if !id.is_empty() {
+            let wanted = TopicId::from_str(id)
+                .map_err(|_| Error::invalid(format!("topic_id {id:?} is not a topic id")))?;
+            if wanted != topic.id {
+                let message = format!("topic {name:?} has id {} now, not {wanted}", topic.id);
+                return Err(Error::new(Reason::TopicIdMismatch, message));
+            }
+        }
+        Ok(Arc::clone(topic))
+    }
+
+    /// The partition that a request names.
+    pub fn target(&self, name: &str, id: &str, partition: i32) -> Result<Target, Error> {
+        let topic = self.topic(name, id)?;
+        let count = topic.partitions.len();
+        match u32::try_from(partition) {
+            Ok(index) if (index as usize) < count => Ok(Target {
+                topic,
+                partition: PartitionIndex(index),
+            }),
+            _ => {
+                let message = format!(
+                    "topic {name:?} has partitions 0 to {}, not {partition}",
+                    count - 1
+                );
+                Err(Error::new(Reason::PartitionNotFound, message))
+            }
+        }
+    }
+
+    /// The replica of `target` here, or where its leader is.
+    pub fn local(&self, target: &Target) -> Result<Partition, Error> {
+        let found = self.partitions.get(target.topic.id, target.partition);
+        found.ok_or_else(|| self.elsewhere(target))
+    }
+
+    /// The error that sends a client to the leader of `target`.
+    pub fn elsewhere(&self, target: &Target) -> Error {
+        let leader = self
+            .leaders
+            .leader(GroupId::Partition(target.topic.id, target.partition));
+        // This broker is not sent to itself: while it takes over, nobody can answer.
+        let elsewhere = leader.filter(|leader| leader.broker != self.me.broker);
+        let state = self.metadata.state();
+        let address = elsewhere.and_then(|leader| {
+            let broker = state.broker(leader.broker)?;
+            Some((leader.broker, broker.endpoints.listen.clone()))
+        });
+        Error::not_leader(LeaderHint {
+            topic: target.topic.name.to_string(),
+            partition: target.partition,
+            leader: address,
+            leader_epoch: leader.map_or(-1, |leader| leader.term.to_epoch()),
+        })
+    }
+
+    /// The error of a failed append to `target`.
+    pub fn append_error(&self, target: &Target, error: AppendError) -> Error {
+        use super::Detail;
+        let Target { topic, partition } = target;
+        let message = format!("{}/{partition}: {error}", topic.name);
+        let reason = match error {
+            AppendError::NotLeader => return self.elsewhere(target),
+            AppendError::NotReady | AppendError::Stopped(_) => Reason::NoLeader,
+            AppendError::QuorumLost => Reason::QuorumLost,
+            AppendError::OldDuplicate { .. } => Reason::DuplicateSequence,
+            AppendError::UnknownProducer(_) => Reason::UnknownProducer,
+            AppendError::Fenced { .. } => Reason::ProducerFenced,
+            AppendError::Unknown(_) => Reason::OutcomeUnknown,
+            AppendError::SequenceGap {
+                producer: producer_id,
+                expected,
+                actual,
+            } => {
+                return Error::new(Reason::SequenceGap, message).with(Detail::SequenceGap {
+                    producer_id,
+                    expected,
+                    actual,
+                });
+            }
+        };
+        Error::new(reason, message)
+    }
+
+    /// The error of a failed read of `target` at `offset`.
+    pub fn read_error(&self, target: &Target, offset: i64, error: ReadError) -> Error {
+        use super::Detail;
+        let Target { topic, partition } = target;
+        let message = format!("{}/{partition}: {error}", topic.name);
+        match error {
+            ReadError::NotLeader => self.elsewhere(target),
+            ReadError::NotReady => Error::new(Reason::NoLeader, message),
+            ReadError::Damaged(_) => Error::new(Reason::CorruptData, message),
+            ReadError::OutOfRange {
+                log_start_offset,
+                high_watermark,
+                ..
+            } => Error::new(Reason::OffsetOutOfRange, message).with(Detail::OffsetRange {
+                offset,
+                log_start_offset,
+                high_watermark,
+            }),
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Topics: create, list, describe, alter, delete.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use highwater_proto::pb::peer::{DescribePartitionsRequest, PartitionStatus};
+use highwater_proto::pb::v1;
+use highwater_proto::{BrokerId, PartitionIndex, Reason, TopicId, TopicName};
+
+use super::{Context, Error, Resource, Services};
+use crate::cluster::{Candidate, Command, Refusal, Topic, TopicConfig, place};
+use crate::peer;
+use crate::raft::GroupId;
+
+/// Replicas of a topic that does not say how many, as far as there are brokers.
+const DEFAULT_REPLICATION: usize = 3;
+/// How long another broker may take to describe its partitions.
+const DESCRIBE_LIMIT: Duration = Duration::from_secs(2);
+/// The part of a deadline that may go into waiting for leaders.
+const LEADERS_WAIT: Duration = Duration::from_secs(10);
+
+type Statuses = BTreeMap<GroupId, PartitionStatus>;
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(refusal.reason, refusal.message)
+    }
+}
+
+impl Services {
+    /// Creates a topic and waits until its partitions have leaders or the deadline nears.
+    pub async fn create_topic(
+        &self,
+        context: &Context,
+        request: v1::CreateTopicRequest,
+    ) -> Result<v1::CreateTopicResponse, Error> {
+        let resource = Resource::Topic(&request.name);
+        context.authorize("highwater.v1.TopicService/CreateTopic", resource)?;
+        let id = TopicId::from_bytes((self.random)());
+        let command = self.plan_topic(id, request)?;
+        self.metadata.propose(&command, context.deadline).await?;
+        let state = self.metadata.state();
+        let Some(topic) = state.topic(id) else {
+            let message = "the topic was created and is not yet known to this broker";
+            return Err(Error::new(Reason::TimedOut, message));
+        };
+        self.wait_for_leaders(topic, context.deadline.min(LEADERS_WAIT))
+            .await;
+        let cluster_id = self.me.cluster.to_string();
+        Ok(v1::CreateTopicResponse {
+            cluster_id,
+            topic: Some(topic_to_pb(topic)),
+        })
+    }
+
+    fn plan_topic(
+        &self,
+        topic: TopicId,
+        request: v1::CreateTopicRequest,
+    ) -> Result<Command, Error> {
+        let name = TopicName::parse(&request.name)
+            .map_err(|error| Error::new(Reason::InvalidTopicName, error.to_string()))?;
+        TopicConfig::resolve(&request.config)
+            .map_err(|error| Error::new(Reason::InvalidConfig, error.to_string()))?;
+        let state = self.metadata.state();
+        let candidates = state.candidates();
+        let most = crate::cluster::MAX_PARTITIONS;
+        let count = request.partition_count.unwrap_or(1);
+        let Ok(partitions @ 1..=crate::cluster::MAX_PARTITIONS) = usize::try_from(count) else {
+            let message = format!("a topic has 1 to {most} partitions, not {count}");
+            return Err(Error::invalid(message));
+        };
+        let replication = match request.replication_factor {
+            None => DEFAULT_REPLICATION.min(candidates.len()),
+            Some(factor) => usize::try_from(factor).unwrap_or(0),
+        };
+        let seed = u64::from_le_bytes(topic.to_bytes()[..8].try_into().unwrap_or_default());
+        let placements = self.place(&candidates, partitions, replication, seed)?;
+        let config = request.config.into_iter().collect();
+        Ok(Command::CreateTopic {
+            name,
+            topic,
+            config,
+            placements,
+        })
+    }
+
+    /// Places replicas on brokers that answer, as far as there are enough; where there are not, one
+    /// that answers comes first, because the first one starts the group.
+    fn place(
+        &self,
+        candidates: &[Candidate],
+        partitions: usize,
+        replication: usize,
+        seed: u64,
+    ) -> Result<Vec<Vec<BrokerId>>, Error> {
+        let is_up = |candidate: &&Candidate| self.liveness.is_up(candidate.broker);
+        let up: Vec<_> = candidates.iter().filter(is_up).cloned().collect();
+        let enough = up.len() >= replication;
+        let from = if enough { up.as_slice() } else { candidates };
+        let mut placements = place(from, partitions, replication, seed).map_err(Refusal::from)?;
+        for brokers in &mut placements {
+            brokers.sort_by_key(|broker| !self.liveness.is_up(*broker));
+        }
+        Ok(placements)
+    }
+
+    async fn wait_for_leaders(&self, topic: &Topic, limit: Duration) {
+        let led = || {
+            (0..topic.partitions.len()).all(|index| {
+                let index = PartitionIndex(u32::try_from(index).unwrap_or(u32::MAX));
+                self.leaders
+                    .leader(GroupId::Partition(topic.id, index))
+                    .is_some()
+            })
+        };
+        let mut changes = self.leaders.changes();
+        let all_led = async { while !led() && changes.changed().await.is_ok() {} };
+        if tokio::time::timeout(limit, all_led).await.is_err() {
+            tracing::info!(topic = %topic.name, "created; not every partition has a leader yet");
+        }
+    }
+
+    /// All topics, by name.
+    pub fn list_topics(&self, context: &Context) -> Result<v1::ListTopicsResponse, Error> {
+        context.authorize("highwater.v1.TopicService/ListTopics", Resource::Cluster)?;
+        let state = self.metadata.state();
+        let topics = state.topics().map(|topic| topic_to_pb(topic)).collect();
+        Ok(v1::ListTopicsResponse {
+            cluster_id: self.me.cluster.to_string(),
+            topics,
+        })
+    }
+
+    /// One topic, with the state of each partition as its leader tells it.
+    pub async fn describe_topic(
+        &self,
+        context: &Context,
+        request: v1::DescribeTopicRequest,
+    ) -> Result<v1::DescribeTopicResponse, Error> {
+        let resource = Resource::Topic(&request.name);
+        context.authorize("highwater.v1.TopicService/DescribeTopic", resource)?;
+        let topic = self.topic(&request.name, "")?;
+        let statuses = self.statuses(&topic).await;
+        let describe = |index| self.describe_partition(&topic, index, &statuses);
+        let count = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
+        Ok(v1::DescribeTopicResponse {
+            cluster_id: self.me.cluster.to_string(),
+            topic: Some(topic_to_pb(&topic)),
+            config: topic.config.describe().into_iter().collect(),
+            partitions: (0..count).map(PartitionIndex).map(describe).collect(),
+        })
+    }
+
+    fn describe_partition(
+        &self,
+        topic: &Topic,
+        index: PartitionIndex,
+        statuses: &Statuses,
+    ) -> v1::PartitionDescription {
+        let group = GroupId::Partition(topic.id, index);
+        let brokers = topic.partition(index).into_iter().flat_map(|p| &p.replicas);
+        let status = statuses.get(&group);
+        let leader = self.leaders.leader(group).filter(|_| status.is_some());
+        v1::PartitionDescription {
+            partition: number(index.0),
+            leader: leader.map(|leader| number(leader.broker.0)),
+            leader_epoch: status.map_or(-1, |s| i32::try_from(s.term).unwrap_or(i32::MAX)),
+            replicas: brokers.map(|replica| number(replica.broker.0)).collect(),
+            in_sync: status
+                .map_or_else(Vec::new, |s| s.in_sync.iter().map(|b| number(*b)).collect()),
+            log_start_offset: status.map_or(0, |s| offset(s.log_start_offset)),
+            high_watermark: status.map_or(0, |s| offset(s.high_watermark)),
+        }
+    }
+
+    /// What the leaders say of the topic's partitions; one that cannot be asked is left out.
+    async fn statuses(&self, topic: &Arc<Topic>) -> Statuses {
+        let mut by_broker: BTreeMap<BrokerId, Vec<GroupId>> = BTreeMap::new();
+        for index in 0..topic.partitions.len() {
+            let index = PartitionIndex(u32::try_from(index).unwrap_or(u32::MAX));
+            let group = GroupId::Partition(topic.id, index);
+            if let Some(leader) = self.leaders.leader(group) {
+                by_broker.entry(leader.broker).or_default().push(group);
+            }
+        }
+        let asked = by_broker
+            .into_iter()
+            .map(|(broker, groups)| self.ask(broker, groups));
+        let answers = futures_util::future::join_all(asked).await;
+        let by_group = |status: PartitionStatus| {
+            let group = status.group.as_ref().and_then(GroupId::from_pb)?;
+            Some((group, status))
+        };
+        answers.into_iter().flatten().filter_map(by_group).collect()
+    }
+
+    async fn ask(&self, broker: BrokerId, groups: Vec<GroupId>) -> Vec<PartitionStatus> {
+        if broker == self.me.broker {
+            return self.describe_partitions(&groups);
+        }
+        let Some(link) = self.peers.link(broker) else {
+            return Vec::new();
+        };
+        let hello = Some(self.me.hello());
+        let groups = groups.into_iter().map(GroupId::to_pb).collect();
+        let request = DescribePartitionsRequest { hello, groups };
+        let mut calls = link.calls();
+        match peer::call(DESCRIBE_LIMIT, calls.describe_partitions(request)).await {
+            Ok(response) => response.partitions,
+            Err(error) => {
+                tracing::debug!(%broker, %error, "a broker does not describe its partitions");
+                Vec::new()
+            }
+        }
+    }
+
+    /// The state of those of `groups` that this broker leads.
+    pub fn describe_partitions(&self, groups: &[GroupId]) -> Vec<PartitionStatus> {
+        let status = |group: &GroupId| match *group {
+            GroupId::Partition(topic, index) => self.partitions.get(topic, index)?.status(),
+            GroupId::Metadata => None,
+        };
+        groups.iter().filter_map(status).collect()
+    }
+
+    /// Changes settings of a topic.
+    pub async fn alter_topic(
+        &self,
+        context: &Context,
+        request: v1::AlterTopicRequest,
+    ) -> Result<v1::AlterTopicResponse, Error> {
+        let resource = Resource::Topic(&request.name);
+        context.authorize("highwater.v1.TopicService/AlterTopic", resource)?;
+        let topic = self.topic(&request.name, "")?.id;
+        let set = request.set.into_iter().collect();
+        let unset: BTreeSet<String> = request.unset.into_iter().collect();
+        let command = Command::AlterTopic { topic, set, unset };
+        self.metadata.propose(&command, context.deadline).await?;
+        let topic = self.topic(&request.name, "")?;
+        let config = topic.config.describe().into_iter().collect();
+        Ok(v1::AlterTopicResponse {
+            cluster_id: self.me.cluster.to_string(),
+            config,
+        })
+    }
+
+    /// Deletes a topic.
+    pub async fn delete_topic(
+        &self,
+        context: &Context,
+        request: v1::DeleteTopicRequest,
+    ) -> Result<v1::DeleteTopicResponse, Error> {
+        let resource = Resource::Topic(&request.name);
+        context.authorize("highwater.v1.TopicService/DeleteTopic", resource)?;
+        let topic = self.topic(&request.name, &request.topic_id)?.id;
+        self.metadata
+            .propose(&Command::DeleteTopic { topic }, context.deadline)
+            .await?;
+        let cluster_id = self.me.cluster.to_string();
+        Ok(v1::DeleteTopicResponse {
+            cluster_id,
+            topic_id: topic.to_string(),
+        })
+    }
+}
+
+fn topic_to_pb(topic: &Topic) -> v1::Topic {
+    let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+    v1::Topic {
+        name: topic.name.to_string(),
+        id: topic.id.to_string(),
+        partition_count: count(topic.partitions.len()),
+        replication_factor: count(topic.replication_factor()),
+    }
+}
+
+fn number(value: u32) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
+}
+
+fn offset(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,198 @@
+//! `highwater consume`: records of a topic to stdout. What is printed is held back only as long as
+//! more comes at once.
+
+use std::io::Write;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use highwater_client::{
+    Client, Consumer, ConsumerRecord, Error, Offset, PartitionIndex, Start, Timestamp, Until,
+};
+use highwater_proto::Reason;
+
+use crate::args::ConsumeArgs;
+use crate::connection::{about_topic, connect};
+use crate::error::Failure;
+use crate::output::{self, Form, JsonStream, Stdout};
+use crate::record::position::Position;
+use crate::record::template::Template;
+use crate::record::view::{HeaderView, RecordView};
+
+pub(super) async fn run(args: ConsumeArgs) -> Result<(), Failure> {
+    let mut printer = Printer::of(&args)?;
+    let idle = args.exit_at_end.then(|| args.client.call_timeout());
+    let client = connect(&args.client).await?;
+    let consumer = match consumer(&client, &args).await {
+        Ok(consumer) => consumer,
+        Err(error) => return Err(about_topic(&client, &args.topic, error).await),
+    };
+    let mut out = output::stdout();
+    let limit = args.max_records.unwrap_or(u64::MAX);
+    let ended = print_all(consumer, &mut printer, &mut out, limit, idle).await;
+    printer.end(&mut out)?;
+    out.flush()?;
+    ended
+}
+
+async fn consumer(client: &Client, args: &ConsumeArgs) -> Result<Consumer, Error> {
+    let now = jiff::Timestamp::now().as_millisecond();
+    let mut builder = client
+        .consumer(&args.topic)
+        .start(start(args.from.resolved(now)));
+    if args.exit_at_end {
+        builder = builder.until(Until::Latest);
+    }
+    if !args.partitions.is_empty() {
+        builder = builder.partitions(args.partitions.iter().copied().map(PartitionIndex));
+    }
+    builder.build().await
+}
+
+/// The position as the client library spells it, times before now resolved.
+fn start(position: Position) -> Start {
+    match position {
+        Position::Start => Start::Earliest,
+        Position::End => Start::Latest,
+        Position::Offset(offset) => Start::Offset(Offset(offset)),
+        Position::Last(count) => Start::LastN(count),
+        Position::Time(time) | Position::Ago(time) => Start::Timestamp(Timestamp(time)),
+    }
+}
+
+/// Prints records until the consumer ends or `limit` are printed; fails when nothing comes for
+/// `idle`.
+async fn print_all(
+    mut consumer: Consumer,
+    printer: &mut Printer,
+    out: &mut Stdout,
+    limit: u64,
+    idle: Option<Duration>,
+) -> Result<(), Failure> {
+    for _ in 0..limit {
+        let next = match consumer.next().now_or_never() {
+            Some(next) => next,
+            None => {
+                out.flush()?;
+                within(idle, consumer.next()).await?
+            }
+        };
+        match next {
+            None => return Ok(()),
+            Some(record) => printer.print(out, &record?)?,
+        }
+    }
+    Ok(())
+}
+
+async fn within<T>(idle: Option<Duration>, next: impl Future<Output = T>) -> Result<T, Failure> {
+    let Some(limit) = idle else {
+        return Ok(next.await);
+    };
+    tokio::time::timeout(limit, next).await.map_err(|_| {
+        let message = format!("the end is not reached and nothing came for {limit:?}");
+        Failure::api(Reason::TimedOut, message)
+    })
+}
+
+/// How records are printed.
+#[derive(Debug)]
+enum Printer {
+    Template(Template),
+    Json(Option<JsonStream>),
+}
+
+impl Printer {
+    fn of(args: &ConsumeArgs) -> Result<Self, Failure> {
+        match (&args.format, args.client.output) {
+            (None, Form::Table) => Ok(Self::Template(Template::value_per_line())),
+            (None, form) => Ok(Self::Json(Some(JsonStream::new(form == Form::Json)))),
+            (Some(format), Form::Table) => Template::parse(format)
+                .map(Self::Template)
+                .map_err(|error| Failure::usage(format!("-f {format:?}: {error}"))),
+            (Some(_), _) => Err(Failure::usage("-f and -o json both say what to print")
+                .hint("leave out one of them")),
+        }
+    }
+
+    fn print(&mut self, out: &mut Stdout, record: &ConsumerRecord) -> Result<(), Failure> {
+        let view = view(record);
+        match self {
+            Self::Template(template) => template.write(out, &view)?,
+            Self::Json(Some(stream)) => stream.item(out, &view)?,
+            Self::Json(None) => {}
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, out: &mut Stdout) -> Result<(), Failure> {
+        match self {
+            Self::Json(stream) => Ok(stream.take().map_or(Ok(()), |stream| stream.end(out))?),
+            Self::Template(_) => Ok(()),
+        }
+    }
+}
+
+fn view(record: &ConsumerRecord) -> RecordView<'_> {
+    let headers = record.headers.iter().map(|header| HeaderView {
+        name: &header.name,
+        value: header.value.as_deref(),
+    });
+    RecordView {
+        topic: &record.topic,
+        partition: record.partition.0,
+        offset: record.offset.0,
+        timestamp: record.timestamp.0,
+        key: record.key.as_deref(),
+        value: record.value.as_deref(),
+        headers: headers.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Args, Command};
+
+    fn printer(line: &str) -> Result<Printer, Failure> {
+        let args = Args::try_parse_from(line.split_whitespace()).unwrap();
+        let Command::Consume(args) = args.command else {
+            panic!("not consume")
+        };
+        Printer::of(&args)
+    }
+
+    #[test]
+    fn a_format_and_json_exclude_each_other() {
+        assert!(matches!(
+            printer("highwater consume t -f %v"),
+            Ok(Printer::Template(_))
+        ));
+        assert!(matches!(
+            printer("highwater consume t -o jsonl"),
+            Ok(Printer::Json(Some(_)))
+        ));
+        for wrong in [
+            "highwater consume t -o json -f %v",
+            "highwater consume t -f %z",
+        ] {
+            let refused = printer(wrong).unwrap_err();
+            assert_eq!(refused.exit_code(), crate::exit::ExitCode::Usage, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn positions_are_those_of_the_client() {
+        assert_eq!(start(Position::Start), Start::Earliest);
+        assert_eq!(start(Position::Last(5)), Start::LastN(5));
+        assert_eq!(start(Position::Time(7)), Start::Timestamp(Timestamp(7)));
+    }
+
+    #[tokio::test]
+    async fn an_end_that_does_not_come_times_out() {
+        let never = within(Some(Duration::from_millis(1)), std::future::pending::<()>());
+        let exit = never.await.unwrap_err().exit_code();
+        assert_eq!(exit, crate::exit::ExitCode::Unavailable);
+    }
+}

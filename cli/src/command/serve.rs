@@ -1,0 +1,160 @@
+//! `highwater serve`: the settings become a broker, which runs until it is told to stop.
+
+use std::io::{self, IsTerminal, Write};
+
+use highwater_broker::node::{Broker, BrokerConfig, StartError};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, setsid};
+use serde::Serialize;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::args::ServeArgs;
+use crate::error::{Failure, Label};
+use crate::exit::ExitCode;
+use crate::settings::Settings;
+
+/// Where the settings are explained.
+const HELP: &str = "highwater serve --help";
+
+/// What the log shows unless it is told otherwise.
+const LOG_FILTER: &str = "info,openraft=error";
+
+/// The line that says the broker accepts work: a contract of `docs/cli.md`.
+#[derive(Debug, Serialize)]
+struct Ready {
+    ready: bool,
+    broker: u32,
+    cluster: String,
+    listen: String,
+    peer: String,
+    http: String,
+}
+
+pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
+    let settings = Settings::load(&args, std::env::vars()).map_err(|error| {
+        Failure::new(Label::Config, ExitCode::Usage, error.to_string()).hint(HELP)
+    })?;
+    if args.new_session {
+        setsid().map_err(|error| Failure::io("leaving the terminal", &error.into()))?;
+    }
+    start_log()?;
+    raise_file_limit();
+    let mut stop = Stop::listen()?;
+    let broker = tokio::select! {
+        biased;
+        () = stop.wait() => return Ok(()),
+        started = Broker::start(broker_config(settings)) => started.map_err(start_failure)?,
+    };
+    announce(&broker)?;
+    let failed = tokio::select! {
+        biased;
+        why = broker.failed() => Some(why),
+        () = stop.wait() => None,
+    };
+    tracing::info!("stopping");
+    broker.shutdown().await;
+    match failed {
+        None => Ok(()),
+        Some(why) => Err(Failure::new(Label::Stopped, ExitCode::Failure, why)),
+    }
+}
+
+fn broker_config(settings: Settings) -> BrokerConfig {
+    BrokerConfig {
+        data_dir: settings.data_dir,
+        listen: settings.listen,
+        peer_listen: settings.peer_listen,
+        http_listen: settings.http_listen,
+        advertise: settings.advertise,
+        join: settings.join,
+        rack: settings.rack,
+        insecure: settings.insecure,
+    }
+}
+
+fn start_failure(error: StartError) -> Failure {
+    let (label, exit) = match error.exit_code() {
+        2 => (Label::Config, ExitCode::Usage),
+        _ => (Label::Start, ExitCode::Failure),
+    };
+    Failure::new(label, exit, error.to_string()).hint(HELP)
+}
+
+/// Prints the one line. Whoever started the broker may not want to read it; that is no reason to
+/// stop.
+fn announce(broker: &Broker) -> Result<(), Failure> {
+    let ready = Ready {
+        ready: true,
+        broker: broker.id(),
+        cluster: broker.cluster_id(),
+        listen: broker.listen_addr().to_string(),
+        peer: broker.peer_addr().to_string(),
+        http: broker.http_addr().to_string(),
+    };
+    let mut line = serde_json::to_vec(&ready).map_err(io::Error::from)?;
+    line.push(b'\n');
+    let mut out = io::stdout();
+    match out.write_all(&line).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn start_log() -> Result<(), Failure> {
+    let wanted = ["HIGHWATER_LOG", "RUST_LOG"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok());
+    let wanted = wanted.as_deref().unwrap_or(LOG_FILTER);
+    let filter = EnvFilter::builder().parse(wanted).map_err(|error| {
+        let message = format!("the log filter {wanted:?} cannot be used: {error}");
+        Failure::new(Label::Config, ExitCode::Usage, message)
+            .hint("set HIGHWATER_LOG to a level such as info, or to target=level,…")
+    })?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .init();
+    Ok(())
+}
+
+/// Segments and connections are open files: as many as the system allows. Fewer is no reason not
+/// to start.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if setrlimit(Resource::Nofile, raised).is_err() {
+        tracing::warn!(
+            current = limit.current,
+            "the limit of open files could not be raised"
+        );
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn listen() -> Result<Self, Failure> {
+        let listen =
+            |kind| signal(kind).map_err(|error| Failure::io("waiting for signals", &error));
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for either. Cancel-safe.
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

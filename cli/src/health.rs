@@ -1,0 +1,209 @@
+//! Whether a cluster is healthy: every broker answers, every partition has a leader and every
+//! replica is in sync. Pure; the states come from the commands.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use crate::output::{Row, table};
+use crate::view::{BrokerRow, BrokerState, TopicView};
+
+/// The verdict, as `cluster health -o json` prints it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Health {
+    pub(crate) status: Status,
+    pub(crate) broker_count: usize,
+    pub(crate) topic_count: usize,
+    pub(crate) partition_count: usize,
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// Healthy or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Status {
+    Healthy,
+    Degraded,
+}
+
+/// One thing that is not as it should be, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Problem {
+    pub(crate) broker: Option<u32>,
+    pub(crate) topic: Option<String>,
+    pub(crate) partition: Option<u32>,
+    pub(crate) problem: String,
+}
+
+impl Health {
+    /// Judges the states of all brokers and topics.
+    pub(crate) fn judge(brokers: &[BrokerRow], topics: &[TopicView]) -> Self {
+        let mut problems = Vec::new();
+        for broker in brokers
+            .iter()
+            .filter(|broker| broker.state == BrokerState::Down)
+        {
+            problems.push(Problem {
+                broker: Some(broker.id),
+                topic: None,
+                partition: None,
+                problem: format!("the broker at {} does not answer", broker.listen),
+            });
+        }
+        for topic in topics {
+            problems.extend(partition_problems(topic));
+        }
+        let healthy = problems.is_empty() && !brokers.is_empty();
+        Self {
+            status: if healthy {
+                Status::Healthy
+            } else {
+                Status::Degraded
+            },
+            broker_count: brokers.len(),
+            topic_count: topics.len(),
+            partition_count: topics.iter().map(|topic| topic.partitions.len()).sum(),
+            problems,
+        }
+    }
+
+    /// True when there is no problem.
+    pub(crate) fn is_healthy(&self) -> bool {
+        self.status == Status::Healthy
+    }
+
+    /// The verdict for people.
+    pub(crate) fn text(&self) -> String {
+        let verdict = if self.is_healthy() {
+            "healthy"
+        } else {
+            "degraded"
+        };
+        let line = format!(
+            "{verdict}: {} brokers, {} topics, {} partitions\n",
+            self.broker_count, self.topic_count, self.partition_count
+        );
+        if self.problems.is_empty() {
+            line
+        } else {
+            line + &table(&self.problems)
+        }
+    }
+}
+
+fn partition_problems(topic: &TopicView) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for partition in &topic.partitions {
+        let problem = |broker, problem: &str| Problem {
+            broker,
+            topic: Some(topic.name.clone()),
+            partition: Some(partition.partition),
+            problem: problem.to_owned(),
+        };
+        if partition.leader.is_none() {
+            problems.push(problem(None, "the partition has no leader"));
+            continue;
+        }
+        let in_sync: BTreeSet<u32> = partition.in_sync.iter().copied().collect();
+        let behind = partition
+            .replicas
+            .iter()
+            .filter(|replica| !in_sync.contains(replica));
+        problems
+            .extend(behind.map(|replica| problem(Some(*replica), "the replica is not in sync")));
+    }
+    problems
+}
+
+impl Row for Problem {
+    const COLUMNS: &'static [&'static str] = &["BROKER", "TOPIC", "PARTITION", "PROBLEM"];
+
+    fn cells(&self) -> Vec<String> {
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        vec![
+            or_dash(self.broker.map(|id| id.to_string())),
+            or_dash(self.topic.clone()),
+            or_dash(self.partition.map(|number| number.to_string())),
+            self.problem.clone(),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::PartitionView;
+
+    fn broker(id: u32, state: BrokerState) -> BrokerRow {
+        let address = |port: u32| format!("127.0.0.1:{}", port + id);
+        BrokerRow {
+            id,
+            listen: address(7000),
+            peer: address(8000),
+            http: address(9000),
+            rack: String::new(),
+            state,
+        }
+    }
+
+    fn topic(leader: Option<u32>, in_sync: &[u32]) -> TopicView {
+        let partition = PartitionView {
+            partition: 0,
+            leader,
+            leader_epoch: 1,
+            replicas: vec![1, 2, 3],
+            in_sync: in_sync.to_vec(),
+            log_start_offset: 0,
+            high_watermark: 10,
+        };
+        TopicView {
+            name: "t".to_owned(),
+            id: "id".to_owned(),
+            config: std::collections::BTreeMap::new(),
+            partitions: vec![partition],
+        }
+    }
+
+    fn brokers() -> Vec<BrokerRow> {
+        (1..=3).map(|id| broker(id, BrokerState::Up)).collect()
+    }
+
+    #[test]
+    fn a_cluster_with_everything_in_place_is_healthy() {
+        let health = Health::judge(&brokers(), &[topic(Some(2), &[3, 2, 1])]);
+        assert!(health.is_healthy());
+        assert_eq!(
+            health.text(),
+            "healthy: 3 brokers, 1 topics, 1 partitions\n"
+        );
+        let json = serde_json::to_string(&health).unwrap();
+        let expected = r#"{"status":"healthy","broker_count":3,"topic_count":1,"partition_count":1,"problems":[]}"#;
+        assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn a_broker_that_does_not_answer_degrades() {
+        let mut brokers = brokers();
+        brokers[1].state = BrokerState::Down;
+        let health = Health::judge(&brokers, &[]);
+        assert!(!health.is_healthy());
+        assert_eq!(health.problems[0].broker, Some(2));
+        assert!(health.text().starts_with("degraded: "), "{}", health.text());
+    }
+
+    #[test]
+    fn a_partition_without_leader_or_with_a_replica_behind_degrades() {
+        let health = Health::judge(&brokers(), &[topic(None, &[])]);
+        assert_eq!(health.problems.len(), 1);
+        assert_eq!(health.problems[0].problem, "the partition has no leader");
+        let health = Health::judge(&brokers(), &[topic(Some(1), &[1, 3])]);
+        assert_eq!(health.problems.len(), 1);
+        let problem = &health.problems[0];
+        assert_eq!((problem.broker, problem.partition), (Some(2), Some(0)));
+    }
+
+    #[test]
+    fn nobody_is_not_healthy() {
+        assert!(!Health::judge(&[], &[]).is_healthy());
+    }
+}

@@ -1,0 +1,299 @@
+//! Topics and brokers as the commands print them. The names of the fields are JSON keys, a
+//! contract of `docs/cli.md`.
+
+use std::collections::BTreeMap;
+
+use highwater_client::BrokerId;
+use highwater_client::topic::{Broker, Cluster, PartitionDescription, Topic, TopicDescription};
+use serde::Serialize;
+
+use crate::output::{Row, table};
+
+/// A topic in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct TopicRow {
+    pub(crate) name: String,
+    pub(crate) id: String,
+    pub(crate) partition_count: u32,
+    pub(crate) replication_factor: u32,
+}
+
+/// A topic in full.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct TopicView {
+    pub(crate) name: String,
+    pub(crate) id: String,
+    pub(crate) config: BTreeMap<String, String>,
+    pub(crate) partitions: Vec<PartitionView>,
+}
+
+/// The state of a partition; broker ids.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct PartitionView {
+    pub(crate) partition: u32,
+    pub(crate) leader: Option<u32>,
+    pub(crate) leader_epoch: i32,
+    pub(crate) replicas: Vec<u32>,
+    pub(crate) in_sync: Vec<u32>,
+    pub(crate) log_start_offset: u64,
+    pub(crate) high_watermark: u64,
+}
+
+/// A broker in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct BrokerRow {
+    pub(crate) id: u32,
+    pub(crate) listen: String,
+    pub(crate) peer: String,
+    pub(crate) http: String,
+    pub(crate) rack: String,
+    pub(crate) state: BrokerState,
+}
+
+/// Whether a broker answers the one that was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum BrokerState {
+    Up,
+    Down,
+    Unknown,
+}
+
+/// The cluster at a glance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct ClusterView {
+    pub(crate) cluster_id: String,
+    pub(crate) broker: Option<u32>,
+    pub(crate) controller: Option<u32>,
+    pub(crate) broker_count: u32,
+    pub(crate) topic_count: u32,
+    pub(crate) partition_count: u32,
+    pub(crate) version: String,
+}
+
+impl From<Topic> for TopicRow {
+    fn from(topic: Topic) -> Self {
+        Self {
+            name: topic.name,
+            id: topic.id,
+            partition_count: topic.partition_count,
+            replication_factor: topic.replication_factor,
+        }
+    }
+}
+
+impl From<TopicDescription> for TopicView {
+    fn from(description: TopicDescription) -> Self {
+        Self {
+            name: description.topic.name,
+            id: description.topic.id,
+            config: description.config,
+            partitions: description.partitions.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<PartitionDescription> for PartitionView {
+    fn from(partition: PartitionDescription) -> Self {
+        let ids = |brokers: Vec<BrokerId>| brokers.into_iter().map(|id| id.0).collect();
+        Self {
+            partition: partition.partition.0,
+            leader: partition.leader.map(|id| id.0),
+            leader_epoch: partition.leader_epoch,
+            replicas: ids(partition.replicas),
+            in_sync: ids(partition.in_sync),
+            log_start_offset: partition.log_start_offset.0,
+            high_watermark: partition.high_watermark.0,
+        }
+    }
+}
+
+impl From<Broker> for BrokerRow {
+    fn from(broker: Broker) -> Self {
+        Self {
+            id: broker.id.0,
+            listen: broker.listen,
+            peer: broker.peer,
+            http: broker.http,
+            rack: broker.rack,
+            state: match broker.up {
+                Some(true) => BrokerState::Up,
+                Some(false) => BrokerState::Down,
+                None => BrokerState::Unknown,
+            },
+        }
+    }
+}
+
+impl From<Cluster> for ClusterView {
+    fn from(cluster: Cluster) -> Self {
+        Self {
+            cluster_id: cluster.id,
+            broker: cluster.broker.map(|id| id.0),
+            controller: cluster.controller.map(|id| id.0),
+            broker_count: cluster.broker_count,
+            topic_count: cluster.topic_count,
+            partition_count: cluster.partition_count,
+            version: cluster.version,
+        }
+    }
+}
+
+impl Row for TopicRow {
+    const COLUMNS: &'static [&'static str] = &["NAME", "PARTITIONS", "REPLICAS", "ID"];
+
+    fn cells(&self) -> Vec<String> {
+        let counts = [self.partition_count, self.replication_factor].map(|n| n.to_string());
+        let [partitions, replicas] = counts;
+        vec![self.name.clone(), partitions, replicas, self.id.clone()]
+    }
+}
+
+impl Row for PartitionView {
+    const COLUMNS: &'static [&'static str] = &[
+        "PARTITION",
+        "LEADER",
+        "EPOCH",
+        "REPLICAS",
+        "IN-SYNC",
+        "START",
+        "HIGH-WATERMARK",
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.partition.to_string(),
+            optional(self.leader),
+            self.leader_epoch.to_string(),
+            ids(&self.replicas),
+            ids(&self.in_sync),
+            self.log_start_offset.to_string(),
+            self.high_watermark.to_string(),
+        ]
+    }
+}
+
+impl Row for BrokerRow {
+    const COLUMNS: &'static [&'static str] = &["ID", "STATE", "LISTEN", "PEER", "HTTP", "RACK"];
+
+    fn cells(&self) -> Vec<String> {
+        let state = match self.state {
+            BrokerState::Up => "up",
+            BrokerState::Down => "down",
+            BrokerState::Unknown => "unknown",
+        };
+        vec![
+            self.id.to_string(),
+            state.to_owned(),
+            self.listen.clone(),
+            self.peer.clone(),
+            self.http.clone(),
+            self.rack.clone(),
+        ]
+    }
+}
+
+impl TopicView {
+    /// The topic for people.
+    pub(crate) fn text(&self) -> String {
+        let settings: Vec<String> = self
+            .config
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let head = format!("topic   {}\nid      {}\n", self.name, self.id);
+        let config = format!("config  {}\n\n", settings.join(" "));
+        head + &config + &table(&self.partitions)
+    }
+}
+
+impl ClusterView {
+    /// The cluster for people.
+    pub(crate) fn text(&self) -> String {
+        format!(
+            "cluster     {}\nbrokers     {}\ncontroller  {}\ntopics      {}\npartitions  {}\n\
+             answered    broker {}, version {}\n",
+            self.cluster_id,
+            self.broker_count,
+            optional(self.controller),
+            self.topic_count,
+            self.partition_count,
+            optional(self.broker),
+            self.version,
+        )
+    }
+}
+
+fn optional(id: Option<u32>) -> String {
+    id.map_or_else(|| "-".to_owned(), |id| id.to_string())
+}
+
+fn ids(ids: &[u32]) -> String {
+    let texts: Vec<String> = ids.iter().map(u32::to_string).collect();
+    texts.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic() -> TopicView {
+        TopicView {
+            name: "changes".to_owned(),
+            id: "7d0c".to_owned(),
+            config: BTreeMap::from([("durability".to_owned(), "quorum-fsync".to_owned())]),
+            partitions: vec![PartitionView {
+                partition: 0,
+                leader: None,
+                leader_epoch: 4,
+                replicas: vec![1, 2, 3],
+                in_sync: vec![],
+                log_start_offset: 0,
+                high_watermark: 12,
+            }],
+        }
+    }
+
+    #[test]
+    fn the_keys_of_a_description_are_the_contract() {
+        let json = serde_json::to_string(&topic()).unwrap();
+        let expected = concat!(
+            r#"{"name":"changes","id":"7d0c","config":{"durability":"quorum-fsync"},"#,
+            r#""partitions":[{"partition":0,"leader":null,"leader_epoch":4,"replicas":[1,2,3],"#,
+            r#""in_sync":[],"log_start_offset":0,"high_watermark":12}]}"#
+        );
+        assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn the_keys_of_lists_are_the_contract() {
+        let row = TopicRow {
+            name: "t".to_owned(),
+            id: "i".to_owned(),
+            partition_count: 6,
+            replication_factor: 3,
+        };
+        let expected = r#"{"name":"t","id":"i","partition_count":6,"replication_factor":3}"#;
+        assert_eq!(serde_json::to_string(&row).unwrap(), expected);
+        let broker = BrokerRow {
+            id: 1,
+            listen: "l".to_owned(),
+            peer: "p".to_owned(),
+            http: "h".to_owned(),
+            rack: String::new(),
+            state: BrokerState::Up,
+        };
+        let expected = r#"{"id":1,"listen":"l","peer":"p","http":"h","rack":"","state":"up"}"#;
+        assert_eq!(serde_json::to_string(&broker).unwrap(), expected);
+    }
+
+    #[test]
+    fn people_see_a_dash_for_no_leader() {
+        let text = topic().text();
+        assert!(text.contains("config  durability=quorum-fsync"), "{text}");
+        assert!(
+            text.ends_with("0          -       4      1,2,3              0      12\n"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,220 @@
+//! Topics and the cluster: every known broker is tried until one answers, and what may help to
+//! try again is tried again until the request timeout.
+
+use std::collections::BTreeMap;
+
+use highwater_proto::pb::v1;
+use highwater_proto::{Offset, PartitionIndex, Reason, Timestamp};
+use tokio::time::Instant;
+
+use crate::channels::Api;
+use crate::client::Client;
+use crate::error::{Error, Result};
+use crate::topic::{
+    Broker, Cluster, ClusterMetadata, NewTopic, Topic, TopicChanges, TopicDescription,
+};
+
+/// A position of a partition to look up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Position {
+    /// The first offset that can be read.
+    Earliest,
+    /// The high watermark.
+    Latest,
+    /// The first record with this time or a later one.
+    Timestamp(Timestamp),
+}
+
+/// The offset at a position, and the range that can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Offsets {
+    /// The offset at the position; the high watermark when no record is that late.
+    pub offset: Offset,
+    /// The first offset that can be read.
+    pub log_start_offset: Offset,
+    /// The end of what can be read.
+    pub high_watermark: Offset,
+    /// The epoch of the leader that answered.
+    pub leader_epoch: i32,
+}
+
+impl Client {
+    /// Creates a topic; every partition has a leader when this returns.
+    ///
+    /// When the outcome of an attempt was not known and the next one finds that the topic exists,
+    /// it counts as created if it has what was asked for: the same partitions, and the replicas
+    /// and settings that `topic` names. Without such an attempt before, it is `TOPIC_EXISTS`.
+    pub async fn create_topic(&self, topic: NewTopic) -> Result<Topic> {
+        let request = v1::CreateTopicRequest {
+            name: topic.name.clone(),
+            partition_count: topic.partitions.map(wire_count),
+            replication_factor: topic.replication.map(wire_count),
+            config: topic.config.clone().into_iter().collect(),
+        };
+        let call = |api: Api| {
+            let request = request.clone();
+            async move { api.topics().create_topic(request).await }
+        };
+        let commanded = self.metadata.command(call).await;
+        self.metadata.forget(&topic.name);
+        match commanded.result {
+            Ok(answer) => Ok(answer.topic.unwrap_or_default().into()),
+            Err(error)
+                if commanded.maybe_done_before && error.reason() == Some(Reason::TopicExists) =>
+            {
+                let found = self.describe_topic(&topic.name).await?;
+                topic.describes(&found).then_some(found.topic).ok_or(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All topics, by name.
+    pub async fn list_topics(&self) -> Result<Vec<Topic>> {
+        let call = |api: Api| async move {
+            let request = v1::ListTopicsRequest {};
+            api.topics().list_topics(request).await
+        };
+        let answer = self.metadata.ask(call).await?;
+        Ok(answer.topics.into_iter().map(Into::into).collect())
+    }
+
+    /// One topic with its settings and the state of its partitions.
+    pub async fn describe_topic(&self, name: &str) -> Result<TopicDescription> {
+        let call = |api: Api| async move {
+            let name = name.to_owned();
+            let request = v1::DescribeTopicRequest { name };
+            api.topics().describe_topic(request).await
+        };
+        self.metadata.ask(call).await.map(Into::into)
+    }
+
+    /// Changes settings of a topic and gives all of them as they are then. Setting the same again
+    /// changes nothing, so it is tried again even after an unknown outcome.
+    pub async fn alter_topic(
+        &self,
+        name: &str,
+        changes: TopicChanges,
+    ) -> Result<BTreeMap<String, String>> {
+        let request = v1::AlterTopicRequest {
+            name: name.to_owned(),
+            set: changes.set.into_iter().collect(),
+            unset: changes.unset,
+        };
+        let call = |api: Api| {
+            let request = request.clone();
+            async move { api.topics().alter_topic(request).await }
+        };
+        let answer = self.metadata.command(call).await.result?;
+        Ok(answer.config.into_iter().collect())
+    }
+
+    /// Deletes the topic that has this name now, with its records.
+    ///
+    /// The topic is looked up first and then deleted by its id, so that no retry can hit another
+    /// topic of the same name. When an attempt's outcome was not known and the next one finds no
+    /// topic, or another one, it was deleted.
+    pub async fn delete_topic(&self, name: &str) -> Result<()> {
+        let found = self.describe_topic(name).await?;
+        let request = v1::DeleteTopicRequest {
+            name: name.to_owned(),
+            topic_id: found.topic.id,
+        };
+        let call = |api: Api| {
+            let request = request.clone();
+            async move { api.topics().delete_topic(request).await }
+        };
+        let commanded = self.metadata.command(call).await;
+        self.metadata.forget(name);
+        let gone = |error: &Error| {
+            let reason = error.reason();
+            reason == Some(Reason::TopicNotFound) || reason == Some(Reason::TopicIdMismatch)
+        };
+        match commanded.result {
+            Err(error) if commanded.maybe_done_before && gone(&error) => Ok(()),
+            result => result.map(|_| ()),
+        }
+    }
+
+    /// The cluster, its controller and its size.
+    pub async fn cluster(&self) -> Result<Cluster> {
+        let call = |api: Api| async move {
+            let request = v1::GetClusterRequest {};
+            api.cluster().get_cluster(request).await
+        };
+        self.metadata.ask(call).await.map(Into::into)
+    }
+
+    /// All brokers, by id.
+    pub async fn brokers(&self) -> Result<Vec<Broker>> {
+        let call = |api: Api| async move {
+            let request = v1::ListBrokersRequest {};
+            api.cluster().list_brokers(request).await
+        };
+        let answer = self.metadata.ask(call).await?;
+        Ok(answer.brokers.into_iter().map(Into::into).collect())
+    }
+
+    /// Where the partitions of these topics are; of all topics when none is named.
+    pub async fn metadata(&self, topics: &[&str]) -> Result<ClusterMetadata> {
+        let topics: Vec<String> = topics.iter().copied().map(str::to_owned).collect();
+        let call = |api: Api| {
+            let request = v1::GetMetadataRequest {
+                topics: topics.clone(),
+            };
+            async move { api.cluster().get_metadata(request).await }
+        };
+        let answer = self.metadata.ask(call).await?;
+        Ok(answer.metadata.unwrap_or_default().into())
+    }
+
+    /// The offset at a position of a partition, from its leader; linearizable.
+    pub async fn list_offsets(
+        &self,
+        topic: &str,
+        partition: PartitionIndex,
+        position: Position,
+    ) -> Result<Offsets> {
+        use v1::list_offsets_request::Position as Wire;
+        let routes = self.metadata.topic(topic, self.metadata.deadline()).await?;
+        if partition.0 >= routes.partition_count() {
+            let count = routes.partition_count();
+            let message = format!("topic {topic:?} has {count} partitions, and no {partition}");
+            return Err(Error::new(Reason::PartitionNotFound, message));
+        }
+        let request = v1::ListOffsetsRequest {
+            topic: topic.to_owned(),
+            topic_id: routes.id,
+            partition: wire_count(partition.0),
+            position: Some(match position {
+                Position::Earliest => Wire::Earliest(true),
+                Position::Latest => Wire::Latest(true),
+                Position::Timestamp(time) => Wire::Timestamp(time.0),
+            }),
+        };
+        let call = |api: Api| {
+            let request = request.clone();
+            async move { api.log().list_offsets(request).await }
+        };
+        let answer = self.metadata.ask_leader(topic, partition, call).await?;
+        Ok(Offsets {
+            offset: Offset::from_i64(answer.offset).unwrap_or_default(),
+            log_start_offset: Offset::from_i64(answer.log_start_offset).unwrap_or_default(),
+            high_watermark: Offset::from_i64(answer.high_watermark).unwrap_or_default(),
+            leader_epoch: answer.leader_epoch,
+        })
+    }
+
+    /// Waits until the topic is known and says how many partitions it has.
+    pub async fn partition_count(&self, topic: &str) -> Result<u32> {
+        let deadline: Instant = self.metadata.deadline();
+        let routes = self.metadata.topic(topic, deadline).await?;
+        Ok(routes.partition_count())
+    }
+}
+
+fn wire_count(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}

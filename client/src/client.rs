@@ -1,0 +1,172 @@
+//! The handle on a cluster, and how to make one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use highwater_proto::Reason;
+
+use crate::channels::{Address, Channels};
+use crate::consumer::ConsumerBuilder;
+use crate::error::{Error, Result};
+use crate::metadata::Metadata;
+use crate::producer::ProducerBuilder;
+
+/// The port that an address without one means.
+pub const DEFAULT_PORT: u16 = 7654;
+
+/// A handle on a cluster. Cheap to clone; all clones share connections and what is known of the
+/// cluster.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub(crate) metadata: Arc<Metadata>,
+}
+
+impl Client {
+    /// Connects to the cluster that any of the brokers in `bootstrap` (`host:port,host:port`)
+    /// belongs to. Each gets one chance; fails with `UNREACHABLE` when none answers.
+    pub async fn connect(bootstrap: impl AsRef<str>) -> Result<Self> {
+        Self::builder().bootstrap(bootstrap).connect().await
+    }
+
+    /// A client with other settings than the default ones.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+
+    /// Begins a producer for `topic`.
+    pub fn producer(&self, topic: impl Into<String>) -> ProducerBuilder {
+        ProducerBuilder::new(self.clone(), topic.into())
+    }
+
+    /// Begins a consumer of `topic`.
+    pub fn consumer(&self, topic: impl Into<String>) -> ConsumerBuilder {
+        ConsumerBuilder::new(self.clone(), topic.into())
+    }
+}
+
+/// Settings of a [`Client`].
+#[derive(Debug, Clone)]
+pub struct ClientBuilder {
+    bootstrap: Vec<String>,
+    request_timeout: Duration,
+    connect_timeout: Duration,
+    client_id: String,
+}
+
+impl Default for ClientBuilder {
+    fn default() -> Self {
+        Self {
+            bootstrap: Vec::new(),
+            request_timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(3),
+            client_id: concat!("highwater-client/", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}
+
+impl ClientBuilder {
+    /// Brokers to ask first, as `host:port,host:port`; a host alone means port [`DEFAULT_PORT`].
+    /// The others are learned. May be called again to add some.
+    #[must_use]
+    pub fn bootstrap(mut self, addresses: impl AsRef<str>) -> Self {
+        let addresses = addresses.as_ref().split(',').map(str::trim);
+        let given = addresses.filter(|address| !address.is_empty());
+        self.bootstrap.extend(given.map(str::to_owned));
+        self
+    }
+
+    /// How long a request may take with all its retries; 30 s by default. Records that are being
+    /// produced have a deadline of their own.
+    #[must_use]
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.request_timeout = timeout;
+        self
+    }
+
+    /// How long one connection attempt may take; 3 s by default.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// The name under which brokers show this client; ASCII.
+    #[must_use]
+    pub fn client_id(mut self, id: impl Into<String>) -> Self {
+        self.client_id = id.into();
+        self
+    }
+
+    /// Contacts the cluster; fails with `UNREACHABLE` when no bootstrap broker answers.
+    pub async fn connect(self) -> Result<Client> {
+        let client = self.build()?;
+        client.metadata.contact().await?;
+        Ok(client)
+    }
+
+    /// Makes a client that contacts the cluster when it is first needed.
+    pub fn build(self) -> Result<Client> {
+        let bootstrap = self.bootstrap.iter().map(|address| parse_address(address));
+        let bootstrap: Vec<Address> = bootstrap.collect::<Result<_>>()?;
+        if bootstrap.is_empty() {
+            let message = "no bootstrap address is given; it has the form host:port";
+            return Err(Error::new(Reason::InvalidRequest, message));
+        }
+        let channels = Channels::new(&self.client_id, self.connect_timeout)?;
+        let metadata = Metadata::new(channels, bootstrap, self.request_timeout);
+        Ok(Client {
+            metadata: Arc::new(metadata),
+        })
+    }
+}
+
+fn parse_address(text: &str) -> Result<Address> {
+    let bad = |why: &str| {
+        let message = format!("{text:?} is not an address of the form host:port: {why}");
+        Err(Error::new(Reason::InvalidRequest, message))
+    };
+    // Only a bracketed IPv6 address may contain more than one colon.
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    if host.is_empty() || host.contains('/') {
+        return bad("the host is missing or has a '/'");
+    }
+    if host.contains(':') && !host.starts_with('[') {
+        return bad("an IPv6 address stands in brackets");
+    }
+    match port {
+        None => Ok(Arc::from(format!("{host}:{DEFAULT_PORT}"))),
+        Some(port) if port.parse::<u16>().is_ok_and(|p| p > 0) => Ok(Arc::from(text)),
+        Some(_) => bad("the port is a number from 1 to 65535"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_have_a_host_and_perhaps_a_port() {
+        for (text, address) in [
+            ("localhost:9", "localhost:9"),
+            ("localhost", "localhost:7654"),
+            ("[::1]:9", "[::1]:9"),
+            ("[::1]", "[::1]:7654"),
+        ] {
+            assert_eq!(&*parse_address(text).unwrap(), address);
+        }
+        for text in [":9", "h:", "h:0", "h:99999", "http://h:9", "::1"] {
+            assert!(parse_address(text).is_err(), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_needs_an_address_and_an_ascii_name() {
+        let none = Client::builder().bootstrap(" , ").build().unwrap_err();
+        assert_eq!(none.reason(), Some(Reason::InvalidRequest));
+        let name = Client::builder().bootstrap("h:9").client_id("a\nb").build();
+        assert_eq!(name.unwrap_err().reason(), Some(Reason::InvalidRequest));
+    }
+}

@@ -1,0 +1,171 @@
+//! A batch and its records as the application gets them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use highwater_proto::batch::{BatchError, RecordHeader, Records, StoredBatch};
+use highwater_proto::{Offset, PartitionIndex, Timestamp};
+
+use crate::error::{Error, Result};
+
+/// A record. Key, value and headers are slices of the batch they came in, and keep it in memory as
+/// long as they live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConsumerRecord {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: PartitionIndex,
+    /// The record's place in the partition.
+    pub offset: Offset,
+    /// The record's own time.
+    pub timestamp: Timestamp,
+    /// When the leader appended it.
+    pub append_time: Timestamp,
+    /// The key, if it has one.
+    pub key: Option<Bytes>,
+    /// The value, if it has one.
+    pub value: Option<Bytes>,
+    /// The headers, in the producer's order.
+    pub headers: Vec<RecordHeader>,
+}
+
+/// A batch of a partition; its bytes are known to be those that the producer sent.
+#[derive(Debug, Clone)]
+pub struct ConsumerBatch {
+    pub(super) topic: Arc<str>,
+    pub(super) partition: PartitionIndex,
+    pub(super) append_time: Timestamp,
+    pub(super) high_watermark: Offset,
+    pub(super) batch: StoredBatch,
+    /// The records from here on are wanted; those below were handed out or not asked for.
+    pub(super) from: Offset,
+    /// The first record that is not wanted any more.
+    pub(super) to: Offset,
+}
+
+impl ConsumerBatch {
+    /// The topic.
+    pub fn topic(&self) -> &Arc<str> {
+        &self.topic
+    }
+
+    /// The partition.
+    pub fn partition(&self) -> PartitionIndex {
+        self.partition
+    }
+
+    /// When the leader appended it.
+    pub fn append_time(&self) -> Timestamp {
+        self.append_time
+    }
+
+    /// The end of what could be read when the batch was sent.
+    pub fn high_watermark(&self) -> Offset {
+        self.high_watermark
+    }
+
+    /// The offset of its first record that is wanted.
+    pub fn first_offset(&self) -> Offset {
+        self.from
+    }
+
+    /// The offset after its last record that is wanted.
+    pub fn next_offset(&self) -> Offset {
+        self.to
+    }
+
+    /// How many of its records are wanted.
+    pub fn len(&self) -> u64 {
+        self.to.since(self.from)
+    }
+
+    /// True if none is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The whole batch as it is stored, in Kafka's format v2. It may have records below
+    /// [`ConsumerBatch::first_offset`] and above [`ConsumerBatch::next_offset`].
+    pub fn bytes(&self) -> &Bytes {
+        self.batch.bytes()
+    }
+
+    /// The records that are wanted, decompressed if need be. The last item is an error if the
+    /// batch is malformed inside.
+    pub fn records(&self) -> Result<ConsumerRecords> {
+        let inner = self.batch.records().map_err(|e| self.malformed(&e))?;
+        Ok(ConsumerRecords {
+            next: self.from,
+            inner,
+            batch: self.clone(),
+        })
+    }
+
+    fn malformed(&self, error: &BatchError) -> Error {
+        let (topic, partition) = (&self.topic, self.partition);
+        let at = self.batch.base_offset();
+        let context = format!("the batch at offset {at} of partition {partition} of {topic:?}");
+        Error::new(highwater_proto::Reason::CorruptData, error.to_string()).in_context(context)
+    }
+}
+
+/// Iterator of [`ConsumerBatch::records`].
+#[derive(Debug)]
+pub struct ConsumerRecords {
+    batch: ConsumerBatch,
+    inner: Records,
+    next: Offset,
+}
+
+impl ConsumerRecords {
+    pub(super) fn batch(&self) -> &ConsumerBatch {
+        &self.batch
+    }
+
+    /// The offset of the next record.
+    pub(super) fn next_offset(&self) -> Offset {
+        self.next
+    }
+
+    /// The batch without the records that were handed out, if any is left.
+    pub(super) fn into_rest(mut self) -> Option<ConsumerBatch> {
+        self.batch.from = self.next;
+        (!self.batch.is_empty()).then_some(self.batch)
+    }
+}
+
+impl Iterator for ConsumerRecords {
+    type Item = Result<ConsumerRecord>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let record = match self.inner.next()? {
+                Ok(record) => record,
+                Err(error) => {
+                    self.next = self.batch.to;
+                    return Some(Err(self.batch.malformed(&error)));
+                }
+            };
+            if record.offset < self.next {
+                continue;
+            }
+            if record.offset >= self.batch.to {
+                return None;
+            }
+            self.next = record.offset.plus(1);
+            return Some(Ok(ConsumerRecord {
+                topic: Arc::clone(&self.batch.topic),
+                partition: self.batch.partition,
+                offset: record.offset,
+                timestamp: record.timestamp,
+                append_time: self.batch.append_time,
+                key: record.key,
+                value: record.value,
+                headers: record.headers,
+            }));
+        }
+    }
+}

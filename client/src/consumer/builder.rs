@@ -1,0 +1,135 @@
+//! How a consumer is set up.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use highwater_proto::{Offset, PartitionIndex, Reason};
+
+use super::Consumer;
+use super::cursor::Cursor;
+use super::position::{Start, Until};
+use super::reader::{Reader, Source};
+use crate::channels::Windows;
+use crate::client::Client;
+use crate::error::{Error, Result};
+
+/// How many partitions are looked up at a time.
+const LOOKUPS: usize = 32;
+/// The most that one subscription may be ahead of its reader.
+const STREAM_WINDOW: usize = 8 << 20;
+/// The bounds of the bytes of batches in one message.
+const MESSAGE_BYTES: (usize, usize) = (64 << 10, 1 << 20);
+
+/// Settings of a [`Consumer`].
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct ConsumerBuilder {
+    client: Client,
+    topic: String,
+    partitions: Option<Vec<PartitionIndex>>,
+    start: Start,
+    until: Until,
+    prefetch_bytes: usize,
+}
+
+impl ConsumerBuilder {
+    pub(crate) fn new(client: Client, topic: String) -> Self {
+        Self {
+            client,
+            topic,
+            partitions: None,
+            start: Start::default(),
+            until: Until::default(),
+            prefetch_bytes: 16 << 20,
+        }
+    }
+
+    /// The partitions to read; all of them by default.
+    pub fn partitions(mut self, partitions: impl IntoIterator<Item = PartitionIndex>) -> Self {
+        self.partitions = Some(partitions.into_iter().collect());
+        self
+    }
+
+    /// Where to begin; at the first record of each partition by default.
+    pub fn start(mut self, start: Start) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// Where to end; nowhere by default.
+    pub fn until(mut self, until: Until) -> Self {
+        self.until = until;
+        self
+    }
+
+    /// How many bytes each broker may send ahead of what was read; 16 MiB by default, and at
+    /// least 64 KiB.
+    pub fn prefetch_bytes(mut self, bytes: usize) -> Self {
+        self.prefetch_bytes = bytes;
+        self
+    }
+
+    /// Looks up the topic and the positions, and starts to read when first polled.
+    pub async fn build(self) -> Result<Consumer> {
+        let metadata = &self.client.metadata;
+        let routes = metadata.topic(&self.topic, metadata.deadline()).await?;
+        let partitions = self.chosen(routes.partition_count())?;
+        let topic: Arc<str> = Arc::from(self.topic.as_str());
+        let lookups = partitions.iter().copied().map(|p| self.range(p));
+        let ranges: Vec<_> = stream::iter(lookups.collect::<Vec<_>>())
+            .buffered(LOOKUPS)
+            .try_collect()
+            .await?;
+        let prefetch = self.prefetch_bytes.clamp(64 << 10, i32::MAX as usize);
+        let (least, most) = MESSAGE_BYTES;
+        let share = prefetch / 2 / partitions.len().max(1);
+        let source = Arc::new(Source {
+            metadata: Arc::clone(metadata),
+            topic_id: routes.id,
+            windows: Windows {
+                stream: prefetch.min(STREAM_WINDOW) as u32,
+                connection: prefetch as u32,
+            },
+            message_bytes: share.clamp(least, most) as i32,
+            connections: Mutex::new(HashMap::new()),
+        });
+        let readers = partitions.into_iter().zip(ranges);
+        Ok(Consumer::new(readers.map(|(partition, (start, end))| {
+            let cursor = Cursor::new(Arc::clone(&topic), partition, start, end);
+            Reader::new(Arc::clone(&source), cursor)
+        })))
+    }
+
+    fn chosen(&self, count: u32) -> Result<Vec<PartitionIndex>> {
+        let Some(mut chosen) = self.partitions.clone() else {
+            return Ok((0..count).map(PartitionIndex).collect());
+        };
+        chosen.sort_unstable();
+        chosen.dedup();
+        match chosen.iter().find(|partition| partition.0 >= count) {
+            None => Ok(chosen),
+            Some(missing) => {
+                let topic = &self.topic;
+                let message = format!("topic {topic:?} has {count} partitions, and no {missing}");
+                Err(Error::new(Reason::PartitionNotFound, message))
+            }
+        }
+    }
+
+    /// Where the partition begins and ends; asks its leader only if it must.
+    async fn range(&self, partition: PartitionIndex) -> Result<(Offset, Option<Offset>)> {
+        match self.start.known(partition) {
+            Some(start) if !self.until.needs_lookup() => {
+                Ok((start, self.until.resolve(partition, start)))
+            }
+            _ => {
+                let position = self.start.position();
+                let found = self.client.list_offsets(&self.topic, partition, position);
+                let found = found.await?;
+                let end = self.until.resolve(partition, found.high_watermark);
+                Ok((self.start.resolve(partition, &found), end))
+            }
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The reader of one partition: subscribes to the leader, follows it, and goes on where it was
+//! after every loss. Polled by the consumer; has no task of its own.
+
+use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::{Stream, StreamExt};
+use highwater_proto::pb::v1;
+use highwater_proto::{Offset, PartitionIndex, Reason};
+use tokio::time::{Instant, Sleep, sleep};
+use tonic::Streaming;
+
+use super::batch::ConsumerBatch;
+use super::cursor::Cursor;
+use crate::channels::{Address, Api, Windows};
+use crate::entropy;
+use crate::error::{Error, Outcome, Result};
+use crate::metadata::Metadata;
+use crate::request::no_leader;
+use crate::retry::Backoff;
+
+/// A leader that is being looked for is asked for at least this often.
+const SEEK_EVERY: Duration = Duration::from_millis(100);
+/// Brokers report progress every 5 s; a subscription silent for longer than this is given up.
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// What the readers of a consumer share.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) metadata: Arc<Metadata>,
+    pub(super) topic_id: String,
+    pub(super) windows: Windows,
+    /// The most bytes of batches in one message.
+    pub(super) message_bytes: i32,
+    // guards: the consumer's own connections, so that a slow reader holds up nobody else.
+    pub(super) connections: Mutex<HashMap<Address, Api>>,
+}
+
+impl Source {
+    fn connection(&self, address: &Address) -> Result<Api> {
+        let connections = self.connections.lock();
+        let mut connections = connections.unwrap_or_else(PoisonError::into_inner);
+        if let Some(api) = connections.get(address) {
+            return Ok(api.clone());
+        }
+        let api = self.metadata.channels().dedicated(address, self.windows)?;
+        connections.insert(Arc::clone(address), api.clone());
+        Ok(api)
+    }
+
+    /// Subscribes to the leader as it is known now.
+    async fn subscribe(&self, request: v1::SubscribeRequest) -> Result<Subscription> {
+        let partition = PartitionIndex(u32::try_from(request.partition).unwrap_or(0));
+        let leader = self.metadata.leader(&request.topic, partition);
+        let Some(address) = leader else {
+            return Err(no_leader(&request.topic, partition));
+        };
+        let mut log = self.connection(&address)?.log();
+        let answer = log.subscribe(request).await;
+        answer
+            .map(|answer| Box::new(answer.into_inner()))
+            .map_err(|status| Error::from(status).in_context(&address))
+    }
+}
+
+type Subscription = Box<Streaming<v1::SubscribeResponse>>;
+
+enum State {
+    Connecting(BoxFuture<'static, Result<Subscription>>),
+    Reading(Subscription),
+    Ended,
+}
+
+/// See the module.
+pub(super) struct Reader {
+    source: Arc<Source>,
+    cursor: Cursor,
+    state: State,
+    backoff: Backoff,
+    /// Rings when the broker was silent for too long.
+    silence: Pin<Box<Sleep>>,
+    batches: VecDeque<ConsumerBatch>,
+    failed: Option<Error>,
+}
+
+impl Reader {
+    /// Must be called on a runtime.
+    pub(super) fn new(source: Arc<Source>, cursor: Cursor) -> Self {
+        let mut reader = Self {
+            source,
+            cursor,
+            state: State::Ended,
+            backoff: Backoff::default(),
+            silence: Box::pin(sleep(SILENCE)),
+            batches: VecDeque::new(),
+            failed: None,
+        };
+        reader.connect(Duration::ZERO, None);
+        reader
+    }
+
+    pub(super) fn partition(&self) -> PartitionIndex {
+        self.cursor.partition()
+    }
+
+    pub(super) fn next_offset(&self) -> Offset {
+        self.cursor.next_offset()
+    }
+
+    pub(super) fn high_watermark(&self) -> Offset {
+        self.cursor.high_watermark()
+    }
+
+    /// Begins a subscription at the next offset, after `wait`, and after asking for the leader if
+    /// there was trouble.
+    fn connect(&mut self, wait: Duration, trouble: Option<Instant>) {
+        self.cursor.restart();
+        let source = Arc::clone(&self.source);
+        let partition = self.cursor.partition().0;
+        let request = v1::SubscribeRequest {
+            topic: self.cursor.topic().to_owned(),
+            topic_id: source.topic_id.clone(),
+            partition: i32::try_from(partition).unwrap_or(i32::MAX),
+            offset: self.cursor.next_offset().to_i64(),
+            max_bytes: source.message_bytes,
+            batches: true,
+        };
+        self.state = State::Connecting(Box::pin(async move {
+            sleep(wait).await;
+            if let Some(trouble) = trouble {
+                let metadata = &source.metadata;
+                let deadline = metadata.deadline();
+                metadata.refresh(&request.topic, trouble, deadline).await?;
+            }
+            source.subscribe(request).await
+        }));
+    }
+
+    /// Goes on after an error, unless it is one that ends the partition.
+    fn recover(&mut self, error: Error) {
+        if error.outcome() == Outcome::Refused {
+            let (partition, topic) = (self.cursor.partition(), self.cursor.topic());
+            let context = format!("partition {partition} of topic {topic:?}");
+            self.failed = Some(error.in_context(context));
+            self.state = State::Ended;
+            return;
+        }
+        tracing::debug!(partition = %self.cursor.partition(), %error, "subscribing again");
+        let first = self.backoff.is_fresh();
+        let wait = self.backoff.next(entropy::random()).min(SEEK_EVERY);
+        match self.source.metadata.learn_from(&error) && first {
+            true => self.connect(Duration::ZERO, None),
+            false => self.connect(wait, Some(Instant::now())),
+        }
+    }
+
+    fn take(&mut self, message: v1::SubscribeResponse) {
+        self.backoff.reset();
+        self.silence.as_mut().reset(Instant::now() + SILENCE);
+        let batches = &mut self.batches;
+        if let Err(error) = self.cursor.take(message, |batch| batches.push_back(batch)) {
+            self.failed = Some(error);
+            self.state = State::Ended;
+        }
+    }
+
+    fn poll_state(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.state {
+            State::Connecting(subscription) => match ready!(subscription.as_mut().poll(cx)) {
+                Ok(subscription) => {
+                    self.silence.as_mut().reset(Instant::now() + SILENCE);
+                    self.state = State::Reading(subscription);
+                }
+                Err(error) => self.recover(error),
+            },
+            State::Reading(subscription) => match subscription.poll_next_unpin(cx) {
+                Poll::Ready(Some(Ok(message))) => self.take(message),
+                Poll::Ready(Some(Err(status))) => self.recover(status.into()),
+                Poll::Ready(None) => {
+                    let why = "the broker ended the subscription";
+                    self.recover(Error::new(Reason::NotReady, why));
+                }
+                Poll::Pending => {
+                    ready!(self.silence.as_mut().poll(cx));
+                    let why = format!("the broker was silent for {SILENCE:?}");
+                    self.recover(Error::new(Reason::Unreachable, why));
+                }
+            },
+            State::Ended => {}
+        }
+        Poll::Ready(())
+    }
+}
+
+impl Stream for Reader {
+    type Item = Result<ConsumerBatch>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(batch) = this.batches.pop_front() {
+                return Poll::Ready(Some(Ok(batch)));
+            }
+            if let Some(error) = this.failed.take() {
+                return Poll::Ready(Some(Err(error)));
+            }
+            if this.cursor.is_at_end() {
+                this.state = State::Ended;
+            }
+            if matches!(this.state, State::Ended) {
+                return Poll::Ready(None);
+            }
+            ready!(this.poll_state(cx));
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The one error of this crate: a reason of the shared table, what may be concluded about the
+//! request (its [`Outcome`]), and the typed details that the broker sent.
+
+mod decode;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use highwater_proto::pb::v1::{NotLeader, OffsetRange, SequenceGap};
+pub use highwater_proto::reason::{Outcome, Reason};
+use tonic::Code;
+
+/// The result of this crate's operations.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, where, and whether anything may have been written.
+///
+/// Cheap to clone: all records of a failed batch share one. An outcome that is not known stays
+/// [`Outcome::Unknown`]; no error claims that nothing was written unless that is proven.
+#[derive(Debug, Clone)]
+pub struct Error(Arc<Inner>);
+
+#[derive(Debug, Clone)]
+struct Inner {
+    reason: Option<Reason>,
+    code: Code,
+    outcome: Outcome,
+    message: String,
+    detail: Option<Detail>,
+    metadata: Vec<(String, String)>,
+    retry_after: Option<Duration>,
+}
+
+/// The typed part of an error, for the reasons that have one.
+#[derive(Debug, Clone)]
+enum Detail {
+    NotLeader(NotLeader),
+    OffsetRange(OffsetRange),
+    SequenceGap(SequenceGap),
+}
+
+impl Error {
+    /// An error that the client itself found.
+    pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self(Arc::new(Inner {
+            reason: Some(reason),
+            code: reason.code(),
+            outcome: reason.outcome(),
+            message: message.into(),
+            detail: None,
+            metadata: Vec::new(),
+            retry_after: None,
+        }))
+    }
+
+    /// The same error with another conclusion about what was written.
+    pub(crate) fn with_outcome(mut self, outcome: Outcome) -> Self {
+        Arc::make_mut(&mut self.0).outcome = outcome;
+        self
+    }
+
+    /// The same error with the place or the attempt it belongs to in front of its message.
+    pub(crate) fn in_context(mut self, context: impl fmt::Display) -> Self {
+        let inner = Arc::make_mut(&mut self.0);
+        inner.message = format!("{context}: {}", inner.message);
+        self
+    }
+
+    /// The reason, when the broker gave one that this version knows, or the client found one.
+    /// `UNREACHABLE` is also that of a connection that broke in the middle of a call; whether the
+    /// call had an effect is then said by [`Error::outcome`] alone.
+    pub fn reason(&self) -> Option<Reason> {
+        self.0.reason
+    }
+
+    /// The canonical gRPC code.
+    pub fn code(&self) -> Code {
+        self.0.code
+    }
+
+    /// What may be concluded about the request that failed.
+    pub fn outcome(&self) -> Outcome {
+        self.0.outcome
+    }
+
+    /// True when nothing was written and asking again may help.
+    pub fn is_retriable(&self) -> bool {
+        self.0.outcome == Outcome::Retriable
+    }
+
+    /// What, where and why, in a sentence for people.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// Where the leader is, when a broker said that it is not the leader.
+    pub fn not_leader(&self) -> Option<&NotLeader> {
+        match &self.0.detail {
+            Some(Detail::NotLeader(detail)) => Some(detail),
+            _ => None,
+        }
+    }
+
+    /// What can be read, when the offset asked for cannot.
+    pub fn offset_range(&self) -> Option<&OffsetRange> {
+        match &self.0.detail {
+            Some(Detail::OffsetRange(detail)) => Some(detail),
+            _ => None,
+        }
+    }
+
+    /// Which sequence the partition expected, when a batch did not continue it.
+    pub fn sequence_gap(&self) -> Option<&SequenceGap> {
+        match &self.0.detail {
+            Some(Detail::SequenceGap(detail)) => Some(detail),
+            _ => None,
+        }
+    }
+
+    /// Names and values that the broker sent beside the reason.
+    pub fn metadata(&self) -> &[(String, String)] {
+        &self.0.metadata
+    }
+
+    /// How long the broker asks to wait before asking again.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.reason {
+            Some(reason) => write!(f, "{} ({reason})", self.0.message),
+            None => f.write_str(&self.0.message),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

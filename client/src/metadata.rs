@@ -1,0 +1,212 @@
+//! Asks the cluster where things are, and remembers it. One refresh of a topic at a time, and not
+//! too often; whoever waits for a refresh that began after his trouble shares its answer.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use highwater_proto::pb::v1;
+use highwater_proto::{PartitionIndex, Reason};
+use tokio::time::{Instant, timeout_at};
+use tonic::{Response, Status};
+
+use crate::channels::{Address, Api, Channels};
+use crate::entropy;
+use crate::error::{Error, NotLeader, Outcome, Result};
+use crate::request::{last_words, too_late};
+use crate::retry::Backoff;
+use crate::topology::{TopicRoutes, Topology};
+
+/// Refreshes of one topic begin at least this far apart.
+const REFRESH_EVERY: Duration = Duration::from_millis(20);
+/// How long one broker may take before the next is asked as well.
+const HEDGE_AFTER: Duration = Duration::from_millis(250);
+
+/// The cluster as the client sees it.
+#[derive(Debug)]
+pub(crate) struct Metadata {
+    channels: Channels,
+    bootstrap: Vec<Address>,
+    request_timeout: Duration,
+    // guards: what is known; held for look-ups only, never across an await.
+    topology: Mutex<Topology>,
+    // guards: when each topic was last asked for; held while one refresh runs.
+    refreshed: tokio::sync::Mutex<HashMap<String, Instant>>,
+}
+
+impl Metadata {
+    pub(crate) fn new(channels: Channels, bootstrap: Vec<Address>, timeout: Duration) -> Self {
+        Self {
+            channels,
+            bootstrap,
+            request_timeout: timeout,
+            topology: Mutex::default(),
+            refreshed: tokio::sync::Mutex::default(),
+        }
+    }
+
+    pub(crate) fn channels(&self) -> &Channels {
+        &self.channels
+    }
+
+    /// When a request that begins now must be answered.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.request_timeout
+    }
+
+    fn topology(&self) -> MutexGuard<'_, Topology> {
+        self.topology.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every address that may answer: brokers learned from the cluster, then the bootstrap ones.
+    pub(crate) fn addresses(&self) -> Vec<Address> {
+        let mut addresses: Vec<Address> = self.topology().addresses().cloned().collect();
+        for address in &self.bootstrap {
+            if !addresses.contains(address) {
+                addresses.push(Arc::clone(address));
+            }
+        }
+        addresses
+    }
+
+    /// The address of a partition's leader, if one is known.
+    pub(crate) fn leader(&self, topic: &str, partition: PartitionIndex) -> Option<Address> {
+        self.topology().leader(topic, partition)
+    }
+
+    /// Uses the leader that an error names, if it does. True if that gave a new route.
+    pub(crate) fn learn_from(&self, error: &Error) -> bool {
+        error.not_leader().is_some_and(|hint| self.hint(hint))
+    }
+
+    fn hint(&self, hint: &NotLeader) -> bool {
+        self.topology().hint(hint)
+    }
+
+    /// Contacts the cluster once: each known address has one chance.
+    pub(crate) async fn contact(&self) -> Result<()> {
+        let ask = |api: Api| async move {
+            let request = v1::ListBrokersRequest {};
+            api.cluster().list_brokers(request).await
+        };
+        let answer = self.ask_any(self.deadline(), ask).await?;
+        self.topology()
+            .learn_brokers(&answer.cluster_id, &answer.brokers)
+    }
+
+    /// The topic's routes, from memory or from the cluster.
+    pub(crate) async fn topic(&self, name: &str, deadline: Instant) -> Result<TopicRoutes> {
+        let began = Instant::now();
+        let mut backoff = Backoff::default();
+        let mut last = None;
+        loop {
+            if let Some(routes) = self.topology().topic(name) {
+                return Ok(routes.clone());
+            }
+            let Err(error) = self.refresh(name, began, deadline).await else {
+                continue;
+            };
+            let wait = backoff.next(entropy::random());
+            match error.outcome() == Outcome::Refused {
+                true => return Err(error),
+                false if too_late(wait, deadline) => return Err(last_words(last, error)),
+                false => tokio::time::sleep(wait).await,
+            }
+            last = Some(error);
+        }
+    }
+
+    /// Forgets what is known of a topic: it may have been re-created.
+    pub(crate) fn forget(&self, topic: &str) {
+        self.topology().forget(topic);
+    }
+
+    /// Asks the cluster for a topic anew, unless that happened after `trouble`.
+    pub(crate) async fn refresh(
+        &self,
+        topic: &str,
+        trouble: Instant,
+        deadline: Instant,
+    ) -> Result<()> {
+        let mut refreshed = self.refreshed.lock().await;
+        if let Some(last) = refreshed.get(topic).copied() {
+            if last > trouble && self.topology().topic(topic).is_some() {
+                return Ok(());
+            }
+            tokio::time::sleep_until(last + REFRESH_EVERY).await;
+        }
+        refreshed.insert(topic.to_owned(), Instant::now());
+        let ask = |api: Api| async move {
+            let topics = vec![topic.to_owned()];
+            let request = v1::GetMetadataRequest { topics };
+            let response = api.cluster().get_metadata(request).await?;
+            // A topic that is simply left out is one that the broker does not know.
+            let names = response.get_ref().metadata.iter().flat_map(|m| &m.topics);
+            let known = names.into_iter().any(|t| t.name == topic);
+            Ok((known, response.into_inner().metadata.unwrap_or_default()))
+        };
+        let ask = |api: Api| async move { ask(api).await.map(Response::new) };
+        let (known, metadata) = self.ask_any(deadline, ask).await?;
+        self.topology().learn(&metadata)?;
+        if known {
+            return Ok(());
+        }
+        let message = format!("topic {topic:?} does not exist");
+        Err(Error::new(Reason::TopicNotFound, message))
+    }
+
+    /// Asks known brokers until one answers: the next one joins in when a broker fails, when it
+    /// takes long, and when it does not know a topic (it may lag behind). Only for questions.
+    pub(crate) async fn ask_any<T, F>(&self, deadline: Instant, ask: impl Fn(Api) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let mut waiting = self.addresses().into_iter();
+        let mut running = FuturesUnordered::new();
+        let mut worst = None;
+        loop {
+            if let Some(address) = waiting.next() {
+                let remaining = deadline.saturating_duration_since(Instant::now());
+                let api = self.channels.shared(&address)?.within(remaining);
+                let call = ask(api);
+                running.push(async move { call.await.map_err(|e| at(&address, e)) });
+            }
+            let patience = match waiting.len() {
+                0 => deadline,
+                _ => deadline.min(Instant::now() + HEDGE_AFTER),
+            };
+            match timeout_at(patience, running.next()).await {
+                Ok(Some(Ok(answer))) => return Ok(answer.into_inner()),
+                Ok(Some(Err(error))) => worst = Some(more_telling(worst, error)),
+                Ok(None) => return Err(worst.unwrap_or_else(no_address)),
+                Err(_) if Instant::now() >= deadline => {
+                    return Err(worst.unwrap_or_else(|| silent(self.request_timeout)));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+fn at(address: &Address, status: Status) -> Error {
+    Error::from(status).in_context(address)
+}
+
+/// Of two brokers' errors, the one that says more: a refusal beats a broker that is away.
+fn more_telling(known: Option<Error>, new: Error) -> Error {
+    match known {
+        Some(known) if known.outcome() == Outcome::Refused => known,
+        _ => new,
+    }
+}
+
+fn no_address() -> Error {
+    Error::new(Reason::Unreachable, "no broker address is known")
+}
+
+pub(crate) fn silent(waited: Duration) -> Error {
+    let message = format!("no broker answered within {waited:?}");
+    Error::new(Reason::TimedOut, message)
+}

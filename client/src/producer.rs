@@ -1,0 +1,248 @@
+//! Producing: records go into their partition's open batch at once; one task sends the batches.
+//!
+//! ```text
+//! send ─► partitioner ─► accumulator (one lock, one encode) ┄┄► sender: lane ─► session ─► leader
+//!   └──── Delivery ◄──── one completion per batch ◄─────────────── acks by number ◄────────┘
+//! ```
+
+mod accumulator;
+mod budget;
+mod builder;
+mod delivery;
+mod lane;
+mod partitioner;
+mod sender;
+mod shared;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use highwater_proto::{PartitionIndex, Reason, Timestamp};
+use tokio::time::{Instant, timeout};
+
+use self::accumulator::Parts;
+use self::budget::Closed;
+pub use self::builder::ProducerBuilder;
+use self::delivery::BatchSlot;
+pub use self::delivery::{Ack, Delivery};
+use self::shared::{Shared, Stop};
+use crate::error::{Error, Result};
+use crate::record::{Payload, Record};
+
+/// Sends records to one topic. Cheap to clone; all clones share buffers, batches and connections.
+///
+/// Every record is written once, in the order of the calls per partition, whatever sessions break
+/// and whichever broker leads: batches carry a producer id and sequences, and are sent again, the
+/// same bytes in the same order, until they are acknowledged or `delivery_timeout` has passed.
+///
+/// **When a batch fails**, everything of its partition that was gathered or is on its way fails
+/// with it, each batch with what is known of it ([`Error::outcome`](crate::Error::outcome)), so
+/// that no later record overtakes a missing one unnoticed. Records sent after that go on under a
+/// new producer id. If the outcome of the failed batch is unknown, it may still appear in the log
+/// later, even after those.
+///
+/// Dropping the last clone delivers what was sent, as long as the runtime lives; [`Producer::close`]
+/// waits for it.
+#[derive(Clone)]
+pub struct Producer {
+    handle: Arc<Handle>,
+}
+
+/// Ends the sender when the last producer is gone.
+struct Handle {
+    shared: Arc<Shared>,
+    max_record_bytes: usize,
+}
+
+/// A record that was not taken, given back.
+#[derive(Debug)]
+pub struct TrySendError<'a> {
+    /// The record.
+    pub record: Record<'a>,
+    /// Why; `OVERLOADED` when the buffer is full.
+    pub error: Error,
+}
+
+impl Producer {
+    /// Takes a record, waiting only for space in the buffer, and gives the future of its
+    /// acknowledgement. Cancel-safe: a call that is dropped has sent nothing.
+    pub async fn send<'a>(&self, record: impl Into<Record<'a>>) -> Result<Delivery> {
+        let record = record.into();
+        let bytes = self.handle.admit(&record)?;
+        match self.handle.shared.budget.take(bytes).await {
+            Ok(()) => self.handle.enqueue(&record, bytes),
+            Err(Closed) => Err(closed()),
+        }
+    }
+
+    /// Takes a record if there is space for it now; else gives it back.
+    pub fn try_send<'a>(
+        &self,
+        record: impl Into<Record<'a>>,
+    ) -> Result<Delivery, Box<TrySendError<'a>>> {
+        let record = record.into();
+        let shared = &self.handle.shared;
+        let sent = self.handle.admit(&record).and_then(|bytes| {
+            if shared.budget.try_take(bytes) {
+                return self.handle.enqueue(&record, bytes);
+            }
+            let message = format!(
+                "the producer's buffer of {} bytes is full",
+                shared.budget.limit()
+            );
+            Err(Error::new(Reason::Overloaded, message))
+        });
+        sent.map_err(|error| Box::new(TrySendError { record, error }))
+    }
+
+    /// Waits until everything sent before this call is acknowledged or has failed; open batches
+    /// go at once. An error is the first failure since the last flush. Cancel-safe.
+    pub async fn flush(&self) -> Result<()> {
+        let shared = &self.handle.shared;
+        let mut latest = Vec::new();
+        for partition in shared.partitions() {
+            let mut accumulator = shared.accumulator(partition);
+            let sealed = accumulator.seal();
+            latest.extend(accumulator.latest());
+            drop(accumulator);
+            if sealed {
+                shared.announce(partition);
+            }
+        }
+        wait_for(&latest).await;
+        shared.take_failure().map_or(Ok(()), Err)
+    }
+
+    /// Takes no more records, delivers those there are, and gives up what is not acknowledged
+    /// within `deadline`. An error is the first failure since the last flush.
+    pub async fn close(&self, deadline: Duration) -> Result<()> {
+        let shared = &self.handle.shared;
+        let latest = self.handle.end();
+        if timeout(deadline, wait_for(&latest)).await.is_err() {
+            shared.advance(Stop::Aborted);
+            wait_for(&latest).await;
+        }
+        shared.take_failure().map_or(Ok(()), Err)
+    }
+
+    /// How many partitions the topic has.
+    pub fn partition_count(&self) -> u32 {
+        self.handle.shared.partition_count()
+    }
+
+    /// Bytes of records that are not yet acknowledged, as counted against the buffer.
+    pub fn buffered_bytes(&self) -> usize {
+        self.handle.shared.budget.used()
+    }
+}
+
+impl Handle {
+    /// What the record is charged for, if any batch and the buffer can hold it.
+    fn admit(&self, record: &Record<'_>) -> Result<usize> {
+        let bytes = record.size_bound();
+        let limit = self.max_record_bytes.min(self.shared.budget.limit());
+        if bytes <= limit {
+            return Ok(bytes);
+        }
+        let message =
+            format!("the record takes about {bytes} bytes, and a batch holds at most {limit}");
+        Err(Error::new(Reason::BatchTooLarge, message))
+    }
+
+    /// Encodes a record whose `bytes` are taken from the budget.
+    fn enqueue(&self, record: &Record<'_>, bytes: usize) -> Result<Delivery> {
+        let key = record.key.as_ref().map(Payload::as_slice);
+        let value = record.value.as_ref().map(Payload::as_slice);
+        let headers = record.headers.iter();
+        let headers: Vec<_> = headers
+            .map(|(name, value)| (name.as_ref(), value.as_ref().map(Payload::as_slice)))
+            .collect();
+        let parts = Parts {
+            timestamp: record.timestamp.unwrap_or_else(now),
+            key,
+            value,
+            headers: &headers,
+            bytes,
+        };
+        let pushed = self.push(record.partition, parts);
+        if pushed.is_err() {
+            self.shared.budget.give(bytes);
+        }
+        pushed
+    }
+
+    fn push(&self, asked: Option<PartitionIndex>, parts: Parts<'_>) -> Result<Delivery> {
+        let shared = &*self.shared;
+        let partition = shared.partitioner.choose(asked, parts.key, parts.bytes)?;
+        let pushed = shared.accumulator(partition).push(parts, Instant::now)?;
+        if pushed.announce || pushed.sealed {
+            shared.announce(partition);
+        }
+        Ok(Delivery::new(pushed.slot, pushed.index))
+    }
+
+    /// Refuses further records and has the sender deliver the rest. Gives the latest batch of
+    /// each partition.
+    fn end(&self) -> Vec<Arc<BatchSlot>> {
+        let mut latest = Vec::new();
+        for partition in self.shared.partitions() {
+            let mut accumulator = self.shared.accumulator(partition);
+            accumulator.close(closed());
+            let sealed = accumulator.seal();
+            latest.extend(accumulator.latest());
+            drop(accumulator);
+            if sealed {
+                self.shared.announce(partition);
+            }
+        }
+        self.shared.budget.close();
+        self.shared.advance(Stop::Draining);
+        latest
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl fmt::Debug for Producer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shared = &self.handle.shared;
+        f.debug_struct("Producer")
+            .field("topic", &shared.target.topic)
+            .field("buffered_bytes", &shared.budget.used())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for TrySendError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for TrySendError<'_> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+/// Waits for these batches, whatever becomes of them.
+async fn wait_for(latest: &[Arc<BatchSlot>]) {
+    for slot in latest {
+        let _ = Delivery::new(Arc::clone(slot), 0).await;
+    }
+}
+
+fn closed() -> Error {
+    Error::new(Reason::NotReady, "the producer is closed")
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let millis = since.unwrap_or_default().as_millis();
+    Timestamp(i64::try_from(millis).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,199 @@
+//! What a partition has gathered and not yet sent. Pure: times are handed in, and what to do next
+//! is said in the answer.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use highwater_proto::batch::BatchBuilder;
+use highwater_proto::{PartitionIndex, Timestamp};
+use tokio::time::Instant;
+
+use super::delivery::BatchSlot;
+use crate::error::{Error, Result};
+
+/// The smallest buffer a batch begins with.
+const SMALLEST: usize = 512;
+
+/// One record, encoded from borrowed parts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Parts<'a> {
+    pub(crate) timestamp: Timestamp,
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) value: Option<&'a [u8]>,
+    pub(crate) headers: &'a [(&'a str, Option<&'a [u8]>)],
+    /// An upper bound of the record's encoded size; what it is charged for.
+    pub(crate) bytes: usize,
+}
+
+/// Where a record went, and whether the sender should be told.
+#[derive(Debug)]
+pub(crate) struct Pushed {
+    pub(crate) slot: Arc<BatchSlot>,
+    pub(crate) index: u32,
+    /// The sender does not know that this partition has something for it.
+    pub(crate) announce: bool,
+    /// A batch became full.
+    pub(crate) sealed: bool,
+}
+
+/// A batch's worth of records.
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    pub(crate) builder: BatchBuilder,
+    pub(crate) slot: Arc<BatchSlot>,
+    /// When its first record came.
+    pub(crate) opened: Instant,
+    /// What its records were charged in all.
+    pub(crate) charge: usize,
+    base_time: i64,
+}
+
+/// Whether the open batch may go before it is full.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Readiness {
+    pub(crate) now: Instant,
+    pub(crate) linger: Duration,
+    /// Nothing else of the partition is on its way.
+    pub(crate) idle: bool,
+}
+
+/// What the partition has for the sender.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// A batch to send.
+    Batch(Gathered),
+    /// Nothing yet; the open batch may go at this time, or once others are answered.
+    Later(Option<Instant>),
+    /// Nothing at all: the next record is announced.
+    Nothing,
+}
+
+/// The open batch and the full ones of a partition.
+#[derive(Debug)]
+pub(crate) struct Accumulator {
+    partition: PartitionIndex,
+    limit: usize,
+    open: Option<Gathered>,
+    sealed: VecDeque<Gathered>,
+    announced: bool,
+    /// The most recent batch: when it is done, all are.
+    latest: Option<Arc<BatchSlot>>,
+    /// How large the last batch became.
+    usual_len: usize,
+    closed: Option<Error>,
+}
+
+impl Accumulator {
+    pub(crate) fn new(partition: PartitionIndex, limit: usize) -> Self {
+        Self {
+            partition,
+            limit,
+            open: None,
+            sealed: VecDeque::new(),
+            announced: false,
+            latest: None,
+            usual_len: SMALLEST,
+            closed: None,
+        }
+    }
+
+    /// Encodes a record into the open batch.
+    #[inline]
+    pub(crate) fn push(&mut self, record: Parts<'_>, now: impl Fn() -> Instant) -> Result<Pushed> {
+        if let Some(error) = &self.closed {
+            return Err(error.clone());
+        }
+        let sealed = !self.open.as_ref().is_some_and(|open| {
+            let fits = open.builder.estimated_len() + record.bytes <= self.limit;
+            fits && record.timestamp.0.checked_sub(open.base_time).is_some()
+        }) && self.seal();
+        let open = match &mut self.open {
+            Some(open) => open,
+            none => {
+                let capacity = self.usual_len.max(SMALLEST).min(self.limit);
+                let slot = BatchSlot::new(self.partition);
+                self.latest = Some(Arc::clone(&slot));
+                none.insert(Gathered {
+                    builder: BatchBuilder::with_capacity(capacity),
+                    slot,
+                    opened: now(),
+                    charge: 0,
+                    base_time: record.timestamp.0,
+                })
+            }
+        };
+        let index = open.builder.record_count();
+        open.builder
+            .push(record.timestamp, record.key, record.value, record.headers);
+        open.charge += record.bytes;
+        Ok(Pushed {
+            slot: Arc::clone(&open.slot),
+            index,
+            announce: !std::mem::replace(&mut self.announced, true),
+            sealed,
+        })
+    }
+
+    /// Closes the open batch, if there is one. True if there was.
+    pub(crate) fn seal(&mut self) -> bool {
+        let Some(open) = self.open.take() else {
+            return false;
+        };
+        self.usual_len = open.builder.estimated_len();
+        self.sealed.push_back(open);
+        true
+    }
+
+    /// The next batch to send, if it is time.
+    pub(crate) fn take(&mut self, ready: Readiness) -> Taken {
+        if let Some(batch) = self.sealed.pop_front() {
+            return Taken::Batch(batch);
+        }
+        let Some(open) = &self.open else {
+            self.announced = false;
+            return Taken::Nothing;
+        };
+        let due = open.opened + ready.linger;
+        match (ready.linger.is_zero(), ready.idle) {
+            (true, false) => return Taken::Later(None),
+            (false, _) if ready.now < due => return Taken::Later(Some(due)),
+            _ => {}
+        }
+        self.seal();
+        self.sealed.pop_front().map_or(Taken::Nothing, Taken::Batch)
+    }
+
+    /// Everything that was gathered, in order.
+    pub(crate) fn drain(&mut self) -> VecDeque<Gathered> {
+        self.seal();
+        self.announced = false;
+        std::mem::take(&mut self.sealed)
+    }
+
+    /// Refuses all further records with `error`. What was gathered stays.
+    pub(crate) fn close(&mut self, error: Error) {
+        self.closed.get_or_insert(error);
+    }
+
+    /// Whether anything is gathered; if not, the next record is announced.
+    pub(crate) fn has_work(&mut self) -> bool {
+        let has_work = self.open.is_some() || !self.sealed.is_empty();
+        self.announced &= has_work;
+        has_work
+    }
+
+    /// When the oldest record that was gathered came.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        let first = self.sealed.front().or(self.open.as_ref());
+        first.map(|batch| batch.opened)
+    }
+
+    /// The most recent batch: when it is done, all before it are.
+    pub(crate) fn latest(&self) -> Option<Arc<BatchSlot>> {
+        self.latest.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+use highwater_proto::Reason;
+
+use super::*;
+
+fn parts(value: &[u8]) -> Parts<'_> {
+    Parts {
+        timestamp: Timestamp(1000),
+        key: None,
+        value: Some(value),
+        headers: &[],
+        bytes: value.len() + 20,
+    }
+}
+
+fn accumulator(limit: usize) -> Accumulator {
+    Accumulator::new(PartitionIndex(0), limit)
+}
+
+fn ready(now: Instant, linger_ms: u64, idle: bool) -> Readiness {
+    Readiness {
+        now,
+        linger: Duration::from_millis(linger_ms),
+        idle,
+    }
+}
+
+fn records(taken: Taken) -> u32 {
+    match taken {
+        Taken::Batch(batch) => batch.builder.record_count(),
+        other => panic!("no batch: {other:?}"),
+    }
+}
+
+#[test]
+fn the_first_record_is_announced_and_the_next_ones_are_not() {
+    let mut acc = accumulator(1000);
+    let now = Instant::now();
+    assert!(acc.push(parts(b"a"), || now).unwrap().announce);
+    let second = acc.push(parts(b"b"), || now).unwrap();
+    assert!(!second.announce && !second.sealed);
+    assert_eq!(second.index, 1);
+    assert_eq!(records(acc.take(ready(now, 0, true))), 2);
+    assert!(!acc.push(parts(b"c"), || now).unwrap().announce);
+    assert_eq!(records(acc.take(ready(now, 0, true))), 1);
+    assert!(matches!(acc.take(ready(now, 0, true)), Taken::Nothing));
+    assert!(acc.push(parts(b"d"), || now).unwrap().announce);
+}
+
+#[test]
+fn without_linger_an_open_batch_waits_only_while_others_are_on_their_way() {
+    let mut acc = accumulator(1000);
+    let now = Instant::now();
+    acc.push(parts(b"a"), || now).unwrap();
+    assert!(matches!(acc.take(ready(now, 0, false)), Taken::Later(None)));
+    assert_eq!(records(acc.take(ready(now, 0, true))), 1);
+}
+
+#[test]
+fn linger_holds_an_open_batch_until_its_time_and_no_longer() {
+    let mut acc = accumulator(1000);
+    let now = Instant::now();
+    let due = now + Duration::from_millis(5);
+    acc.push(parts(b"a"), || now).unwrap();
+    match acc.take(ready(now, 5, true)) {
+        Taken::Later(Some(at)) => assert_eq!(at, due),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(records(acc.take(ready(due, 5, false))), 1);
+}
+
+#[test]
+fn a_full_batch_goes_at_once_and_the_record_that_did_not_fit_opens_the_next() {
+    let mut acc = accumulator(200);
+    let now = Instant::now();
+    let value = [7; 60];
+    assert!(!acc.push(parts(&value), || now).unwrap().sealed);
+    let second = acc.push(parts(&value), || now).unwrap();
+    assert!(second.sealed);
+    assert_eq!(second.index, 0);
+    assert_eq!(records(acc.take(ready(now, 9999, false))), 1);
+    assert!(matches!(acc.take(ready(now, 9999, false)), Taken::Later(_)));
+}
+
+#[test]
+fn a_record_larger_than_a_batch_has_one_of_its_own() {
+    let mut acc = accumulator(100);
+    let now = Instant::now();
+    acc.push(parts(b"a"), || now).unwrap();
+    acc.push(parts(&[1; 500]), || now).unwrap();
+    acc.push(parts(b"b"), || now).unwrap();
+    let counts: Vec<u32> = (0..3)
+        .map(|_| records(acc.take(ready(now, 0, true))))
+        .collect();
+    assert_eq!(counts, [1, 1, 1]);
+}
+
+#[test]
+fn times_too_far_apart_for_one_batch_get_two() {
+    let mut acc = accumulator(1000);
+    let now = Instant::now();
+    let at = |time| Parts {
+        timestamp: Timestamp(time),
+        ..parts(b"a")
+    };
+    acc.push(at(i64::MIN), || now).unwrap();
+    assert!(acc.push(at(i64::MAX), || now).unwrap().sealed);
+}
+
+#[test]
+fn a_closed_partition_refuses_records_and_keeps_those_it_has() {
+    let mut acc = accumulator(1000);
+    let now = Instant::now();
+    acc.push(parts(b"a"), || now).unwrap();
+    acc.close(Error::new(Reason::NotReady, "closed"));
+    assert!(acc.push(parts(b"b"), || now).is_err());
+    assert_eq!(acc.oldest(), Some(now));
+    assert_eq!(acc.drain().len(), 1);
+    assert_eq!(acc.oldest(), None);
+}
+
+#[test]
+fn a_batch_is_charged_for_each_of_its_records() {
+    let mut acc = accumulator(1000);
+    let now = Instant::now();
+    acc.push(parts(b"abc"), || now).unwrap();
+    acc.push(parts(b"d"), || now).unwrap();
+    let batch = acc.drain().pop_front().unwrap();
+    assert_eq!(batch.charge, 23 + 21);
+}

@@ -1,0 +1,149 @@
+//! How a producer is set up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use highwater_proto::Reason;
+use highwater_proto::batch::{Codec, DEFAULT_MAX_BATCH_BYTES, HEADER_LEN, MAX_BATCH_BYTES};
+
+use super::accumulator::Accumulator;
+use super::budget::Budget;
+use super::partitioner::Partitioner;
+use super::sender::session::Target;
+use super::sender::{Rules, Sender};
+use super::shared::Shared;
+use super::{Handle, Producer};
+use crate::client::Client;
+use crate::entropy;
+use crate::error::{Error, Result};
+
+/// Settings of a [`Producer`].
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct ProducerBuilder {
+    client: Client,
+    topic: String,
+    codec: Codec,
+    linger: Duration,
+    batch_bytes: usize,
+    buffer_bytes: usize,
+    max_in_flight: usize,
+    delivery_timeout: Duration,
+}
+
+impl ProducerBuilder {
+    pub(crate) fn new(client: Client, topic: String) -> Self {
+        Self {
+            client,
+            topic,
+            codec: Codec::None,
+            linger: Duration::ZERO,
+            batch_bytes: 256 << 10,
+            buffer_bytes: 32 << 20,
+            max_in_flight: 5,
+            delivery_timeout: Duration::from_secs(120),
+        }
+    }
+
+    /// How batches are compressed; not at all by default.
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.codec = codec;
+        self
+    }
+
+    /// How long a batch that is not full waits for more records. With zero, the default, it goes
+    /// at once when nothing else of its partition is on its way, and else gathers until that is
+    /// answered: batches grow with the load by themselves.
+    pub fn linger(mut self, linger: Duration) -> Self {
+        self.linger = linger;
+        self
+    }
+
+    /// The size at which a batch is full, before compression; 256 KiB by default, and never more
+    /// than the topic's largest batch. A larger record gets a batch of its own.
+    pub fn batch_bytes(mut self, bytes: usize) -> Self {
+        self.batch_bytes = bytes;
+        self
+    }
+
+    /// The bytes of records that may be held until they are acknowledged; 32 MiB by default.
+    pub fn buffer_bytes(mut self, bytes: usize) -> Self {
+        self.buffer_bytes = bytes;
+        self
+    }
+
+    /// How many batches of a partition may be on their way; from 1 to 5, and 5 by default. Brokers
+    /// remember the last five of a producer, so five sent again are always recognised.
+    pub fn max_in_flight(mut self, batches: usize) -> Self {
+        self.max_in_flight = batches;
+        self
+    }
+
+    /// How long a batch may take from its first record to its acknowledgement; 120 s by default.
+    pub fn delivery_timeout(mut self, timeout: Duration) -> Self {
+        self.delivery_timeout = timeout;
+        self
+    }
+
+    /// Looks the topic up and starts the producer on the current runtime.
+    pub async fn build(self) -> Result<Producer> {
+        self.check()?;
+        let metadata = Arc::clone(&self.client.metadata);
+        let routes = metadata.topic(&self.topic, metadata.deadline()).await?;
+        if routes.partition_count() == 0 {
+            let message = format!("topic {:?} has no partitions yet", self.topic);
+            return Err(Error::new(Reason::NotReady, message));
+        }
+        let max_batch_bytes = match routes.max_batch_bytes {
+            0 => DEFAULT_MAX_BATCH_BYTES,
+            bytes => bytes.min(MAX_BATCH_BYTES),
+        };
+        let limit = self.batch_bytes.min(match self.codec {
+            Codec::None => max_batch_bytes,
+            // What does not compress grows a little.
+            _ => max_batch_bytes - max_batch_bytes / 64 - max_batch_bytes.min(1024) / 2,
+        });
+        let partitions = (0..routes.partition_count()).map(highwater_proto::PartitionIndex);
+        let accumulators = partitions.map(|p| Accumulator::new(p, limit)).collect();
+        let count = routes.partition_count();
+        let shared = Arc::new(Shared::new(
+            Target {
+                topic: self.topic,
+                topic_id: routes.id,
+            },
+            Partitioner::new(count, limit, entropy::random()),
+            Budget::new(self.buffer_bytes),
+            accumulators,
+        ));
+        let rules = Rules {
+            codec: self.codec,
+            linger: self.linger,
+            max_in_flight: self.max_in_flight,
+            delivery_timeout: self.delivery_timeout,
+            max_batch_bytes,
+        };
+        tokio::spawn(Sender::new(Arc::clone(&shared), metadata, rules).run());
+        // A record's size is known only roughly before it is encoded; the batch is checked again.
+        let max_record_bytes = max_batch_bytes + HEADER_LEN;
+        Ok(Producer {
+            handle: Arc::new(Handle {
+                shared,
+                max_record_bytes,
+            }),
+        })
+    }
+
+    fn check(&self) -> Result<()> {
+        let bad = |message: String| Err(Error::new(Reason::InvalidRequest, message));
+        if !(1..=5).contains(&self.max_in_flight) {
+            return bad(format!(
+                "max_in_flight is from 1 to 5, not {}",
+                self.max_in_flight
+            ));
+        }
+        if self.batch_bytes == 0 || self.buffer_bytes == 0 {
+            return bad("batch_bytes and buffer_bytes are at least 1".to_owned());
+        }
+        Ok(())
+    }
+}

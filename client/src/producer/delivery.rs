@@ -1,0 +1,205 @@
+//! What becomes of a record: one completion for all records of a batch, awaited by any number of
+//! them at the cost of an index each.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use highwater_proto::{Offset, PartitionIndex, Timestamp};
+
+use crate::error::Result;
+
+/// Where a record is, now that it is durable.
+///
+/// `offset`, `append_time` and `leader_epoch` are missing only when a batch had to be sent again so
+/// late that the broker still knew *that* it has the batch, but no longer where
+/// (`DUPLICATE_SEQUENCE`). The record is in the log, once, all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ack {
+    /// The partition.
+    pub partition: PartitionIndex,
+    /// The record's offset.
+    pub offset: Option<Offset>,
+    /// When the leader appended it.
+    pub append_time: Option<Timestamp>,
+    /// The epoch of the leader.
+    pub leader_epoch: Option<i32>,
+    /// True when the batch was sent more than once and this is its original place.
+    pub duplicate: bool,
+}
+
+/// The future of one record: ready when it is durable as the topic's level says, or has failed.
+///
+/// May be dropped; the record is delivered all the same. Deliveries of one partition become ready
+/// in the order in which the records were sent. Cancel-safe.
+#[derive(Debug)]
+#[must_use = "a record that fails tells nobody else"]
+pub struct Delivery {
+    slot: Arc<BatchSlot>,
+    index: u32,
+    waker: Option<usize>,
+}
+
+impl Delivery {
+    pub(crate) fn new(slot: Arc<BatchSlot>, index: u32) -> Self {
+        Self {
+            slot,
+            index,
+            waker: None,
+        }
+    }
+
+    /// The partition that the record went to.
+    pub fn partition(&self) -> PartitionIndex {
+        self.slot.partition
+    }
+
+    /// What became of the record, if that is known already.
+    pub fn outcome(&self) -> Option<Result<Ack>> {
+        let outcome = self.slot.outcome.get()?;
+        Some(outcome.clone().map(|ack| ack.of_record(self.index)))
+    }
+}
+
+impl Future for Delivery {
+    type Output = Result<Ack>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(outcome) = self.outcome() {
+            return Poll::Ready(outcome);
+        }
+        let place = self.waker;
+        self.waker = Some(self.slot.register(place, cx.waker()));
+        // The batch may have completed before the waker was in place.
+        self.outcome().map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+/// The outcome of a batch and who waits for it.
+#[derive(Debug)]
+pub(crate) struct BatchSlot {
+    partition: PartitionIndex,
+    outcome: OnceLock<Result<Ack>>,
+    // guards: who waits; emptied once, when the outcome is set.
+    wakers: Mutex<Vec<Waker>>,
+}
+
+impl BatchSlot {
+    pub(crate) fn new(partition: PartitionIndex) -> Arc<Self> {
+        Arc::new(Self {
+            partition,
+            outcome: OnceLock::new(),
+            wakers: Mutex::default(),
+        })
+    }
+
+    /// Sets the outcome, that of the first record in case of success, and wakes all who wait.
+    pub(crate) fn complete(&self, outcome: Result<Ack>) {
+        if self.outcome.set(outcome).is_err() {
+            return;
+        }
+        let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = std::mem::take(&mut *wakers);
+        drop(wakers);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    fn register(&self, place: Option<usize>, waker: &Waker) -> usize {
+        let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((place, known)) = place.and_then(|i| Some((i, wakers.get_mut(i)?))) {
+            known.clone_from(waker);
+            return place;
+        }
+        // One task often awaits many records of a batch, one after another.
+        match wakers.last() {
+            Some(last) if last.will_wake(waker) => wakers.len() - 1,
+            _ => {
+                wakers.push(waker.clone());
+                wakers.len() - 1
+            }
+        }
+    }
+}
+
+impl Ack {
+    fn of_record(mut self, index: u32) -> Self {
+        self.offset = self.offset.map(|base| base.plus(u64::from(index)));
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use highwater_proto::Reason;
+
+    use super::*;
+    use crate::error::Error;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn ack(offset: u64) -> Ack {
+        Ack {
+            partition: PartitionIndex(2),
+            offset: Some(Offset(offset)),
+            append_time: Some(Timestamp(5)),
+            leader_epoch: Some(1),
+            duplicate: false,
+        }
+    }
+
+    #[test]
+    fn every_record_of_a_batch_gets_its_own_offset() {
+        let slot = BatchSlot::new(PartitionIndex(2));
+        let deliveries: Vec<_> = (0..3)
+            .map(|i| Delivery::new(Arc::clone(&slot), i))
+            .collect();
+        assert!(deliveries[0].outcome().is_none());
+        slot.complete(Ok(ack(40)));
+        for (i, delivery) in deliveries.iter().enumerate() {
+            let offset = delivery.outcome().unwrap().unwrap().offset;
+            assert_eq!(offset, Some(Offset(40 + i as u64)));
+        }
+    }
+
+    #[test]
+    fn completion_wakes_every_task_that_waits_and_only_once() {
+        let slot = BatchSlot::new(PartitionIndex(2));
+        let counts = [Arc::new(Count::default()), Arc::new(Count::default())];
+        for count in &counts {
+            let waker = Waker::from(Arc::clone(count));
+            for index in 0..3 {
+                let mut delivery = Delivery::new(Arc::clone(&slot), index);
+                for _ in 0..2 {
+                    let polled = Pin::new(&mut delivery).poll(&mut Context::from_waker(&waker));
+                    assert!(polled.is_pending());
+                }
+            }
+        }
+        slot.complete(Ok(ack(0)));
+        slot.complete(Ok(ack(9)));
+        for count in &counts {
+            assert_eq!(count.0.load(Ordering::SeqCst), 1);
+        }
+        let first = Delivery::new(slot, 0).outcome().unwrap().unwrap();
+        assert_eq!(first.offset, Some(Offset(0)), "the first outcome stays");
+    }
+
+    #[test]
+    fn a_failed_batch_fails_each_of_its_records() {
+        let slot = BatchSlot::new(PartitionIndex(2));
+        slot.complete(Err(Error::new(Reason::BadBatch, "m")));
+        let error = Delivery::new(slot, 7).outcome().unwrap().unwrap_err();
+        assert_eq!(error.reason(), Some(Reason::BadBatch));
+    }
+}

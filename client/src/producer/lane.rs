@@ -1,0 +1,300 @@
+//! One partition's batches on their way: sequences, attempts and their outcomes. Pure.
+//!
+//! Invariants:
+//! - the batches are in the order of their sequences, without a gap;
+//! - they are sent, and after trouble sent again, in that order and byte for byte the same;
+//! - they complete in that order;
+//! - a batch counts as not written only if every attempt was answered and none left it unknown.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use highwater_proto::batch::ProducerStamp;
+use highwater_proto::{ProducerEpoch, ProducerId, Reason, Sequence};
+use tokio::time::Instant;
+
+use super::delivery::{Ack, BatchSlot};
+use crate::error::{Error, Outcome, Result};
+
+/// A session's number among all the producer ever opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct SessionId(pub(crate) u64);
+
+/// One sending of one batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Attempt {
+    pub(crate) session: SessionId,
+    pub(crate) number: u64,
+}
+
+/// The number of a batch within its lane.
+pub(crate) type Serial = u64;
+
+/// A producer's identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) id: ProducerId,
+    pub(crate) epoch: ProducerEpoch,
+}
+
+/// A batch that is finished but for its answer.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) serial: Serial,
+    pub(crate) bytes: Bytes,
+    pub(crate) slot: Arc<BatchSlot>,
+    /// When its first record came.
+    pub(crate) opened: Instant,
+    pub(crate) charge: usize,
+    attempt: Option<Attempt>,
+    unanswered: u32,
+    unknown: bool,
+    acked: Option<Ack>,
+    /// Why it cannot be written; it fails when those before it are done.
+    refused: Option<Error>,
+}
+
+/// A batch that is done: its outcome is to be told and its memory given back.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) slot: Arc<BatchSlot>,
+    pub(crate) charge: usize,
+    pub(crate) outcome: Result<Ack>,
+}
+
+/// What an error of an attempt means for the lane.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nothing now: it belongs to an earlier attempt, or batches before it come first.
+    Wait,
+    /// Send everything again, in order.
+    Again,
+    /// The first batch cannot be written; nothing after it may go on as if it had been.
+    Fail,
+}
+
+/// The batches of a partition that are not yet acknowledged.
+#[derive(Debug, Default)]
+pub(crate) struct Lane {
+    identity: Option<Identity>,
+    /// The identity that failed, which must not begin again at sequence 0.
+    spent: Option<Identity>,
+    next_sequence: i32,
+    next_serial: Serial,
+    batches: VecDeque<Pending>,
+}
+
+impl Lane {
+    /// How many batches are not yet done.
+    pub(crate) fn len(&self) -> usize {
+        self.batches.len()
+    }
+
+    /// Takes an identity if the lane needs one and this one is fresh. True if it has one then.
+    pub(crate) fn adopt(&mut self, identity: Option<Identity>) -> bool {
+        if self.identity.is_none() {
+            self.identity = identity.filter(|fresh| Some(*fresh) != self.spent);
+            self.next_sequence = 0;
+        }
+        self.identity.is_some()
+    }
+
+    /// The stamp of the next new batch.
+    pub(crate) fn stamp(&self) -> Option<ProducerStamp> {
+        let Identity { id, epoch } = self.identity?;
+        let base_sequence = Sequence(self.next_sequence);
+        Some(ProducerStamp {
+            id,
+            epoch,
+            base_sequence,
+        })
+    }
+
+    /// Adds a batch that carries [`Lane::stamp`].
+    pub(crate) fn push(
+        &mut self,
+        bytes: Bytes,
+        records: u32,
+        slot: Arc<BatchSlot>,
+        opened: Instant,
+        charge: usize,
+    ) {
+        self.batches.push_back(Pending {
+            serial: self.next_serial,
+            bytes,
+            slot,
+            opened,
+            charge,
+            attempt: None,
+            unanswered: 0,
+            unknown: false,
+            acked: None,
+            refused: None,
+        });
+        self.next_serial += 1;
+        self.next_sequence = advance(self.next_sequence, records);
+    }
+
+    /// The next batch to send (again), in order; none beyond one that cannot be written.
+    pub(crate) fn unsent(&self) -> Option<&Pending> {
+        let sound = self.batches.iter().take_while(|b| b.refused.is_none());
+        sound.into_iter().find(|batch| batch.waits())
+    }
+
+    /// True if new batches may follow those that are on their way.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.batches.iter().all(|batch| batch.refused.is_none())
+    }
+
+    /// Why the first batch cannot be written: it is time to [`Lane::fail`].
+    pub(crate) fn doom(&self) -> Option<&Error> {
+        self.batches.front()?.refused.as_ref()
+    }
+
+    /// Notes that the batch was handed to a session.
+    pub(crate) fn sent(&mut self, serial: Serial, attempt: Attempt) {
+        if let Some(batch) = self.find(serial) {
+            batch.attempt = Some(attempt);
+            batch.unanswered += 1;
+        }
+    }
+
+    /// The session on which batches are on their way.
+    pub(crate) fn session(&self) -> Option<SessionId> {
+        let attempts = self.batches.iter().filter(|batch| batch.acked.is_none());
+        attempts
+            .filter_map(|batch| batch.attempt)
+            .map(|attempt| attempt.session)
+            .next()
+    }
+
+    /// An attempt was acknowledged; which one does not matter, their bytes are the same. Gives the
+    /// batches that are done thereby.
+    pub(crate) fn acked(&mut self, serial: Serial, ack: Ack) -> Vec<Done> {
+        if let Some(batch) = self.find(serial) {
+            batch.unanswered = batch.unanswered.saturating_sub(1);
+            batch.acked.get_or_insert(ack);
+        }
+        let mut done = Vec::new();
+        while let Some(ack) = self.batches.front().and_then(|batch| batch.acked) {
+            done.extend(self.batches.pop_front().map(|batch| batch.done(Ok(ack))));
+        }
+        done
+    }
+
+    /// An attempt was answered with an error.
+    pub(crate) fn refused(&mut self, serial: Serial, attempt: Attempt, error: &Error) -> Verdict {
+        let first = self.batches.front().map(|batch| batch.serial);
+        let Some(batch) = self.find(serial) else {
+            return Verdict::Wait;
+        };
+        batch.unanswered = batch.unanswered.saturating_sub(1);
+        batch.unknown |= error.outcome() == Outcome::Unknown;
+        if batch.acked.is_some() || batch.attempt != Some(attempt) {
+            return Verdict::Wait;
+        }
+        match error.reason() {
+            // An earlier batch has trouble whose answer is still on its way.
+            Some(Reason::SequenceGap) if first != Some(serial) => Verdict::Again,
+            // The leader has yet to learn of the range that the id comes from.
+            Some(Reason::UnknownProducer) => Verdict::Again,
+            _ if error.outcome() == Outcome::Refused => {
+                batch.refused = Some(error.clone());
+                match first == Some(serial) {
+                    true => Verdict::Fail,
+                    false => Verdict::Wait,
+                }
+            }
+            _ => Verdict::Again,
+        }
+    }
+
+    /// The attempt will never be answered: its session is gone. True if it was the latest one.
+    pub(crate) fn lost(&mut self, serial: Serial, attempt: Attempt) -> bool {
+        let Some(batch) = self.find(serial) else {
+            return false;
+        };
+        batch.unanswered = batch.unanswered.saturating_sub(1);
+        batch.unknown = true;
+        batch.acked.is_none() && batch.attempt == Some(attempt)
+    }
+
+    /// Everything that is not acknowledged is to be sent again, in order.
+    pub(crate) fn rewind(&mut self) {
+        for batch in &mut self.batches {
+            batch.attempt = None;
+        }
+    }
+
+    /// Gives up on everything: the first batch that is not acknowledged failed with `error`, and
+    /// what comes after it in the sequence cannot go on. The lane needs a new identity then.
+    pub(crate) fn fail(&mut self, error: &Error) -> Vec<Done> {
+        let mut culprit = Some(error);
+        let fail = |batch: Pending| {
+            if let Some(ack) = batch.acked {
+                return batch.done(Ok(ack));
+            }
+            let error = match culprit.take() {
+                Some(error) => error.clone(),
+                None => after(error),
+            };
+            let error = match batch.maybe_written() {
+                true => error.with_outcome(Outcome::Unknown),
+                false => error,
+            };
+            batch.done(Err(error))
+        };
+        let done = std::mem::take(&mut self.batches).into_iter().map(fail);
+        let done = done.collect();
+        self.spent = self.identity.take().or(self.spent);
+        done
+    }
+
+    /// When the first record of the oldest batch came.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        self.batches.front().map(|batch| batch.opened)
+    }
+
+    /// True if the oldest batch may be in the log.
+    pub(crate) fn oldest_maybe_written(&self) -> bool {
+        self.batches.front().is_some_and(Pending::maybe_written)
+    }
+
+    fn find(&mut self, serial: Serial) -> Option<&mut Pending> {
+        self.batches.iter_mut().find(|batch| batch.serial == serial)
+    }
+}
+
+impl Pending {
+    fn waits(&self) -> bool {
+        self.attempt.is_none() && self.acked.is_none()
+    }
+
+    fn maybe_written(&self) -> bool {
+        self.unknown || self.unanswered > 0
+    }
+
+    fn done(self, outcome: Result<Ack>) -> Done {
+        Done {
+            slot: self.slot,
+            charge: self.charge,
+            outcome,
+        }
+    }
+}
+
+/// What the batches after a failed one are told. They were not written unless an attempt says so.
+pub(crate) fn after(error: &Error) -> Error {
+    let error = error.clone().with_outcome(Outcome::Retriable);
+    error.in_context("an earlier batch of the partition failed")
+}
+
+/// The sequence after `records` more; it wraps to 0 after the largest.
+fn advance(sequence: i32, records: u32) -> i32 {
+    let next = (i64::from(sequence) + i64::from(records)) % (i64::from(i32::MAX) + 1);
+    i32::try_from(next).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

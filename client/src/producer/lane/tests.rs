@@ -1,0 +1,185 @@
+use highwater_proto::{Offset, PartitionIndex, Timestamp};
+
+use super::*;
+
+const S1: SessionId = SessionId(1);
+const S2: SessionId = SessionId(2);
+
+fn at(session: SessionId, number: u64) -> Attempt {
+    Attempt { session, number }
+}
+
+fn identity(id: u64) -> Option<Identity> {
+    Some(Identity {
+        id: ProducerId(id),
+        epoch: ProducerEpoch(0),
+    })
+}
+
+fn ack(offset: u64) -> Ack {
+    Ack {
+        partition: PartitionIndex(0),
+        offset: Some(Offset(offset)),
+        append_time: Some(Timestamp(1)),
+        leader_epoch: Some(1),
+        duplicate: false,
+    }
+}
+
+/// A lane with batches of 10 records, serials 0.., all sent on session 1 as numbers 1.. .
+fn sent(batches: u64) -> Lane {
+    let mut lane = Lane::default();
+    assert!(lane.adopt(identity(7)));
+    for serial in 0..batches {
+        let slot = BatchSlot::new(PartitionIndex(0));
+        lane.push(Bytes::from(vec![serial as u8]), 10, slot, Instant::now(), 1);
+        lane.sent(serial, at(S1, serial + 1));
+    }
+    lane
+}
+
+fn resend(lane: &mut Lane, session: SessionId) -> Vec<Serial> {
+    let mut serials = Vec::new();
+    while let Some(serial) = lane.unsent().map(|batch| batch.serial) {
+        lane.sent(serial, at(session, serials.len() as u64 + 1));
+        serials.push(serial);
+    }
+    serials
+}
+
+fn outcomes(done: &[Done]) -> Vec<Option<Outcome>> {
+    let outcome = |done: &Done| done.outcome.as_ref().err().map(Error::outcome);
+    done.iter().map(outcome).collect()
+}
+
+fn error(reason: Reason) -> Error {
+    Error::new(reason, "m")
+}
+
+#[test]
+fn sequences_count_records_and_wrap_after_the_largest() {
+    let lane = sent(3);
+    assert_eq!(lane.stamp().unwrap().base_sequence, Sequence(30));
+    assert_eq!(advance(i32::MAX - 4, 5), 0);
+    assert_eq!(advance(i32::MAX, 3), 2);
+}
+
+#[test]
+fn batches_complete_in_order_even_if_acks_do_not_come_so() {
+    let mut lane = sent(3);
+    assert!(lane.acked(1, ack(10)).is_empty());
+    assert_eq!(outcomes(&lane.acked(0, ack(0))), [None, None]);
+    assert_eq!(lane.len(), 1);
+}
+
+#[test]
+fn after_a_lost_session_everything_goes_again_in_order() {
+    let mut lane = sent(3);
+    assert!(lane.lost(1, at(S1, 2)));
+    lane.rewind();
+    assert_eq!(lane.session(), None);
+    assert_eq!(resend(&mut lane, S2), [0, 1, 2]);
+    assert_eq!(lane.session(), Some(S2));
+}
+
+#[test]
+fn a_batch_that_is_acked_is_not_sent_again() {
+    let mut lane = sent(3);
+    lane.acked(1, ack(10));
+    lane.rewind();
+    assert_eq!(resend(&mut lane, S2), [0, 2]);
+}
+
+#[test]
+fn answers_of_earlier_attempts_do_not_rewind_again() {
+    let mut lane = sent(3);
+    let not_leader = error(Reason::NotLeader);
+    assert_eq!(lane.refused(0, at(S1, 1), &not_leader), Verdict::Again);
+    lane.rewind();
+    resend(&mut lane, S2);
+    assert_eq!(lane.refused(1, at(S1, 2), &not_leader), Verdict::Wait);
+    let gap = error(Reason::SequenceGap);
+    assert_eq!(lane.refused(2, at(S1, 3), &gap), Verdict::Wait);
+    assert_eq!(lane.acked(0, ack(0)).len(), 1);
+}
+
+#[test]
+fn an_ack_of_an_earlier_attempt_counts() {
+    let mut lane = sent(1);
+    lane.rewind();
+    resend(&mut lane, S2);
+    assert_eq!(outcomes(&lane.acked(0, ack(0))), [None]);
+    assert_eq!(
+        lane.refused(0, at(S2, 1), &error(Reason::NotLeader)),
+        Verdict::Wait
+    );
+}
+
+#[test]
+fn a_gap_behind_an_earlier_batch_goes_again_and_a_gap_at_the_front_fails() {
+    let mut lane = sent(2);
+    let gap = error(Reason::SequenceGap);
+    assert_eq!(lane.refused(1, at(S1, 2), &gap), Verdict::Again);
+    assert_eq!(lane.refused(0, at(S1, 1), &gap), Verdict::Fail);
+}
+
+#[test]
+fn what_was_refused_each_time_was_not_written_and_all_else_is_unknown() {
+    let mut lane = sent(3);
+    // The first was answered by every attempt; the second lost one; the third waits for one.
+    lane.refused(0, at(S1, 1), &error(Reason::NotLeader));
+    lane.lost(1, at(S1, 2));
+    let done = lane.fail(&error(Reason::TimedOut).with_outcome(Outcome::Retriable));
+    let unknown = Some(Outcome::Unknown);
+    assert_eq!(
+        outcomes(&done),
+        [Some(Outcome::Retriable), unknown, unknown]
+    );
+}
+
+#[test]
+fn a_refusal_does_not_unsay_an_earlier_unknown_attempt() {
+    let mut lane = sent(1);
+    lane.lost(0, at(S1, 1));
+    lane.rewind();
+    resend(&mut lane, S2);
+    let bad = error(Reason::BadBatch);
+    assert_eq!(lane.refused(0, at(S2, 1), &bad), Verdict::Fail);
+    assert_eq!(outcomes(&lane.fail(&bad)), [Some(Outcome::Unknown)]);
+}
+
+#[test]
+fn a_refused_batch_waits_for_those_before_it_and_stops_those_after() {
+    let mut lane = sent(2);
+    let slot = BatchSlot::new(PartitionIndex(0));
+    lane.push(Bytes::new(), 1, slot, Instant::now(), 1);
+    let bad = error(Reason::BadBatch);
+    assert_eq!(lane.refused(1, at(S1, 2), &bad), Verdict::Wait);
+    assert!(!lane.is_sound() && lane.doom().is_none());
+    assert!(lane.unsent().is_none(), "nothing is sent after it");
+    assert_eq!(outcomes(&lane.acked(0, ack(0))), [None]);
+    assert_eq!(lane.doom().and_then(Error::reason), Some(Reason::BadBatch));
+    let done = lane.fail(&bad);
+    let expected = [Some(Outcome::Refused), Some(Outcome::Retriable)];
+    assert_eq!(outcomes(&done), expected);
+    let message = done[1].outcome.as_ref().unwrap_err().message().to_owned();
+    assert!(message.contains("earlier batch"), "{message}");
+}
+
+#[test]
+fn a_failed_lane_starts_again_with_another_identity_only() {
+    let mut lane = sent(1);
+    lane.fail(&error(Reason::BadBatch));
+    assert!(!lane.adopt(identity(7)), "its sequences are spent");
+    assert!(lane.stamp().is_none());
+    assert!(lane.adopt(identity(8)));
+    assert_eq!(lane.stamp().unwrap().base_sequence, Sequence(0));
+    assert!(lane.adopt(None), "it keeps the one it has");
+}
+
+#[test]
+fn an_id_that_the_leader_does_not_know_yet_is_tried_again() {
+    let mut lane = sent(1);
+    let unknown = error(Reason::UnknownProducer);
+    assert_eq!(lane.refused(0, at(S1, 1), &unknown), Verdict::Again);
+}

@@ -1,0 +1,317 @@
+//! The one task of a producer: it takes what partitions gathered, sends it to their leaders in
+//! order, and tells every batch its outcome. All state of batches on their way is owned here, so
+//! none of it needs a lock.
+
+mod clock;
+mod pump;
+pub(crate) mod session;
+mod sessions;
+mod trouble;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, SelectAll};
+use futures_util::{FutureExt, StreamExt};
+use highwater_proto::batch::Codec;
+use highwater_proto::pb::v1;
+use highwater_proto::{Offset, PartitionIndex, ProducerEpoch, ProducerId, Reason, Timestamp};
+use tokio::time::Instant;
+
+use self::clock::{Alarm, Clock};
+use self::session::{Answers, Opened};
+use self::sessions::Sessions;
+use super::delivery::Ack;
+use super::lane::{Done, Identity, Lane, SessionId, Verdict};
+use super::shared::{Shared, Stop};
+use crate::channels::Address;
+use crate::error::{Error, Outcome, Result};
+use crate::metadata::Metadata;
+use crate::retry::Backoff;
+
+/// So many answers are taken before it is looked for something else to do.
+const ANSWERS_AT_ONCE: usize = 64;
+
+/// How batches are made and sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    pub(crate) codec: Codec,
+    pub(crate) linger: Duration,
+    pub(crate) max_in_flight: usize,
+    pub(crate) delivery_timeout: Duration,
+    /// The largest batch the topic takes.
+    pub(crate) max_batch_bytes: usize,
+}
+
+/// A partition as the sender sees it.
+#[derive(Debug)]
+struct Slot {
+    lane: Lane,
+    /// Where the batches on their way were sent, where a session for them is being opened, or
+    /// where the last trouble was.
+    address: Option<Address>,
+    /// Nothing is sent before this time.
+    paused: Option<Instant>,
+    backoff: Backoff,
+    /// The check of deadline and progress is set.
+    checking: bool,
+    lingering: bool,
+    /// When something was last sent or acknowledged.
+    progress: Instant,
+    last_error: Option<Error>,
+}
+
+/// The end of something that the sender started.
+enum Event {
+    Opened(Address, SessionId, Result<Box<Opened>>),
+    Refreshed(Result<()>),
+    Identified(Result<Identity>),
+}
+
+/// See the module.
+pub(crate) struct Sender {
+    shared: Arc<Shared>,
+    metadata: Arc<Metadata>,
+    rules: Rules,
+    slots: Vec<Slot>,
+    sessions: Sessions,
+    answers: SelectAll<Answers>,
+    work: FuturesUnordered<BoxFuture<'static, Event>>,
+    clock: Clock,
+    refreshing: bool,
+    identity: Option<Identity>,
+    identifying: bool,
+    /// Partitions that wait for an identity.
+    nameless: Vec<PartitionIndex>,
+    /// Partitions to look at, kept for its memory.
+    announced: Vec<PartitionIndex>,
+}
+
+impl Sender {
+    pub(crate) fn new(shared: Arc<Shared>, metadata: Arc<Metadata>, rules: Rules) -> Self {
+        let slot = |_| Slot {
+            lane: Lane::default(),
+            address: None,
+            paused: None,
+            backoff: Backoff::default(),
+            checking: false,
+            lingering: false,
+            progress: Instant::now(),
+            last_error: None,
+        };
+        let slots = shared.partitions().map(slot).collect();
+        Self {
+            shared,
+            metadata,
+            rules,
+            slots,
+            sessions: Sessions::default(),
+            answers: SelectAll::new(),
+            work: FuturesUnordered::new(),
+            clock: Clock::new(),
+            refreshing: false,
+            identity: None,
+            identifying: false,
+            nameless: Vec::new(),
+            announced: Vec::new(),
+        }
+    }
+
+    /// Runs until the producer is closed and everything is delivered or given up.
+    pub(crate) async fn run(mut self) {
+        self.identify();
+        loop {
+            tokio::select! {
+                () = self.shared.woken() => {}
+                Some((id, answer)) = self.answers.next(), if !self.answers.is_empty() => {
+                    self.on_answer(id, answer);
+                }
+                Some(event) = self.work.next(), if !self.work.is_empty() => self.on_event(event),
+                alarm = self.clock.next() => self.on_alarm(alarm),
+            }
+            for _ in 0..ANSWERS_AT_ONCE {
+                let Some(Some((id, answer))) = self.answers.next().now_or_never() else {
+                    break;
+                };
+                self.on_answer(id, answer);
+            }
+            self.on_announced();
+            match self.shared.stop() {
+                Stop::Running => {}
+                Stop::Draining if !self.is_done() => {}
+                Stop::Draining | Stop::Aborted => return,
+            }
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        let mut slots = self.shared.partitions().zip(&self.slots);
+        slots.all(|(partition, slot)| {
+            slot.lane.len() == 0 && !self.shared.accumulator(partition).has_work()
+        })
+    }
+
+    fn on_announced(&mut self) {
+        let mut announced = std::mem::take(&mut self.announced);
+        self.shared.take_announced(&mut announced);
+        for partition in announced.drain(..) {
+            self.pump(partition);
+        }
+        self.announced = announced;
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Opened(address, id, opened) => self.on_opened(&address, id, opened),
+            Event::Refreshed(result) => self.on_refreshed(&result),
+            Event::Identified(result) => self.on_identified(result),
+        }
+    }
+
+    fn on_alarm(&mut self, alarm: Alarm) {
+        match alarm {
+            Alarm::Resume(partition) => self.pump(partition),
+            Alarm::Linger(partition) => {
+                self.slots[partition.0 as usize].lingering = false;
+                self.pump(partition);
+            }
+            Alarm::Check(partition) => self.check(partition),
+        }
+    }
+
+    fn on_answer(&mut self, id: SessionId, answer: Result<v1::ProduceSessionResponse>) {
+        let message = match answer {
+            Ok(message) => message,
+            Err(error) => return self.on_broken(id, &error),
+        };
+        let mut touched = Vec::new();
+        for ack in message.acks {
+            let Some(sent) = self.sessions.answered(id, ack.number) else {
+                continue;
+            };
+            let ack = Ack {
+                partition: sent.partition,
+                offset: Offset::from_i64(ack.base_offset),
+                append_time: Some(Timestamp(ack.append_time)),
+                leader_epoch: Some(ack.leader_epoch),
+                duplicate: ack.duplicate,
+            };
+            self.on_ack(sent.partition, sent.serial, ack);
+            touched.push(sent.partition);
+        }
+        for error in message.errors {
+            let Some(sent) = self.sessions.answered(id, error.number) else {
+                continue;
+            };
+            let error = Error::from(error);
+            let partition = sent.partition;
+            if error.reason() == Some(Reason::DuplicateSequence) {
+                self.on_ack(partition, sent.serial, placeless(partition));
+            } else {
+                let lane = &mut self.slots[partition.0 as usize].lane;
+                match lane.refused(sent.serial, sent.attempt, &error) {
+                    Verdict::Wait => {}
+                    Verdict::Again => self.again(partition, &error),
+                    Verdict::Fail => self.fail(partition, &error),
+                }
+            }
+            touched.push(partition);
+        }
+        touched.extend(self.sessions.take_waiting(id));
+        touched.dedup();
+        for partition in touched {
+            self.pump(partition);
+        }
+    }
+
+    fn on_ack(&mut self, partition: PartitionIndex, serial: u64, ack: Ack) {
+        let slot = &mut self.slots[partition.0 as usize];
+        slot.progress = Instant::now();
+        slot.backoff.reset();
+        let done = slot.lane.acked(serial, ack);
+        self.complete(done);
+        if let Some(error) = self.slots[partition.0 as usize].lane.doom().cloned() {
+            self.fail(partition, &error);
+        }
+    }
+
+    fn complete(&self, done: impl IntoIterator<Item = Done>) {
+        for done in done {
+            if let Err(error) = &done.outcome {
+                self.shared.note_failure(error);
+            }
+            done.slot.complete(done.outcome);
+            self.shared.budget.give(done.charge);
+        }
+    }
+
+    /// Asks for a producer id, unless that is under way.
+    fn identify(&mut self) {
+        if std::mem::replace(&mut self.identifying, true) {
+            return;
+        }
+        let metadata = Arc::clone(&self.metadata);
+        self.work.push(Box::pin(async move {
+            let call = |api: crate::channels::Api| async move {
+                let request = v1::InitProducerRequest {};
+                api.log().init_producer(request).await
+            };
+            Event::Identified(metadata.ask(call).await.and_then(identity))
+        }));
+    }
+
+    fn on_identified(&mut self, result: Result<Identity>) {
+        self.identifying = false;
+        let nameless = std::mem::take(&mut self.nameless);
+        match result {
+            Ok(identity) => self.identity = Some(identity),
+            Err(error) if error.outcome() == Outcome::Refused => {
+                for partition in nameless {
+                    self.fail(partition, &error);
+                }
+                return;
+            }
+            Err(_) => {}
+        }
+        for partition in nameless {
+            self.pump(partition);
+        }
+    }
+}
+
+impl Drop for Sender {
+    /// Nobody waits for ever: what is left when the task ends, however it ends, is told so.
+    fn drop(&mut self) {
+        let error = Error::new(Reason::NotReady, "the producer was stopped");
+        for partition in self.shared.partitions() {
+            self.shared.accumulator(partition).close(error.clone());
+            self.give_up(partition, &error);
+        }
+        self.shared.budget.close();
+    }
+}
+
+fn identity(answer: v1::InitProducerResponse) -> Result<Identity> {
+    let id = u64::try_from(answer.producer_id).ok().map(ProducerId);
+    let epoch = u16::try_from(answer.producer_epoch).ok().map(ProducerEpoch);
+    match (id, epoch) {
+        (Some(id), Some(epoch)) => Ok(Identity { id, epoch }),
+        _ => {
+            let (id, epoch) = (answer.producer_id, answer.producer_epoch);
+            let message = format!("the broker gave a producer id that cannot be: {id}/{epoch}");
+            Err(Error::new(Reason::Internal, message))
+        }
+    }
+}
+
+/// The ack of a batch that the broker has, but no longer knows where.
+fn placeless(partition: PartitionIndex) -> Ack {
+    Ack {
+        partition,
+        offset: None,
+        append_time: None,
+        leader_epoch: None,
+        duplicate: true,
+    }
+}

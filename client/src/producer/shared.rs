@@ -1,0 +1,132 @@
+//! What the callers of a producer and its sender share.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use highwater_proto::PartitionIndex;
+use tokio::sync::Notify;
+
+use super::accumulator::Accumulator;
+use super::budget::Budget;
+use super::partitioner::Partitioner;
+use super::sender::session::Target;
+use crate::error::Error;
+
+const RUNNING: u8 = 0;
+const DRAINING: u8 = 1;
+const ABORTED: u8 = 2;
+
+/// How long the sender goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Records may still come.
+    Running,
+    /// No more records come; those there are will be delivered.
+    Draining,
+    /// What is left is given up.
+    Aborted,
+}
+
+/// The gathered records and the ways to reach the sender.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) target: Target,
+    pub(crate) partitioner: Partitioner,
+    pub(crate) budget: Budget,
+    // guards: each, what one partition gathered; held to encode one record.
+    accumulators: Vec<Mutex<Accumulator>>,
+    // guards: partitions that have something new for the sender.
+    announced: Mutex<Vec<PartitionIndex>>,
+    wake: Notify,
+    stop: AtomicU8,
+    // guards: the first failure since the last flush.
+    failure: Mutex<Option<Error>>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        target: Target,
+        partitioner: Partitioner,
+        budget: Budget,
+        accumulators: Vec<Accumulator>,
+    ) -> Self {
+        Self {
+            target,
+            partitioner,
+            budget,
+            accumulators: accumulators.into_iter().map(Mutex::new).collect(),
+            announced: Mutex::default(),
+            wake: Notify::new(),
+            stop: AtomicU8::new(RUNNING),
+            failure: Mutex::default(),
+        }
+    }
+
+    /// Remembers the first failure until the next flush asks.
+    pub(crate) fn note_failure(&self, error: &Error) {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.get_or_insert_with(|| error.clone());
+    }
+
+    pub(crate) fn take_failure(&self) -> Option<Error> {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.take()
+    }
+
+    pub(crate) fn partition_count(&self) -> u32 {
+        u32::try_from(self.accumulators.len()).unwrap_or(u32::MAX)
+    }
+
+    /// What `partition`, one of the topic's, has gathered.
+    pub(crate) fn accumulator(&self, partition: PartitionIndex) -> MutexGuard<'_, Accumulator> {
+        let accumulator = &self.accumulators[partition.0 as usize];
+        accumulator.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = PartitionIndex> + use<> {
+        (0..self.partition_count()).map(PartitionIndex)
+    }
+
+    /// Tells the sender that `partition` has something for it.
+    pub(crate) fn announce(&self, partition: PartitionIndex) {
+        let mut announced = self.lock_announced();
+        announced.push(partition);
+        drop(announced);
+        self.wake.notify_one();
+    }
+
+    /// Moves what was announced to `into`.
+    pub(crate) fn take_announced(&self, into: &mut Vec<PartitionIndex>) {
+        std::mem::swap(&mut *self.lock_announced(), into);
+    }
+
+    /// Returns when something was announced or the stop state changed.
+    pub(crate) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    pub(crate) fn stop(&self) -> Stop {
+        match self.stop.load(Ordering::SeqCst) {
+            RUNNING => Stop::Running,
+            DRAINING => Stop::Draining,
+            _ => Stop::Aborted,
+        }
+    }
+
+    /// Moves on to `stop`; never back.
+    pub(crate) fn advance(&self, stop: Stop) {
+        let value = match stop {
+            Stop::Running => RUNNING,
+            Stop::Draining => DRAINING,
+            Stop::Aborted => ABORTED,
+        };
+        self.stop.fetch_max(value, Ordering::SeqCst);
+        self.wake.notify_one();
+    }
+
+    fn lock_announced(&self) -> MutexGuard<'_, Vec<PartitionIndex>> {
+        self.announced
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

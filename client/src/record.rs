@@ -1,0 +1,142 @@
+//! A record on its way to a topic.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use highwater_proto::{PartitionIndex, Timestamp};
+
+/// Bytes lent or given for a record's key, value or header. They are encoded into the partition's
+/// batch when the record is sent, so lending is enough.
+#[derive(Debug, Clone)]
+pub struct Payload<'a>(Kind<'a>);
+
+#[derive(Debug, Clone)]
+enum Kind<'a> {
+    Lent(&'a [u8]),
+    Owned(Vec<u8>),
+    Shared(Bytes),
+}
+
+impl Payload<'_> {
+    /// The bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        match &self.0 {
+            Kind::Lent(bytes) => bytes,
+            Kind::Owned(bytes) => bytes,
+            Kind::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl<'a> From<&'a [u8]> for Payload<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self(Kind::Lent(bytes))
+    }
+}
+
+impl<'a, const N: usize> From<&'a [u8; N]> for Payload<'a> {
+    fn from(bytes: &'a [u8; N]) -> Self {
+        Self(Kind::Lent(bytes))
+    }
+}
+
+impl<'a> From<&'a str> for Payload<'a> {
+    fn from(text: &'a str) -> Self {
+        Self(Kind::Lent(text.as_bytes()))
+    }
+}
+
+impl From<Vec<u8>> for Payload<'_> {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Kind::Owned(bytes))
+    }
+}
+
+impl From<String> for Payload<'_> {
+    fn from(text: String) -> Self {
+        Self(Kind::Owned(text.into_bytes()))
+    }
+}
+
+impl From<Bytes> for Payload<'_> {
+    fn from(bytes: Bytes) -> Self {
+        Self(Kind::Shared(bytes))
+    }
+}
+
+/// A record to produce.
+///
+/// With a key it goes to the partition that the key's murmur2 hash names, as Kafka's clients do;
+/// with [`Record::partition`] to that one; else to one that changes batch by batch.
+#[derive(Debug, Clone, Default)]
+pub struct Record<'a> {
+    pub(crate) key: Option<Payload<'a>>,
+    pub(crate) value: Option<Payload<'a>>,
+    pub(crate) headers: Vec<(Cow<'a, str>, Option<Payload<'a>>)>,
+    pub(crate) timestamp: Option<Timestamp>,
+    pub(crate) partition: Option<PartitionIndex>,
+}
+
+impl<'a> Record<'a> {
+    /// A record with this value and no key.
+    pub fn new(value: impl Into<Payload<'a>>) -> Self {
+        Self {
+            value: Some(value.into()),
+            ..Self::default()
+        }
+    }
+
+    /// A record without a value, which marks the end of what its key stands for.
+    pub fn tombstone(key: impl Into<Payload<'a>>) -> Self {
+        Self::default().key(key)
+    }
+
+    /// The record's key.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<Payload<'a>>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// A name and a value beside key and value; names may repeat.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<Cow<'a, str>>, value: impl Into<Payload<'a>>) -> Self {
+        self.headers.push((name.into(), Some(value.into())));
+        self
+    }
+
+    /// The record's own time; the time of sending when not set.
+    #[must_use]
+    pub fn timestamp(mut self, time: Timestamp) -> Self {
+        self.timestamp = Some(time);
+        self
+    }
+
+    /// The partition, whatever the key says.
+    #[must_use]
+    pub fn partition(mut self, partition: PartitionIndex) -> Self {
+        self.partition = Some(partition);
+        self
+    }
+
+    /// An upper bound of the bytes the record takes in a batch.
+    pub(crate) fn size_bound(&self) -> usize {
+        /// Length, attributes, times and counts at their longest.
+        const FIXED: usize = 5 + 1 + 10 + 5 + 5 + 5 + 5;
+        let len = |payload: &Option<Payload<'_>>| match payload {
+            Some(payload) => payload.as_slice().len(),
+            None => 0,
+        };
+        let headers = self.headers.iter();
+        let headers: usize = headers
+            .map(|(name, value)| name.len() + len(value) + 10)
+            .sum();
+        FIXED + len(&self.key) + len(&self.value) + headers
+    }
+}
+
+impl<'a, T: Into<Payload<'a>>> From<T> for Record<'a> {
+    fn from(value: T) -> Self {
+        Self::new(value)
+    }
+}

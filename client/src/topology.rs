@@ -1,0 +1,168 @@
+//! What the client knows of the cluster. Pure: answers and hints go in, routes come out.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use highwater_proto::pb::v1;
+use highwater_proto::{BrokerId, PartitionIndex, Reason};
+
+use crate::channels::Address;
+use crate::error::{Error, NotLeader, Result};
+
+/// Brokers, topics and leaders, as far as they were asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Topology {
+    cluster_id: Option<String>,
+    brokers: BTreeMap<BrokerId, Address>,
+    topics: HashMap<String, TopicRoutes>,
+}
+
+/// A topic's identity, limits and leaders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TopicRoutes {
+    pub(crate) id: String,
+    pub(crate) max_batch_bytes: usize,
+    partitions: Vec<Route>,
+}
+
+/// Who leads a partition, as of an epoch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Route {
+    leader: Option<BrokerId>,
+    epoch: i32,
+}
+
+impl TopicRoutes {
+    /// How many partitions the topic has.
+    pub(crate) fn partition_count(&self) -> u32 {
+        u32::try_from(self.partitions.len()).unwrap_or(u32::MAX)
+    }
+
+    fn from_answer(topic: &v1::TopicMetadata) -> Self {
+        let mut partitions = Vec::new();
+        for partition in &topic.partitions {
+            // Numbers are dense; one that is not belongs to an answer nobody can route by.
+            if usize::try_from(partition.partition) == Ok(partitions.len()) {
+                partitions.push(Route {
+                    leader: broker_id(partition.leader),
+                    epoch: partition.leader_epoch,
+                });
+            }
+        }
+        Self {
+            id: topic.id.clone(),
+            max_batch_bytes: usize::try_from(topic.max_batch_bytes).unwrap_or(0),
+            partitions,
+        }
+    }
+
+    /// Keeps what is newer in `known`: an answer of a broker that lags must not undo a hint.
+    fn keep_newer(&mut self, known: &Self) {
+        if self.id != known.id {
+            return;
+        }
+        for (route, old) in self.partitions.iter_mut().zip(&known.partitions) {
+            let same_epoch_without_leader = old.epoch == route.epoch && route.leader.is_none();
+            if old.epoch > route.epoch || same_epoch_without_leader {
+                *route = *old;
+            }
+        }
+    }
+}
+
+impl Topology {
+    /// Takes the brokers of an answer, unless it comes from another cluster.
+    pub(crate) fn learn_brokers(&mut self, cluster: &str, brokers: &[v1::Broker]) -> Result<()> {
+        match &self.cluster_id {
+            Some(known) if known != cluster => {
+                let message = format!("the broker belongs to cluster {cluster}, not {known}");
+                return Err(Error::new(Reason::WrongCluster, message));
+            }
+            Some(_) => {}
+            None => self.cluster_id = Some(cluster.to_owned()),
+        }
+        if !brokers.is_empty() {
+            self.brokers = brokers
+                .iter()
+                .filter_map(|b| Some((broker_id(b.id)?, Arc::from(b.listen.as_str()))))
+                .collect();
+        }
+        Ok(())
+    }
+
+    /// Takes the brokers and topics of an answer.
+    pub(crate) fn learn(&mut self, answer: &v1::Metadata) -> Result<()> {
+        self.learn_brokers(&answer.cluster_id, &answer.brokers)?;
+        for topic in &answer.topics {
+            let mut routes = TopicRoutes::from_answer(topic);
+            if let Some(known) = self.topics.get(&topic.name) {
+                routes.keep_newer(known);
+            }
+            self.topics.insert(topic.name.clone(), routes);
+        }
+        Ok(())
+    }
+
+    /// Takes the leader that an error named, unless a later one is known. True if it helps.
+    pub(crate) fn hint(&mut self, hint: &NotLeader) -> bool {
+        let Some(leader) = broker_id(hint.leader) else {
+            return false;
+        };
+        if hint.leader_listen.is_empty() && !self.brokers.contains_key(&leader) {
+            return false;
+        }
+        let index = usize::try_from(hint.partition).unwrap_or(usize::MAX);
+        let routes = self.topics.get_mut(&hint.topic);
+        let Some(route) = routes.and_then(|topic| topic.partitions.get_mut(index)) else {
+            return false;
+        };
+        if hint.leader_epoch < route.epoch {
+            return false;
+        }
+        *route = Route {
+            leader: Some(leader),
+            epoch: hint.leader_epoch,
+        };
+        if !hint.leader_listen.is_empty() {
+            let address = Arc::from(hint.leader_listen.as_str());
+            self.brokers.insert(leader, address);
+        }
+        true
+    }
+
+    /// Forgets a topic, so that the next question asks the cluster.
+    pub(crate) fn forget(&mut self, topic: &str) {
+        self.topics.remove(topic);
+    }
+
+    /// What is known of a topic.
+    pub(crate) fn topic(&self, name: &str) -> Option<&TopicRoutes> {
+        self.topics.get(name)
+    }
+
+    /// The address of a partition's leader, if one is known.
+    pub(crate) fn leader(&self, topic: &str, partition: PartitionIndex) -> Option<Address> {
+        let route = self
+            .topics
+            .get(topic)?
+            .partitions
+            .get(partition.0 as usize)?;
+        self.brokers.get(&route.leader?).cloned()
+    }
+
+    /// Every broker learned so far.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = &Address> {
+        self.brokers.values()
+    }
+}
+
+/// The broker a wire number names; 0 stands for none.
+pub(crate) fn broker_id(number: i32) -> Option<BrokerId> {
+    u32::try_from(number)
+        .ok()
+        .filter(|id| *id > 0)
+        .map(BrokerId)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! Topics and the cluster, over brokers that die and lose their answers.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod fake;
+
+use std::time::Duration;
+
+use fake::{FakeCluster, PATIENCE};
+use highwater_client::{
+    BrokerId, Client, NewTopic, Offset, PartitionIndex, Position, Reason, TopicChanges,
+};
+
+async fn patiently<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, what).await.expect("in time")
+}
+
+#[tokio::test]
+async fn a_topic_lives_from_its_creation_to_its_deletion() {
+    let cluster = FakeCluster::start(2);
+    let client = cluster.client().await;
+    let topic = NewTopic::new("t").partitions(3).config("retention.ms", "5");
+    let created = client.create_topic(topic.clone()).await.unwrap();
+    assert_eq!((&*created.name, created.partition_count), ("t", 3));
+    let listed = client.list_topics().await.unwrap();
+    assert_eq!(listed.as_slice(), std::slice::from_ref(&created));
+    let error = client.create_topic(topic).await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::TopicExists));
+
+    let described = client.describe_topic("t").await.unwrap();
+    assert_eq!(described.topic, created);
+    assert_eq!(described.partitions[1].leader, Some(BrokerId(2)));
+    let changes = TopicChanges::new().set("a", "b").unset("retention.ms");
+    let config = client.alter_topic("t", changes).await.unwrap();
+    assert_eq!(config, [("a".to_owned(), "b".to_owned())].into());
+
+    client.delete_topic("t").await.unwrap();
+    let error = client.describe_topic("t").await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::TopicNotFound));
+}
+
+#[tokio::test]
+async fn a_command_whose_answer_was_lost_succeeds_if_it_took_effect() {
+    let cluster = FakeCluster::start(2);
+    let client = cluster.client().await;
+    cluster.faults(|faults| faults.lose_answers = 1);
+    let created = patiently(client.create_topic(NewTopic::new("t").partitions(2)));
+    assert_eq!(created.await.unwrap().partition_count, 2);
+    cluster.faults(|faults| faults.lose_answers = 1);
+    patiently(client.delete_topic("t")).await.unwrap();
+    assert!(client.list_topics().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn every_known_broker_is_tried() {
+    let mut cluster = FakeCluster::start(3);
+    let client = cluster.client().await;
+    cluster.kill(1);
+    cluster.kill(3);
+    patiently(client.create_topic(NewTopic::new("t")))
+        .await
+        .unwrap();
+    assert_eq!(
+        patiently(client.cluster()).await.unwrap().broker,
+        Some(BrokerId(2))
+    );
+    assert_eq!(patiently(client.brokers()).await.unwrap().len(), 3);
+    let metadata = patiently(client.metadata(&["t"])).await.unwrap();
+    assert_eq!(metadata.topics.len(), 1);
+}
+
+#[tokio::test]
+async fn without_any_broker_connecting_fails_at_once_and_calls_at_their_timeout() {
+    let mut cluster = FakeCluster::start(1);
+    let bootstrap = cluster.bootstrap();
+    let builder = Client::builder().bootstrap(&bootstrap);
+    let builder = builder.request_timeout(Duration::from_millis(50));
+    let client = builder.connect().await.unwrap();
+    cluster.kill(1);
+    for error in [
+        patiently(Client::connect(&bootstrap)).await.err(),
+        patiently(client.list_topics()).await.err(),
+        patiently(client.create_topic(NewTopic::new("t")))
+            .await
+            .err(),
+    ] {
+        let error = error.unwrap();
+        assert_eq!(error.reason(), Some(Reason::Unreachable), "{error}");
+        assert!(error.message().contains(&bootstrap), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn offsets_come_from_the_leader_even_after_it_moved() {
+    let cluster = FakeCluster::start(2);
+    cluster.create_topic("t", 1);
+    let client = cluster.client().await;
+    let p0 = PartitionIndex(0);
+    let offsets = client
+        .list_offsets("t", p0, Position::Latest)
+        .await
+        .unwrap();
+    assert_eq!(offsets.high_watermark, Offset(0));
+    let producer = client.producer("t").build().await.unwrap();
+    producer.send("a").await.unwrap().await.unwrap();
+    for no_hints in [true, false] {
+        cluster.faults(|faults| faults.no_hints = no_hints);
+        cluster.lead("t", 0, if no_hints { 2 } else { 1 });
+        let offsets = patiently(client.list_offsets("t", p0, Position::Latest));
+        assert_eq!(offsets.await.unwrap().offset, Offset(1));
+    }
+    let missing = client
+        .list_offsets("t", PartitionIndex(1), Position::Latest)
+        .await;
+    assert_eq!(
+        missing.unwrap_err().reason(),
+        Some(Reason::PartitionNotFound)
+    );
+}
+
+/// Every future of the API can be spawned; this compiles or it does not.
+#[tokio::test]
+async fn all_futures_can_move_between_threads() {
+    fn check<T: Send>(_: T) {}
+    let client = Client::builder().bootstrap("h:9").build().unwrap();
+    check(Client::connect("h:9"));
+    check(client.create_topic(NewTopic::new("t")));
+    check(client.list_topics());
+    check(client.describe_topic("t"));
+    check(client.alter_topic("t", TopicChanges::new()));
+    check(client.delete_topic("t"));
+    check(client.cluster());
+    check(client.brokers());
+    check(client.metadata(&["t"]));
+    check(client.list_offsets("t", PartitionIndex(0), Position::Earliest));
+    check(client.producer("t").build());
+    check(client.consumer("t").build());
+    check(async move {
+        let producer = client.producer("t").build().await?;
+        let delivery = producer.send("v").await?;
+        producer.flush().await?;
+        producer.close(PATIENCE).await?;
+        delivery.await?;
+        let mut consumer = client.consumer("t").build().await?;
+        consumer.next_batch().await;
+        consumer.next().await.transpose()
+    });
+}

@@ -1,0 +1,170 @@
+//! Starting and stopping a broker: its one line, its exit codes, its HTTP, and input that is none.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+use highwater_tests::{Broker, program};
+
+/// The status line that `GET path` is answered with.
+fn http_status(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.lines().next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_broker_says_one_line_and_stops_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start(&program!(), dir.path(), &[]);
+    let mut keys: Vec<&String> = broker.ready().as_object().unwrap().keys().collect();
+    keys.sort_unstable();
+    assert_eq!(
+        keys,
+        ["broker", "cluster", "http", "listen", "peer", "ready"]
+    );
+    assert_eq!(broker.id(), 1);
+    assert_eq!(broker.stop().code(), Some(0));
+    assert_eq!(broker.further_output(), Vec::<String>::new());
+}
+
+#[test]
+fn sigint_stops_a_broker_in_order_even_with_a_consumer_at_its_stream() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start(&program!(), dir.path(), &[]);
+    broker.run(&["topic", "create", "t", "-p", "1"]).ok();
+    broker.run(&["produce", "t"]).stdin("x\n").ok();
+    let mut following = broker.run(&["consume", "t"]).converse();
+    following.read(1);
+    broker.signal(rustix::process::Signal::INT);
+    assert_eq!(broker.stop().code(), Some(0));
+    following.signal(rustix::process::Signal::INT);
+    following.end().exited(130);
+}
+
+#[test]
+fn probes_are_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    assert_eq!(http_status(broker.http(), "/healthz"), "HTTP/1.1 200 OK");
+    assert_eq!(http_status(broker.http(), "/readyz"), "HTTP/1.1 200 OK");
+    assert!(http_status(broker.http(), "/nothing").contains(" 404 "));
+}
+
+#[test]
+fn a_port_in_use_is_named_and_the_broker_does_not_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let data = dir.path().join("data");
+    let ended = program!()
+        .run([
+            "serve",
+            "--data-dir",
+            data.to_str().unwrap(),
+            "--listen",
+            &address,
+        ])
+        .end()
+        .exited(1)
+        .says("START");
+    assert!(ended.stderr.contains(&address), "{ended}");
+    assert_eq!(ended.text(), "");
+}
+
+#[test]
+fn a_data_directory_serves_one_broker_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let _first = Broker::start(&program!(), dir.path(), &[]);
+    let data = dir.path().to_str().unwrap();
+    let second = program!().run(["serve", "--data-dir", data, "--listen", "127.0.0.1:0"]);
+    let ended = second.end().exited(1).says("START");
+    assert!(ended.stderr.contains(data), "{ended}");
+}
+
+#[test]
+fn an_address_for_everybody_needs_insecure() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().to_str().unwrap();
+    let ended = program!()
+        .run(["serve", "--data-dir", data, "--listen", "0.0.0.0:0"])
+        .end();
+    assert!(
+        ended.clone().exited(2).stderr.contains("--insecure"),
+        "{ended}"
+    );
+}
+
+#[test]
+fn settings_that_are_none_are_refused_with_the_nearest() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("highwater.toml");
+    std::fs::write(&config, "data_dri = 'x'\n").unwrap();
+    let config = config.to_str().unwrap();
+    let ended = program!()
+        .run(["serve", "--config", config])
+        .end()
+        .exited(2)
+        .says("CONFIG");
+    assert!(
+        ended.stderr.contains("did you mean \"data_dir\"?"),
+        "{ended}"
+    );
+    let ended = program!()
+        .run(["serve", "--set", "rak=1"])
+        .end()
+        .exited(2)
+        .says("CONFIG");
+    assert!(ended.stderr.contains("\"rack\""), "{ended}");
+    let serve = program!()
+        .run(["serve"])
+        .env("HIGHWATER__INSECURE", "perhaps");
+    serve.end().exited(2).says("CONFIG");
+}
+
+#[test]
+fn settings_come_from_file_environment_and_flags() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("highwater.toml");
+    std::fs::write(&config, "rack = 'from-file'\nlisten = '127.0.0.1:1'\n").unwrap();
+    let data = dir.path().join("data");
+    let broker = Broker::start(&program!(), &data, &["--config", config.to_str().unwrap()]);
+    let brokers = broker
+        .run(&["cluster", "brokers", "-o", "json"])
+        .ok()
+        .json();
+    assert_eq!(brokers[0]["rack"], "from-file");
+    assert_eq!(brokers[0]["listen"], broker.listen());
+}
+
+#[test]
+fn bytes_that_are_not_http_2_disturb_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    for bytes in [
+        &b"GET / HTTP/1.0\r\n\r\n"[..],
+        &[0; 4096],
+        b"PRI * HTTP/2.0\r\n\r\nnonsense",
+    ] {
+        for address in [broker.listen(), broker.peer(), broker.http()] {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream
+                .set_read_timeout(Some(Duration::from_secs(10)))
+                .unwrap();
+            // The broker may close the connection before it has read everything.
+            if stream.write_all(bytes).is_ok() {
+                drop(stream.shutdown(std::net::Shutdown::Write));
+                drop(stream.read_to_end(&mut Vec::new()));
+            }
+        }
+    }
+    broker.run(&["topic", "create", "t", "-p", "1"]).ok();
+    broker.run(&["produce", "t"]).stdin("x\n").ok();
+}

@@ -1,0 +1,157 @@
+//! Three brokers: nothing is lost, repeated or reordered when one is killed in the middle.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::{Duration, Instant};
+
+use highwater_tests::{Cluster, input, program};
+
+const RECORDS: usize = 20_000;
+const FIRST: usize = 5_000;
+
+/// The goal is 2 s; a machine that is busy with other tests may take longer.
+const FAILOVER: Duration = Duration::from_secs(6);
+
+#[track_caller]
+fn assert_all_there(cluster: &Cluster, topic: &str, text: &str) {
+    let consumed = cluster
+        .run(&["consume", topic, "--from", "start", "--exit-at-end"])
+        .within(Duration::from_secs(120))
+        .ok();
+    assert_eq!(input::sorted(consumed.text()), input::sorted(text));
+    assert_eq!(
+        input::by_path(consumed.text()),
+        input::by_path(text),
+        "the order of each path"
+    );
+}
+
+#[test]
+fn a_leader_killed_in_the_middle_of_a_produce_costs_nothing() {
+    let mut cluster = Cluster::start(&program!(), 3);
+    cluster
+        .run(&["topic", "create", "changes", "-p", "6", "-r", "3"])
+        .ok();
+    let text = input::changes(RECORDS);
+    let cut = text.match_indices('\n').nth(FIRST - 1).unwrap().0 + 1;
+
+    let produce = [
+        "produce",
+        "changes",
+        "-f",
+        "json",
+        "--key-field",
+        "path",
+        "-o",
+        "jsonl",
+    ];
+    let mut producing = cluster.run(&produce).converse();
+    producing.write(&text[..cut]);
+    producing.read(FIRST / 2);
+    let leader = cluster.leader_of("changes", 0);
+    cluster.brokers[leader].kill();
+    let killed = Instant::now();
+    producing.write(&text[cut..]);
+    producing.read(FIRST);
+    let took = killed.elapsed();
+    producing.end_input();
+    let ended = producing.end().exited(0);
+    assert!(
+        ended
+            .stderr
+            .contains(&format!("{RECORDS} records acknowledged")),
+        "{ended}"
+    );
+    assert!(
+        took < Duration::from_secs(20),
+        "{took:?} until acknowledgements went on"
+    );
+    assert_all_there(&cluster, "changes", &text);
+
+    cluster.run(&["cluster", "health"]).end().exited(1);
+    cluster.brokers[leader].restart();
+    cluster.until_healthy();
+    let other = (leader + 1) % 3;
+    cluster.brokers[other].kill();
+    assert_all_there(&cluster, "changes", &text);
+    cluster.brokers[other].restart();
+    cluster.until_healthy();
+
+    cluster.restart_all();
+    assert_all_there(&cluster, "changes", &text);
+}
+
+#[test]
+fn acknowledgements_go_on_soon_after_the_leader_is_killed() {
+    let mut cluster = Cluster::start(&program!(), 3);
+    cluster
+        .run(&["topic", "create", "t", "-p", "1", "-r", "3"])
+        .ok();
+    cluster.until_healthy();
+    let mut producing = cluster.run(&["produce", "t", "-o", "jsonl"]).converse();
+    for round in 0..3 {
+        producing.write("before\n");
+        producing.read(1);
+        let leader = cluster.leader_of("t", 0);
+        cluster.brokers[leader].kill();
+        let killed = Instant::now();
+        producing.write("after\n");
+        let ack: serde_json::Value = serde_json::from_str(&producing.read(1)[0]).unwrap();
+        let took = killed.elapsed();
+        assert_eq!(ack["offset"], 2 * round + 1);
+        assert!(took < FAILOVER, "round {round}: {took:?} without a leader");
+        cluster.brokers[leader].restart();
+        cluster.until_healthy();
+    }
+    producing.end().exited(0);
+}
+
+#[test]
+fn the_brokers_of_a_cluster_are_listed_alike_by_each() {
+    let cluster = Cluster::start(&program!(), 3);
+    for broker in &cluster.brokers {
+        let brokers = broker
+            .run(&["cluster", "brokers", "-o", "json"])
+            .ok()
+            .json();
+        let listed: Vec<&str> = brokers
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| row["listen"].as_str().unwrap())
+            .collect();
+        assert_eq!(listed.len(), 3);
+        assert!(
+            cluster
+                .brokers
+                .iter()
+                .all(|broker| listed.contains(&broker.listen()))
+        );
+        let info = broker.run(&["cluster", "info", "-o", "json"]).ok().json();
+        assert_eq!(info["broker_count"], 3);
+        assert_eq!(info["cluster_id"], cluster.brokers[0].ready()["cluster"]);
+    }
+}
+
+#[test]
+fn a_new_topic_has_a_leader_and_replicas_in_sync_on_three() {
+    let cluster = Cluster::start(&program!(), 3);
+    let created = cluster
+        .run(&["topic", "create", "t", "-p", "6", "-o", "json"])
+        .ok()
+        .json();
+    assert_eq!(created["replication_factor"], 3);
+    let described = cluster
+        .run(&["topic", "describe", "t", "-o", "json"])
+        .ok()
+        .json();
+    let partitions = described["partitions"].as_array().unwrap();
+    assert_eq!(partitions.len(), 6);
+    let mut leaders: Vec<u64> = partitions
+        .iter()
+        .map(|partition| partition["leader"].as_u64().unwrap())
+        .collect();
+    leaders.sort_unstable();
+    leaders.dedup();
+    assert!(leaders.len() > 1, "leaders are spread: {described}");
+    cluster.until_healthy();
+}

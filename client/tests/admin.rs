@@ -1,4 +1,5 @@
 //! Topics and the cluster, over brokers that die and lose their answers.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod fake;
 
@@ -20,7 +21,8 @@ async fn a_topic_lives_from_its_creation_to_its_deletion() {
     let topic = NewTopic::new("t").partitions(3).config("retention.ms", "5");
     let created = client.create_topic(topic.clone()).await.unwrap();
     assert_eq!((&*created.name, created.partition_count), ("t", 3));
-    assert_eq!(client.list_topics().await.unwrap(), [created.clone()]);
+    let listed = client.list_topics().await.unwrap();
+    assert_eq!(listed.as_slice(), std::slice::from_ref(&created));
     let error = client.create_topic(topic).await.unwrap_err();
     assert_eq!(error.reason(), Some(Reason::TopicExists));
 
@@ -113,4 +115,33 @@ async fn offsets_come_from_the_leader_even_after_it_moved() {
         missing.unwrap_err().reason(),
         Some(Reason::PartitionNotFound)
     );
+}
+
+/// Every future of the API can be spawned; this compiles or it does not.
+#[tokio::test]
+async fn all_futures_can_move_between_threads() {
+    fn check<T: Send>(_: T) {}
+    let client = Client::builder().bootstrap("h:9").build().unwrap();
+    check(Client::connect("h:9"));
+    check(client.create_topic(NewTopic::new("t")));
+    check(client.list_topics());
+    check(client.describe_topic("t"));
+    check(client.alter_topic("t", TopicChanges::new()));
+    check(client.delete_topic("t"));
+    check(client.cluster());
+    check(client.brokers());
+    check(client.metadata(&["t"]));
+    check(client.list_offsets("t", PartitionIndex(0), Position::Earliest));
+    check(client.producer("t").build());
+    check(client.consumer("t").build());
+    check(async move {
+        let producer = client.producer("t").build().await?;
+        let delivery = producer.send("v").await?;
+        producer.flush().await?;
+        producer.close(PATIENCE).await?;
+        delivery.await?;
+        let mut consumer = client.consumer("t").build().await?;
+        consumer.next_batch().await;
+        consumer.next().await.transpose()
+    });
 }

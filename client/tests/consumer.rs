@@ -1,4 +1,5 @@
 //! The consumer against brokers that end subscriptions, move leaders and die.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod fake;
 
@@ -30,7 +31,7 @@ async fn write(client: &Client, values: std::ops::Range<u32>, codec: Codec) {
         let partition = PartitionIndex(value % partitions);
         let record = Record::new(value.to_string()).partition(partition);
         let record = record.key("k").header("h", "x");
-        let _ = producer.send(record).await.unwrap();
+        drop(producer.send(record).await.unwrap());
     }
     patiently(producer.flush()).await.unwrap();
 }
@@ -151,7 +152,7 @@ async fn a_slow_reader_holds_no_more_than_its_prefetch() {
     let value = vec![7; 60 << 10];
     let count = 500;
     for _ in 0..count {
-        let _ = producer.send(&value[..]).await.unwrap();
+        drop(producer.send(&value[..]).await.unwrap());
     }
     patiently(producer.flush()).await.unwrap();
     let prefetch = 1 << 20;

@@ -1,4 +1,5 @@
 //! The producer against brokers that drop sessions, move leaders, hold acks and die.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod fake;
 
@@ -251,13 +252,13 @@ async fn batches_gather_while_others_are_on_their_way() {
     cluster.faults(|faults| faults.hold_acks = true);
     let client = cluster.client().await;
     let producer = producer(&client).codec(Codec::Lz4).build().await.unwrap();
-    let _ = producer.send("0").await.unwrap();
+    drop(producer.send("0").await.unwrap());
     let first = |state: &mut fake::State| state.partition("t", 0).unwrap().next_offset == 1;
     cluster
         .wait_until("the first batch is appended", first)
         .await;
     for i in 1..1000 {
-        let _ = producer.send(i.to_string()).await.unwrap();
+        drop(producer.send(i.to_string()).await.unwrap());
     }
     cluster.faults(|faults| faults.hold_acks = false);
     patiently(producer.flush()).await.unwrap();
@@ -378,4 +379,35 @@ async fn one_bootstrap_broker_that_lives_is_enough() {
     let producer = producer(&client).build().await.unwrap();
     cluster.kill(2);
     patiently(producer.send("a").await.unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_leader_that_falls_silent_is_left_for_the_one_that_took_over() {
+    let cluster = FakeCluster::start(2);
+    cluster.create_topic("t", 1);
+    cluster.faults(|faults| faults.mute = Some(1));
+    let client = cluster.client().await;
+    let producer = producer(&client).build().await.unwrap();
+    let delivery = producer.send("a").await.unwrap();
+    let appended = |state: &mut fake::State| state.partition("t", 0).unwrap().next_offset == 1;
+    cluster.wait_until("the batch is appended", appended).await;
+    cluster.lead("t", 0, 2);
+    let ack = patiently(delivery).await.unwrap();
+    assert!(ack.duplicate, "it is found where the silent leader put it");
+    assert_eq!(ack.offset, Some(Offset(0)));
+}
+
+#[tokio::test]
+async fn a_leader_that_does_not_open_a_session_is_not_waited_for_once_another_leads() {
+    let mut cluster = FakeCluster::start(2);
+    cluster.create_topic("t", 1);
+    cluster.hang(1);
+    let client = cluster.client().await;
+    let producer = producer(&client).build().await.unwrap();
+    let delivery = producer.send("a").await.unwrap();
+    cluster.lead("t", 0, 2);
+    // The session that never opens would be given up much later.
+    let soon = Duration::from_secs(8);
+    let ack = tokio::time::timeout(soon, delivery).await.expect("soon");
+    assert_eq!(ack.unwrap().offset, Some(Offset(0)));
 }

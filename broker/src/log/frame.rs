@@ -177,7 +177,7 @@ impl Head {
         hasher.update(&Self { chain: 0, ..*self }.encode());
         if self.kind == FrameKind::Batch {
             for batch in body::batches(body) {
-                hasher.update(&batch?.crc);
+                hasher.update(&batch?.header.crc.to_be_bytes());
             }
         } else {
             hasher.update(&self.body_crc.to_le_bytes());

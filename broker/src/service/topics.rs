@@ -9,7 +9,7 @@ use highwater_proto::pb::v1;
 use highwater_proto::{BrokerId, PartitionIndex, Reason, TopicId, TopicName};
 
 use super::{Context, Error, Resource, Services};
-use crate::cluster::{Command, Refusal, Topic, TopicConfig, place};
+use crate::cluster::{Candidate, Command, Refusal, Topic, TopicConfig, place};
 use crate::peer;
 use crate::raft::GroupId;
 
@@ -76,8 +76,7 @@ impl Services {
             Some(factor) => usize::try_from(factor).unwrap_or(0),
         };
         let seed = u64::from_le_bytes(topic.to_bytes()[..8].try_into().unwrap_or_default());
-        let placements =
-            place(&candidates, partitions, replication, seed).map_err(Refusal::from)?;
+        let placements = self.place(&candidates, partitions, replication, seed)?;
         let config = request.config.into_iter().collect();
         Ok(Command::CreateTopic {
             name,
@@ -85,6 +84,26 @@ impl Services {
             config,
             placements,
         })
+    }
+
+    /// Places replicas on brokers that answer, as far as there are enough; where there are not, one
+    /// that answers comes first, because the first one starts the group.
+    fn place(
+        &self,
+        candidates: &[Candidate],
+        partitions: usize,
+        replication: usize,
+        seed: u64,
+    ) -> Result<Vec<Vec<BrokerId>>, Error> {
+        let is_up = |candidate: &&Candidate| self.liveness.is_up(candidate.broker);
+        let up: Vec<_> = candidates.iter().filter(is_up).cloned().collect();
+        let enough = up.len() >= replication;
+        let from = if enough { up.as_slice() } else { candidates };
+        let mut placements = place(from, partitions, replication, seed).map_err(Refusal::from)?;
+        for brokers in &mut placements {
+            brokers.sort_by_key(|broker| !self.liveness.is_up(*broker));
+        }
+        Ok(placements)
     }
 
     async fn wait_for_leaders(&self, topic: &Topic, limit: Duration) {

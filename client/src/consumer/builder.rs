@@ -76,8 +76,8 @@ impl ConsumerBuilder {
         let routes = metadata.topic(&self.topic, metadata.deadline()).await?;
         let partitions = self.chosen(routes.partition_count())?;
         let topic: Arc<str> = Arc::from(self.topic.as_str());
-        let lookups = partitions.iter().map(|partition| self.range(*partition));
-        let ranges: Vec<_> = stream::iter(lookups)
+        let lookups = partitions.iter().copied().map(|p| self.range(p));
+        let ranges: Vec<_> = stream::iter(lookups.collect::<Vec<_>>())
             .buffered(LOOKUPS)
             .try_collect()
             .await?;

@@ -30,6 +30,9 @@ use crate::error::{Error, Outcome, Result};
 use crate::metadata::Metadata;
 use crate::retry::Backoff;
 
+/// So many answers are taken before it is looked for something else to do.
+const ANSWERS_AT_ONCE: usize = 64;
+
 /// How batches are made and sent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules {
@@ -45,7 +48,8 @@ pub(crate) struct Rules {
 #[derive(Debug)]
 struct Slot {
     lane: Lane,
-    /// Where the batches on their way were sent, or where the last trouble was.
+    /// Where the batches on their way were sent, where a session for them is being opened, or
+    /// where the last trouble was.
     address: Option<Address>,
     /// Nothing is sent before this time.
     paused: Option<Instant>,
@@ -126,7 +130,10 @@ impl Sender {
                 Some(event) = self.work.next(), if !self.work.is_empty() => self.on_event(event),
                 alarm = self.clock.next() => self.on_alarm(alarm),
             }
-            while let Some(Some((id, answer))) = self.answers.next().now_or_never() {
+            for _ in 0..ANSWERS_AT_ONCE {
+                let Some(Some((id, answer))) = self.answers.next().now_or_never() else {
+                    break;
+                };
                 self.on_answer(id, answer);
             }
             self.on_announced();

@@ -116,7 +116,8 @@ impl FakeBroker {
     /// Waits until acknowledgements are not held back.
     async fn acks_flow(&self) {
         let mut changes = self.shared.changed.subscribe();
-        while self.shared.state().faults.hold_acks {
+        let held = |state: &State| state.faults.hold_acks || state.faults.mute == Some(self.id);
+        while held(&self.shared.state()) {
             if changes.changed().await.is_err() {
                 return;
             }

@@ -1,6 +1,10 @@
 //! A cluster of brokers in memory that speaks the real API on 127.0.0.1, and misbehaves on demand.
 //! It appends in the order in which batches come and recognises sequences as the brokers do.
-#![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "a part of the tests, of which each uses a part"
+)]
 
 mod admin;
 mod log;
@@ -8,7 +12,7 @@ mod partition;
 mod status;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -38,6 +42,8 @@ pub(crate) struct Faults {
     pub(crate) refuse: VecDeque<Reason>,
     /// Appends are not acknowledged until this is lifted.
     pub(crate) hold_acks: bool,
+    /// This broker does not acknowledge appends, as long as it is this one.
+    pub(crate) mute: Option<i32>,
     /// NOT_LEADER does not say who is.
     pub(crate) no_hints: bool,
     /// So many creations and deletions take effect and then lose their answer.
@@ -91,6 +97,8 @@ pub(crate) struct Shared {
 pub(crate) struct FakeCluster {
     pub(crate) shared: Arc<Shared>,
     running: BTreeMap<i32, Runtime>,
+    /// Listeners that nobody accepts from.
+    hung: Vec<TcpListener>,
 }
 
 /// One broker's view.
@@ -144,6 +152,7 @@ impl FakeCluster {
         let mut cluster = Self {
             shared,
             running: BTreeMap::new(),
+            hung: Vec::new(),
         };
         for id in 1..=brokers {
             cluster.start_broker(id);
@@ -189,6 +198,15 @@ impl FakeCluster {
         // A runtime must not be ended inside another one.
         let end = std::thread::spawn(move || runtime.shutdown_timeout(PATIENCE));
         end.join().unwrap();
+    }
+
+    /// Replaces a broker by one that takes connections and never says a word.
+    pub(crate) fn hang(&mut self, id: i32) {
+        self.kill(id);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        self.hung.push(listener);
+        self.shared.state().brokers.insert(id, address);
     }
 
     pub(crate) fn address(&self, id: i32) -> String {

@@ -31,16 +31,22 @@ impl Sender {
         self.arm_check(partition, now);
         let slot = &mut self.slots[partition.0 as usize];
         if !slot.lane.adopt(self.identity) {
-            self.nameless.push(partition);
+            if !self.nameless.contains(&partition) {
+                self.nameless.push(partition);
+            }
             return self.identify();
         }
         let Some(address) = self.route(partition) else {
             return self.seek(partition);
         };
+        let slot = &mut self.slots[partition.0 as usize];
         match self.sessions.state(&address, partition) {
             State::Open => while self.send_next(partition, &address, now) {},
-            State::Opening => {}
-            State::ToOpen(id) => self.open(address, id),
+            State::Opening => slot.address = Some(address),
+            State::ToOpen(id) => {
+                slot.address = Some(address.clone());
+                self.open(address, id);
+            }
         }
     }
 

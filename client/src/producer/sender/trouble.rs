@@ -88,7 +88,8 @@ impl Sender {
         };
         for partition in self.shared.partitions() {
             let slot = &self.slots[partition.0 as usize];
-            let stalled = slot.lane.session().is_some() && slot.progress.elapsed() >= CHECK_EVERY;
+            // A check is set while there is work; without progress, the leader does not answer.
+            let stalled = slot.checking && slot.progress.elapsed() >= CHECK_EVERY;
             if slot.paused.is_none() && !stalled {
                 continue;
             }
@@ -119,7 +120,11 @@ impl Sender {
             Err(error) => {
                 let (_, waiting) = self.sessions.close(id);
                 for partition in waiting {
-                    self.slots[partition.0 as usize].address = Some(address.clone());
+                    // It may have found another leader meanwhile.
+                    let slot = &self.slots[partition.0 as usize];
+                    if slot.address.as_ref() != Some(address) || slot.lane.session().is_some() {
+                        continue;
+                    }
                     match error.outcome() {
                         Outcome::Refused => self.fail(partition, &error),
                         _ => self.again(partition, &error),

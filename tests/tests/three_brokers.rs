@@ -8,6 +8,9 @@ use highwater_tests::{Cluster, input, program};
 const RECORDS: usize = 20_000;
 const FIRST: usize = 5_000;
 
+/// The goal is 2 s; a machine that is busy with other tests may take longer.
+const FAILOVER: Duration = Duration::from_secs(6);
+
 #[track_caller]
 fn assert_all_there(cluster: &Cluster, topic: &str, text: &str) {
     let consumed = cluster
@@ -75,6 +78,32 @@ fn a_leader_killed_in_the_middle_of_a_produce_costs_nothing() {
 
     cluster.restart_all();
     assert_all_there(&cluster, "changes", &text);
+}
+
+#[test]
+fn acknowledgements_go_on_soon_after_the_leader_is_killed() {
+    let mut cluster = Cluster::start(&program!(), 3);
+    cluster
+        .run(&["topic", "create", "t", "-p", "1", "-r", "3"])
+        .ok();
+    cluster.until_healthy();
+    let mut producing = cluster.run(&["produce", "t", "-o", "jsonl"]).converse();
+    for round in 0..3 {
+        producing.write("before\n");
+        producing.read(1);
+        let leader = cluster.leader_of("t", 0);
+        cluster.brokers[leader].kill();
+        let killed = Instant::now();
+        producing.write("after\n");
+        let ack: serde_json::Value = serde_json::from_str(&producing.read(1)[0]).unwrap();
+        let took = killed.elapsed();
+        assert_eq!(ack["offset"], 2 * round + 1);
+        assert!(took < FAILOVER, "round {round}: {took:?} without a leader");
+        cluster.brokers[leader].restart();
+        cluster.until_healthy();
+    }
+    producing.end_input();
+    producing.end().exited(0);
 }
 
 #[test]

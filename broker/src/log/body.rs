@@ -1,12 +1,14 @@
 //! PURE. The batches of a frame's body, walked by their length fields: what the log must know of a
 //! record batch to stamp it, to count its records and to cover it with the frame's own CRCs.
 
+use std::ops::Range;
+
+use bytes::Bytes;
+use highwater_proto::batch::{BatchError, BatchHeader, CRC_END, StoredBatch, stamped_prefix};
 use highwater_proto::{Offset, Term};
 
-/// Bytes of a batch header.
-const BATCH_HEADER: usize = 61;
 /// The bytes of a batch that the frame's header CRC covers; they hold the batch's own CRC.
-pub(super) const COVERED: usize = 21;
+pub(super) const COVERED: usize = CRC_END;
 /// The bytes of a batch that the broker stamps, and those between them.
 pub(super) const STAMPED: usize = 16;
 
@@ -15,14 +17,21 @@ pub(super) const STAMPED: usize = 16;
 pub(super) struct BatchSpan {
     /// Where the batch begins in the body.
     pub(super) start: usize,
-    /// Its bytes in all.
-    pub(super) len: usize,
-    /// Its CRC-32C field, as stored.
-    pub(super) crc: [u8; 4],
     /// How many records it holds.
     pub(super) records: u32,
-    /// The largest of its records' times.
-    pub(super) max_timestamp: i64,
+    pub(super) header: BatchHeader,
+}
+
+impl BatchSpan {
+    /// Its bytes in all.
+    pub(super) fn len(&self) -> usize {
+        self.header.total_len()
+    }
+
+    /// Its place in the body.
+    pub(super) fn range(&self) -> Range<usize> {
+        self.start..self.start + self.len()
+    }
 }
 
 /// Why a body is not a row of whole batches.
@@ -34,9 +43,9 @@ pub enum BodyError {
     /// The body ends within a batch.
     #[error("the batch at byte {0} is not whole")]
     Cut(usize),
-    /// The magic byte is not 2.
-    #[error("the batch at byte {0} has a magic other than 2")]
-    Magic(usize),
+    /// The magic or the length is none that a batch can have.
+    #[error("the batch at byte {0} has another magic than 2, or an impossible length")]
+    Header(usize),
     /// The record count is not positive, or is not the last offset delta plus one.
     #[error("the batch at byte {0} does not count its records as one plus its last offset delta")]
     Count(usize),
@@ -66,7 +75,7 @@ impl Iterator for Batches<'_> {
         }
         let span = span_at(self.body, self.at);
         match span {
-            Ok(span) => self.at += span.len,
+            Ok(span) => self.at += span.len(),
             Err(_) => self.failed = true,
         }
         Some(span)
@@ -75,53 +84,32 @@ impl Iterator for Batches<'_> {
 
 fn span_at(body: &[u8], start: usize) -> Result<BatchSpan, BodyError> {
     let rest = body.get(start..).unwrap_or_default();
-    let head: &[u8; BATCH_HEADER] = rest.first_chunk().ok_or(BodyError::Cut(start))?;
-    let after = i32::from_be_bytes(field(head, 8));
-    let len = usize::try_from(after)
-        .ok()
-        .and_then(|after| after.checked_add(12));
-    let len = len.filter(|len| (BATCH_HEADER..=rest.len()).contains(len));
-    let len = len.ok_or(BodyError::Cut(start))?;
-    if head[16] != 2 {
-        return Err(BodyError::Magic(start));
+    let header = BatchHeader::decode(rest).map_err(|error| match error {
+        BatchError::Short { .. } => BodyError::Cut(start),
+        _ => BodyError::Header(start),
+    })?;
+    if header.total_len() > rest.len() {
+        return Err(BodyError::Cut(start));
     }
-    let records = u32::try_from(i32::from_be_bytes(field(head, 57))).unwrap_or(0);
-    let last_delta = i32::from_be_bytes(field(head, 23));
-    if records == 0 || u32::try_from(last_delta) != Ok(records - 1) {
+    let records = u32::try_from(header.record_count).unwrap_or(0);
+    if records == 0 || header.last_offset_delta != header.record_count - 1 {
         return Err(BodyError::Count(start));
     }
-    let max_timestamp = i64::from_be_bytes(field(head, 35));
     Ok(BatchSpan {
         start,
-        len,
-        crc: field(head, 17),
+        header,
         records,
-        max_timestamp,
     })
 }
 
-fn field<const N: usize>(head: &[u8; BATCH_HEADER], at: usize) -> [u8; N] {
-    let mut bytes = [0; N];
-    bytes.copy_from_slice(&head[at..at + N]);
-    bytes
-}
-
-/// Whether every batch of a body has the CRC-32C it says it has.
-pub(super) fn crcs_match(body: &[u8]) -> bool {
+/// Whether every batch of a stored body is what its CRC-32C says.
+pub(super) fn crcs_match(body: &Bytes) -> bool {
     batches(body).all(|batch| {
-        batch.is_ok_and(|batch| {
-            let covered = body.get(batch.start + COVERED..batch.start + batch.len);
-            let crc = covered.map(crc_fast::crc32_iscsi);
-            crc == Some(u32::from_be_bytes(batch.crc))
-        })
+        batch.is_ok_and(|batch| StoredBatch::decode(body.slice(batch.range())).is_ok())
     })
 }
 
 /// The first bytes of a batch as stored: base offset and leader epoch stamped, the length kept.
-pub(super) fn stamped(batch: &[u8], base_offset: Offset, term: Term) -> [u8; STAMPED] {
-    let mut prefix = [0; STAMPED];
-    prefix[..8].copy_from_slice(&base_offset.to_i64().to_be_bytes());
-    prefix[8..12].copy_from_slice(batch.get(8..12).unwrap_or(&[0; 4]));
-    prefix[12..].copy_from_slice(&term.to_epoch().to_be_bytes());
-    prefix
+pub(super) fn stamped(batch: &BatchSpan, base_offset: Offset, term: Term) -> [u8; STAMPED] {
+    stamped_prefix(&batch.header, base_offset, term.to_epoch())
 }

@@ -54,8 +54,8 @@ impl<'a> Encoder<'a> {
         if frame.head.kind == FrameKind::Batch {
             let mut base = frame.head.base_offset;
             for span in body::batches(&frame.body).flatten() {
-                let batch = &frame.body[span.start..span.start + span.len];
-                let prefix = body::stamped(batch, base, frame.head.term);
+                let batch = &frame.body[span.range()];
+                let prefix = body::stamped(&span, base, frame.head.term);
                 self.build(&prefix);
                 self.payload(&batch[STAMPED..]);
                 hasher_input.push((prefix, &batch[STAMPED..COVERED]));

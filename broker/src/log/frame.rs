@@ -13,6 +13,8 @@ use highwater_proto::{LogIndex, Offset, Term, Timestamp};
 use super::body::{self, BodyError};
 
 mod check;
+#[cfg(test)]
+mod tests;
 
 pub(super) use check::FrameFault;
 pub(super) use check::{RawFrame, check_unknown};
@@ -177,7 +179,7 @@ impl Head {
         hasher.update(&Self { chain: 0, ..*self }.encode());
         if self.kind == FrameKind::Batch {
             for batch in body::batches(body) {
-                hasher.update(&batch?.crc);
+                hasher.update(&batch?.header.crc.to_be_bytes());
             }
         } else {
             hasher.update(&self.body_crc.to_le_bytes());

@@ -138,7 +138,9 @@ fn count(kind: FrameKind, bytes: &[u8]) -> Result<Counts, body::BodyError> {
             .records
             .checked_add(batch.records)
             .ok_or(body::BodyError::Count(batch.start))?;
-        counts.max_timestamp = counts.max_timestamp.max(Timestamp(batch.max_timestamp));
+        counts.max_timestamp = counts
+            .max_timestamp
+            .max(Timestamp(batch.header.max_timestamp));
     }
     if counts.records == 0 {
         return Err(body::BodyError::Empty);

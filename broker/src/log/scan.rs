@@ -1,6 +1,7 @@
 //! PURE. Walking the bytes of one segment file: the frames that are whole and follow each other,
 //! and, behind the place where that ends, whatever else was once written there.
 
+use bytes::Bytes;
 use highwater_proto::Timestamp;
 
 use super::frame::{ALIGN, FrameFault, HEADER_LEN, MAGIC, Position, RawFrame, Tail, check_unknown};
@@ -36,7 +37,7 @@ pub(super) struct Scan {
 
 /// Walks the frames of a file up to `limit`, checking everything; `see` gets each frame's entry.
 pub(super) fn scan(
-    bytes: &[u8],
+    bytes: &Bytes,
     header: &SegmentHeader,
     limit: u32,
     see: &mut dyn FnMut(IndexEntry),
@@ -49,15 +50,13 @@ pub(super) fn scan(
         began: None,
         stop: Stop::Limit,
     };
-    let bytes = bytes.get(..limit as usize).unwrap_or(bytes);
-    while let Some(rest) = bytes
-        .get(scan.end as usize..)
-        .filter(|rest| !rest.is_empty())
-    {
-        let frame = match next_frame(rest, generation, &scan.tail) {
+    let bytes = bytes.slice(..bytes.len().min(limit as usize));
+    while (scan.end as usize) < bytes.len() {
+        let rest = bytes.slice(scan.end as usize..);
+        let frame = match next_frame(&rest, generation, &scan.tail) {
             Ok(frame) => frame,
             Err(fault) => {
-                let footer = Footer::decode(rest, generation);
+                let footer = Footer::decode(&rest, generation);
                 let sealed = footer.is_some_and(|footer| Tail::from(footer.last) == scan.tail);
                 scan.stop = if sealed {
                     Stop::Footer
@@ -81,14 +80,14 @@ pub(super) fn scan(
     scan
 }
 
-fn next_frame(rest: &[u8], generation: u32, tail: &Tail) -> Result<RawFrame, FrameFault> {
+fn next_frame(rest: &Bytes, generation: u32, tail: &Tail) -> Result<RawFrame, FrameFault> {
     let frame = RawFrame::parse(rest, generation)?;
-    let body = &rest[frame.body_start..frame.body_start + frame.head.body_len as usize];
+    let body = rest.slice(frame.body_start..frame.body_start + frame.head.body_len as usize);
     if frame.head.frame_len() > rest.len() as u64 {
         return Err(FrameFault::Cut);
     }
-    frame.follows(tail, body)?;
-    verify_body(&frame.head, body)?;
+    frame.follows(tail, &body)?;
+    verify_body(&frame.head, &body)?;
     Ok(frame)
 }
 
@@ -135,6 +134,27 @@ pub(super) fn evidence(bytes: &[u8], number: u32, generation: u32, reach: u64) -
         }
     }
     found
+}
+
+/// The first frame behind `at` whose header is whole, and its place.
+pub(super) fn first_behind(
+    bytes: &[u8],
+    number: u32,
+    generation: u32,
+    at: u32,
+) -> Option<(u32, RawFrame)> {
+    let places = (at as usize..bytes.len()).step_by(ALIGN).skip(1);
+    let mut found = places.filter_map(|at| {
+        let rest = bytes.get(at..).filter(|rest| rest.starts_with(&MAGIC))?;
+        let here = Position {
+            file: number,
+            byte: at as u32,
+        };
+        let frame = RawFrame::parse(rest, generation).ok();
+        let frame = frame.filter(|frame| frame.durable <= here)?;
+        Some((here.byte, frame))
+    });
+    found.next()
 }
 
 /// Whether nothing was written in the `reach` bytes after `end`.

@@ -176,7 +176,7 @@ pub(super) fn times(head: &Head) -> i64 {
 pub(super) const NO_TIME: Timestamp = Timestamp(-1);
 
 /// Checks a body against the CRCs in the head or in the batches.
-pub(super) fn verify_body(head: &Head, bytes: &[u8]) -> Result<(), FrameFault> {
+pub(super) fn verify_body(head: &Head, bytes: &Bytes) -> Result<(), FrameFault> {
     let whole = if head.kind == FrameKind::Batch {
         body::crcs_match(bytes)
     } else {

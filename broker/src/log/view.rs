@@ -217,7 +217,7 @@ impl LogReader {
                 }
                 let mut base = head.base_offset;
                 for batch in body::batches(&found.body).flatten() {
-                    if batch.max_timestamp >= time.0 {
+                    if batch.header.max_timestamp >= time.0 {
                         return Ok((base < end).then_some(base));
                     }
                     base = base.plus(u64::from(batch.records));
@@ -261,11 +261,11 @@ impl Taken {
         for batch in body::batches(&found.body).flatten() {
             let next_offset = base_offset.plus(u64::from(batch.records));
             if next_offset > self.from {
-                if batch.len > self.room && !self.batches.is_empty() {
+                if batch.len() > self.room && !self.batches.is_empty() {
                     return Ok(false);
                 }
-                self.room = self.room.saturating_sub(batch.len);
-                let bytes = found.body.slice(batch.start..batch.start + batch.len);
+                self.room = self.room.saturating_sub(batch.len());
+                let bytes = found.body.slice(batch.range());
                 let append_time = head.append_time;
                 self.batches.push(CommittedBatch {
                     base_offset,

@@ -121,7 +121,8 @@ impl Entries {
             .collect()
     }
 
-    /// The half-open range of existing indexes that `range` names.
+    /// The half-open range of existing indexes that `range` names. What is purged is left out: an
+    /// error would end the leader's group, while a gap makes it send a snapshot.
     fn bounds(&self, range: &impl RangeBounds<u64>) -> (u64, u64) {
         let start = match range.start_bound() {
             Bound::Included(i) => *i,
@@ -137,7 +138,7 @@ impl Entries {
             .reader
             .last()
             .map_or(0, |last| last.index.0.saturating_add(1));
-        (start, end.min(exists))
+        (start.max(self.reader.first_index().0), end.min(exists))
     }
 }
 
@@ -158,6 +159,9 @@ impl RaftLogReader<Types> for Entries {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        if start < self.reader.first_index().0 {
+            return Ok(Vec::new());
+        }
         self.read(start, end, READ_BYTES)
     }
 
@@ -229,6 +233,10 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
+        // openraft may ask to keep more than there is: there is nothing to cut then.
+        if last >= self.last_log_id() {
+            return Ok(());
+        }
         self.log
             .truncate_after(last.map(|id| LogIndex(id.index)))
             .map_err(io::Error::other)

@@ -13,6 +13,7 @@ pub mod suspicion;
 
 mod group;
 mod inbound;
+mod knowledge;
 mod log_store;
 mod network;
 mod replica;
@@ -20,14 +21,15 @@ mod replicas;
 mod replicated;
 mod settings;
 mod state_machine;
+#[cfg(test)]
+mod suite;
 mod types;
 mod wire;
 
 pub use group::GroupId;
 pub use inbound::{Inbound, LaneAnswers};
-pub use replica::{
-    Answered, Leadership, Members, OpenError, OpenReplica, ProposeError, ReadError, Replica, View,
-};
+pub use knowledge::{Leadership, Members, View};
+pub use replica::{Answered, OpenError, OpenReplica, ProposeError, ReadError, Replica};
 pub use replicas::Replicas;
 pub use replicated::{Committed, NotUnderstood, Replicated};
 pub use types::{Proposal, ProposalKind, Reply};

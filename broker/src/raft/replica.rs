@@ -1,16 +1,17 @@
 //! One replica of one group: our API over openraft.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::Future;
-use highwater_proto::{BrokerId, LogIndex, ReplicaId, Term};
+use highwater_proto::{BrokerId, ReplicaId, Term};
 use openraft::async_runtime::WatchReceiver;
 use openraft::{ChangeMembers, Raft, ReadPolicy};
 use tokio::sync::watch;
 
+use super::knowledge::{Leadership, Members, View, leadership_of};
 use super::log_store::LogStore;
 use super::network::Network;
 use super::replicated::Replicated;
@@ -23,7 +24,6 @@ use crate::log::{Dir, HardState, Log, LogReader};
 use crate::peer::Peers;
 
 type OpenRaft = Raft<Types, Machine>;
-type Metrics = openraft::RaftMetrics<Types>;
 
 /// What a replica is opened with.
 pub struct OpenReplica {
@@ -75,28 +75,6 @@ pub enum OpenError {
     /// openraft refused to start.
     #[error("the group does not start: {0}")]
     Raft(String),
-}
-
-/// Who leads a group, as one replica knows it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Leadership {
-    /// The term.
-    pub term: Term,
-    /// The leader and its broker; `None` when it is not known.
-    pub leader: Option<(ReplicaId, BrokerId)>,
-    /// True when this replica is the leader.
-    pub mine: bool,
-}
-
-/// What a replica tells others of its group when they suspect the leader.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct View {
-    /// The vote it holds.
-    pub vote: highwater_proto::pb::peer::Vote,
-    /// Its last entry as (term, index).
-    pub last: Option<(Term, LogIndex)>,
-    /// Who leads as it knows.
-    pub leadership: Leadership,
 }
 
 /// Why a proposal was not accepted, or what is known of its fate.
@@ -394,34 +372,6 @@ impl Replica {
     }
 }
 
-/// The members of a group.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Members {
-    /// Those that vote: one set, or two while the membership changes.
-    pub voters: Vec<BTreeSet<ReplicaId>>,
-    /// The broker of each, learners included.
-    pub brokers: BTreeMap<ReplicaId, BrokerId>,
-}
-
-impl Members {
-    fn is_only(&self, replica: ReplicaId) -> bool {
-        self.brokers.len() == 1 && self.brokers.contains_key(&replica)
-    }
-
-    /// True when the replica votes.
-    pub fn is_voter(&self, replica: ReplicaId) -> bool {
-        self.voters.iter().any(|set| set.contains(&replica))
-    }
-
-    /// The brokers of all voters.
-    pub fn voter_brokers(&self) -> impl Iterator<Item = BrokerId> {
-        self.brokers
-            .iter()
-            .filter(|(id, _)| self.is_voter(**id))
-            .map(|(_, broker)| *broker)
-    }
-}
-
 /// An entry of a term is written only after the vote of that term is durable.
 fn check_vote(store: &LogStore) -> Result<(), OpenError> {
     let log = store.last_log_id().map_or(0, |id| id.leader_id.term);
@@ -430,24 +380,5 @@ fn check_vote(store: &LogStore) -> Result<(), OpenError> {
         Err(OpenError::VoteLost { log, vote })
     } else {
         Ok(())
-    }
-}
-
-fn leadership_of(metrics: &Metrics) -> Leadership {
-    let broker = |id: u64| {
-        metrics
-            .membership_config
-            .get_node(&id)
-            .map(|node| node.broker)
-    };
-    let mine = metrics.state.is_leader() && metrics.running_state.is_ok();
-    // After a restart the stored vote still names the old leader, even if that was this replica.
-    let leader = metrics
-        .current_leader
-        .filter(|id| mine || *id != metrics.id);
-    Leadership {
-        term: Term(metrics.current_term),
-        leader: leader.and_then(|id| Some((ReplicaId(id), broker(id)?))),
-        mine: mine && leader.is_some(),
     }
 }

@@ -17,7 +17,7 @@ use crate::settings::Settings;
 const HELP: &str = "highwater serve --help";
 
 /// What the log shows unless it is told otherwise.
-const LOG_FILTER: &str = "info,openraft=warn";
+const LOG_FILTER: &str = "info,openraft=error";
 
 /// The line that says the broker accepts work: a contract of `docs/cli.md`.
 #[derive(Debug, Serialize)]

@@ -5,7 +5,14 @@ use crate::code::{Source, sources};
 
 /// The modules of the broker, lowest layer first.
 const LAYERS: &[&[&str]] = &[
-    &["config", "metrics", "clock", "tasks", "telemetry"],
+    &[
+        "config",
+        "metrics",
+        "clock",
+        "entropy",
+        "tasks",
+        "telemetry",
+    ],
     &["log"],
     &["peer"],
     &["raft"],

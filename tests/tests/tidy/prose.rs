@@ -148,6 +148,31 @@ fn every_dependency_has_its_reason() {
 }
 
 #[test]
+fn every_dependency_is_used() {
+    let texts = texts();
+    let manifest = texts.iter().find(|text| text.path == "Cargo.toml").unwrap();
+    let members: Vec<&Text> = texts
+        .iter()
+        .filter(|text| text.path.ends_with("/Cargo.toml"))
+        .collect();
+    let takes = |name: &str| {
+        let line = |line: &str| {
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with(['.', ' ', '=']))
+        };
+        members
+            .iter()
+            .any(|member| member.content.lines().any(line))
+    };
+    let violations: Vec<String> = names_in_table(&manifest.content, "[workspace.dependencies]")
+        .into_iter()
+        .filter(|name| !takes(name))
+        .map(ToOwned::to_owned)
+        .collect();
+    assert_none("what no crate takes is not listed", &violations);
+}
+
+#[test]
 fn crates_take_their_dependencies_from_the_workspace() {
     let mut violations = Vec::new();
     for text in texts() {
@@ -156,7 +181,8 @@ fn crates_take_their_dependencies_from_the_workspace() {
             continue;
         }
         let mut in_dependencies = false;
-        for line in text.content.lines().filter(|line| !line.trim().is_empty()) {
+        let said = |line: &&str| !line.trim().is_empty() && !line.starts_with('#');
+        for line in text.content.lines().filter(said) {
             if line.starts_with('[') {
                 in_dependencies = line.contains("dependencies");
             } else if in_dependencies && !line.contains("workspace = true") {

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
+use highwater_proto::batch::{BatchBuilder, Codec};
 use highwater_proto::{ClusterId, LogIndex, Offset, ReplicaId, Term, Timestamp};
 
 use super::{
@@ -11,6 +12,9 @@ use super::{
 };
 
 mod basics;
+mod faults;
+mod flushing;
+mod format;
 mod model;
 
 pub(super) fn owner() -> Owner {
@@ -36,19 +40,14 @@ pub(super) fn open(dir: &MemDir) -> Log {
     Log::open(Arc::new(dir.clone()), tiny()).unwrap().0
 }
 
-/// A batch as a producer sends it: `records` records of which the log reads nothing.
+/// A batch as a producer sends it, its values about `payload` bytes in all.
 pub(super) fn batch(records: u32, payload: usize, time: i64) -> Bytes {
-    let mut out = vec![0u8; 61];
-    out[8..12].copy_from_slice(&(49 + payload as i32).to_be_bytes());
-    out[16] = 2;
-    out[23..27].copy_from_slice(&(records as i32 - 1).to_be_bytes());
-    out[27..35].copy_from_slice(&time.to_be_bytes());
-    out[35..43].copy_from_slice(&time.to_be_bytes());
-    out[57..61].copy_from_slice(&(records as i32).to_be_bytes());
-    out.extend((0..payload).map(|at| (at as u8) ^ (time as u8)));
-    let crc = crc_fast::crc32_iscsi(&out[21..]);
-    out[17..21].copy_from_slice(&crc.to_be_bytes());
-    Bytes::from(out)
+    let mut builder = BatchBuilder::new();
+    let value = vec![time as u8; payload / records as usize];
+    for _ in 0..records {
+        builder.push(Timestamp(time), None, Some(&value), &[]);
+    }
+    builder.build(Codec::None, None).unwrap()
 }
 
 pub(super) fn local(term: u64, index: u64, kind: FrameKind, body: Bytes) -> NewFrame {

@@ -1,0 +1,78 @@
+//! What a replica knows of its group: who belongs to it, who leads, how far its log goes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use highwater_proto::pb::peer;
+use highwater_proto::{BrokerId, LogIndex, ReplicaId, Term};
+
+use super::types::Types;
+
+/// Who leads a group, as one replica knows it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Leadership {
+    /// The term.
+    pub term: Term,
+    /// The leader and its broker; `None` when it is not known.
+    pub leader: Option<(ReplicaId, BrokerId)>,
+    /// True when this replica is the leader.
+    pub mine: bool,
+}
+
+/// What a replica tells others of its group when they suspect the leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct View {
+    /// The vote it holds.
+    pub vote: peer::Vote,
+    /// Its last entry as (term, index).
+    pub last: Option<(Term, LogIndex)>,
+    /// Who leads as it knows.
+    pub leadership: Leadership,
+}
+
+/// The members of a group.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Members {
+    /// Those that vote: one set, or two while the membership changes.
+    pub voters: Vec<BTreeSet<ReplicaId>>,
+    /// The broker of each, learners included.
+    pub brokers: BTreeMap<ReplicaId, BrokerId>,
+}
+
+impl Members {
+    pub(super) fn is_only(&self, replica: ReplicaId) -> bool {
+        self.brokers.len() == 1 && self.brokers.contains_key(&replica)
+    }
+
+    /// True when the replica votes.
+    pub fn is_voter(&self, replica: ReplicaId) -> bool {
+        self.voters.iter().any(|set| set.contains(&replica))
+    }
+
+    /// The brokers of all voters.
+    pub fn voter_brokers(&self) -> impl Iterator<Item = BrokerId> {
+        self.brokers
+            .iter()
+            .filter(|(id, _)| self.is_voter(**id))
+            .map(|(_, broker)| *broker)
+    }
+}
+
+/// Who leads, as the core's metrics have it.
+pub(super) fn leadership_of(metrics: &openraft::RaftMetrics<Types>) -> Leadership {
+    let broker = |id: u64| {
+        metrics
+            .membership_config
+            .get_node(&id)
+            .map(|node| node.broker)
+    };
+    let mine = metrics.state.is_leader() && metrics.running_state.is_ok();
+    // After a restart the stored vote still names the old leader, even if that was this replica.
+    let leader = metrics
+        .current_leader
+        .filter(|id| mine || *id != metrics.id);
+    Leadership {
+        term: Term(metrics.current_term),
+        leader: leader.and_then(|id| Some((ReplicaId(id), broker(id)?))),
+        mine: mine && leader.is_some(),
+    }
+}

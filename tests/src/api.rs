@@ -139,7 +139,7 @@ impl Api {
         }
     }
 
-    /// Creates a topic, with settings, and gives its id.
+    /// Creates a topic, with settings, and gives its id once its leaders answer.
     pub async fn create(&self, name: &str, partitions: i32, config: &[(&str, &str)]) -> String {
         let request = v1::CreateTopicRequest {
             name: name.to_owned(),
@@ -151,7 +151,11 @@ impl Api {
                 .collect(),
         };
         let created = self.create_topic(request).await;
-        created.expect("a topic can be created").id
+        let id = created.expect("a topic can be created").id;
+        for partition in 0..partitions {
+            self.high_watermark(name, partition).await;
+        }
+        id
     }
 
     /// Creates a topic.
@@ -233,7 +237,7 @@ impl Api {
         Ok(soon("Produce", log.produce(request)).await?.into_inner())
     }
 
-    /// Appends a batch to a partition.
+    /// Appends a batch to a partition; asks again while there is no leader that can answer.
     pub async fn append(
         &self,
         topic: &str,
@@ -246,7 +250,20 @@ impl Api {
             batch: batch.into(),
             ..v1::ProduceRequest::default()
         };
-        self.produce(request).await
+        self.led(|| self.produce(request.clone())).await
+    }
+
+    /// Asks again while there is no leader that can answer.
+    async fn led<T, F: Future<Output = Answer<T>>>(&self, ask: impl Fn() -> F) -> Answer<T> {
+        let asking = async {
+            loop {
+                match ask().await {
+                    Err(refusal) if refusal.reason == "NO_LEADER" => {}
+                    answer => return answer,
+                }
+            }
+        };
+        soon("an answer of a leader", asking).await
     }
 
     /// Reads.
@@ -292,7 +309,7 @@ impl Api {
             partition,
             ..v1::ListOffsetsRequest::default()
         };
-        let found = self.list_offsets(request).await;
+        let found = self.led(|| self.list_offsets(request.clone())).await;
         found.expect("the partition is led").high_watermark
     }
 
@@ -308,7 +325,8 @@ impl Api {
                 offset,
                 ..v1::FetchRequest::default()
             };
-            let read = self.fetch(request).await.expect("committed data is read");
+            let read = self.led(|| self.fetch(request.clone())).await;
+            let read = read.expect("committed data is read");
             for record in read.records {
                 assert_eq!(record.offset, offset, "offsets are dense");
                 offset += 1;

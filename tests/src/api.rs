@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+use bytes::Bytes;
 use highwater_proto::pb::v1;
 use highwater_proto::pb::v1::cluster_service_client::ClusterServiceClient;
 use highwater_proto::pb::v1::log_service_client::LogServiceClient;
@@ -12,8 +13,10 @@ use highwater_proto::pb::v1::topic_service_client::TopicServiceClient;
 use prost::Message;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Status, Streaming};
 use tonic_types::StatusExt;
+
+use crate::reflect::codec::Plain;
 
 /// How long anything may take that a test waits for.
 pub const LIMIT: Duration = Duration::from_secs(20);
@@ -22,6 +25,7 @@ pub const LIMIT: Duration = Duration::from_secs(20);
 #[track_caller]
 pub fn soon<T>(what: &str, future: impl Future<Output = T>) -> impl Future<Output = T> {
     let place = std::panic::Location::caller();
+    let future = Box::pin(future);
     async move {
         match tokio::time::timeout(LIMIT, future).await {
             Ok(value) => value,
@@ -123,6 +127,7 @@ pub struct Api {
     pub log: LogServiceClient<Channel>,
     topics: TopicServiceClient<Channel>,
     cluster: ClusterServiceClient<Channel>,
+    channel: Channel,
 }
 
 impl Api {
@@ -135,7 +140,8 @@ impl Api {
         Self {
             log: LogServiceClient::new(channel.clone()),
             topics: TopicServiceClient::new(channel.clone()),
-            cluster: ClusterServiceClient::new(channel),
+            cluster: ClusterServiceClient::new(channel.clone()),
+            channel,
         }
     }
 
@@ -242,7 +248,7 @@ impl Api {
         &self,
         topic: &str,
         partition: i32,
-        batch: impl Into<bytes::Bytes>,
+        batch: impl Into<Bytes>,
     ) -> Answer<v1::ProduceResponse> {
         let request = v1::ProduceRequest {
             topic: topic.to_owned(),
@@ -335,6 +341,28 @@ impl Api {
             assert_eq!(read.next_offset, offset);
         }
         values
+    }
+
+    /// Begins a subscription.
+    pub async fn subscribe(
+        &self,
+        request: v1::SubscribeRequest,
+    ) -> Answer<Streaming<v1::SubscribeResponse>> {
+        let mut log = self.log.clone();
+        Ok(soon("Subscribe", log.subscribe(request))
+            .await?
+            .into_inner())
+    }
+
+    /// Calls a unary method, such as `highwater.v1.LogService/Produce`, with any bytes.
+    pub async fn call(&self, method: &str, request: impl Into<Bytes>) -> Answer<Bytes> {
+        let mut grpc = tonic::client::Grpc::new(self.channel.clone());
+        let path = format!("/{method}").parse().expect("a method is a path");
+        let calling = async {
+            grpc.ready().await.expect("the connection is open");
+            grpc.unary(Request::new(request.into()), path, Plain).await
+        };
+        Ok(soon("an answer to a call", calling).await?.into_inner())
     }
 
     /// Asks for a producer id.

@@ -110,13 +110,26 @@ impl AppendLoop {
                 _ = self.published.changed(), if !self.parked.is_empty() => {
                     taken.append(&mut self.parked);
                 }
-                _ = self.leadership.changed(), if !self.parked.is_empty() => {
-                    taken.append(&mut self.parked);
+                changed = self.leadership.changed(), if !self.parked.is_empty() => {
+                    match changed {
+                        Ok(()) => taken.append(&mut self.parked),
+                        Err(_) => self.refuse_parked(),
+                    }
                 }
             }
             for request in taken.drain(..) {
                 self.take(request).await;
             }
+        }
+    }
+
+    /// The replica has ended: nothing that is in flight will be applied here.
+    fn refuse_parked(&mut self) {
+        for request in self.parked.drain(..) {
+            refuse(
+                request,
+                AppendError::Stopped("its log has ended".to_owned()),
+            );
         }
     }
 
@@ -166,6 +179,12 @@ impl AppendLoop {
                 let proposal = producers::Proposal(self.proposals);
                 state.producers_mut().propose(*batch, proposal);
                 Next::Propose
+            }
+            // Applied, and about to be published: whoever is told of it must be able to read it.
+            Judgement::Duplicate { base_offset, .. }
+                if self.published.borrow().high_watermark.offset() <= base_offset =>
+            {
+                Next::Park
             }
             Judgement::Duplicate {
                 base_offset,

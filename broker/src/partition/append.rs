@@ -93,7 +93,8 @@ pub(super) struct AppendLoop {
     /// The term that the proposals in flight belong to.
     pub(super) term: Term,
     pub(super) proposals: u64,
-    /// Repetitions of batches in flight: judged again when more is applied.
+    /// Repetitions of batches in flight, and what came before the leader was ready: judged again
+    /// when more is applied. Their bytes count against the partition's budget.
     pub(super) parked: Vec<Request>,
 }
 
@@ -101,23 +102,23 @@ impl AppendLoop {
     pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         let mut taken = Vec::with_capacity(TAKE);
         loop {
+            let waiting = !self.parked.is_empty();
             tokio::select! {
                 count = requests.recv_many(&mut taken, TAKE) => {
                     if count == 0 {
                         return;
                     }
                 }
-                _ = self.published.changed(), if !self.parked.is_empty() => {
-                    taken.append(&mut self.parked);
-                }
-                changed = self.leadership.changed(), if !self.parked.is_empty() => {
-                    match changed {
-                        Ok(()) => taken.append(&mut self.parked),
-                        Err(_) => self.refuse_parked(),
+                _ = self.published.changed(), if waiting => {}
+                changed = self.leadership.changed(), if waiting => {
+                    if changed.is_err() {
+                        self.refuse_parked();
                     }
                 }
             }
-            for request in taken.drain(..) {
+            // What is parked came first, and batches of a producer must keep their order.
+            let parked = std::mem::take(&mut self.parked);
+            for request in parked.into_iter().chain(taken.drain(..)) {
                 self.take(request).await;
             }
         }
@@ -136,6 +137,8 @@ impl AppendLoop {
     async fn take(&mut self, request: Request) {
         let term = match self.leading() {
             Ok(term) => term,
+            // The first entry of the term is on its way; what came meanwhile waits for it.
+            Err(AppendError::NotReady) => return self.parked.push(request),
             Err(error) => return refuse(request, error),
         };
         let header = *request.batch.header();
@@ -155,11 +158,11 @@ impl AppendLoop {
         if !leadership.mine {
             return Err(AppendError::NotLeader);
         }
-        if self.published.borrow_and_update().term != leadership.term {
-            return Err(AppendError::NotReady);
-        }
         if !(self.reach)() {
             return Err(AppendError::QuorumLost);
+        }
+        if self.published.borrow_and_update().term != leadership.term {
+            return Err(AppendError::NotReady);
         }
         if self.term != leadership.term {
             self.shared.state().producers_mut().reset_in_flight();

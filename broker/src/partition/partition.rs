@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use highwater_proto::batch::RecordBatch;
 use highwater_proto::pb::peer::PartitionStatus;
@@ -18,6 +19,8 @@ use crate::tasks::Tasks;
 
 /// Bytes of batches that may be on their way into one partition.
 const BUDGET_BYTES: u32 = 32 << 20;
+/// How long a read waits for a new leader to be ready.
+const SETTLE_LIMIT: Duration = Duration::from_secs(2);
 /// Batches that may wait for the append loop; the budget bounds their bytes.
 const QUEUE: usize = 256;
 
@@ -149,6 +152,16 @@ impl Partition {
         self.published.clone()
     }
 
+    /// Waits a while for a replica that has just come to lead to be ready to answer.
+    pub async fn settled(&self) {
+        let mut published = self.published.clone();
+        let settled = published.wait_for(|published| {
+            let leadership = *self.leadership.borrow();
+            !leadership.mine || published.term == leadership.term
+        });
+        drop(tokio::time::timeout(SETTLE_LIMIT, settled).await);
+    }
+
     /// What can be read now, if this replica leads and is ready to answer.
     fn bounds_here(&self) -> Result<Bounds, ReadError> {
         let leadership = *self.leadership.borrow();
@@ -203,6 +216,7 @@ impl Partition {
 
     /// What can be read, no older than the call: leadership is confirmed by a majority.
     pub async fn bounds(&self) -> Result<Bounds, ReadError> {
+        self.settled().await;
         self.bounds_here()?;
         self.replica
             .read_barrier()

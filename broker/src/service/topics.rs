@@ -8,6 +8,7 @@ use highwater_proto::pb::peer::{DescribePartitionsRequest, PartitionStatus};
 use highwater_proto::pb::v1;
 use highwater_proto::{BrokerId, PartitionIndex, Reason, TopicId, TopicName};
 
+use super::routing::CATCH_UP;
 use super::{Context, Error, Resource, Services};
 use crate::cluster::{Candidate, Command, Refusal, Topic, TopicConfig, place};
 use crate::peer;
@@ -123,8 +124,9 @@ impl Services {
     }
 
     /// All topics, by name.
-    pub fn list_topics(&self, context: &Context) -> Result<v1::ListTopicsResponse, Error> {
+    pub async fn list_topics(&self, context: &Context) -> Result<v1::ListTopicsResponse, Error> {
         context.authorize("highwater.v1.TopicService/ListTopics", Resource::Cluster)?;
+        self.metadata.catch_up(CATCH_UP).await;
         let state = self.metadata.state();
         let topics = state.topics().map(|topic| topic_to_pb(topic)).collect();
         Ok(v1::ListTopicsResponse {
@@ -141,7 +143,7 @@ impl Services {
     ) -> Result<v1::DescribeTopicResponse, Error> {
         let resource = Resource::Topic(&request.name);
         context.authorize("highwater.v1.TopicService/DescribeTopic", resource)?;
-        let topic = self.topic(&request.name, "")?;
+        let topic = self.find_topic(&request.name, "").await?;
         let statuses = self.statuses(&topic).await;
         let describe = |index| self.describe_partition(&topic, index, &statuses);
         let count = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
@@ -233,7 +235,7 @@ impl Services {
     ) -> Result<v1::AlterTopicResponse, Error> {
         let resource = Resource::Topic(&request.name);
         context.authorize("highwater.v1.TopicService/AlterTopic", resource)?;
-        let topic = self.topic(&request.name, "")?.id;
+        let topic = self.find_topic(&request.name, "").await?.id;
         let set = request.set.into_iter().collect();
         let unset: BTreeSet<String> = request.unset.into_iter().collect();
         let command = Command::AlterTopic { topic, set, unset };
@@ -254,7 +256,7 @@ impl Services {
     ) -> Result<v1::DeleteTopicResponse, Error> {
         let resource = Resource::Topic(&request.name);
         context.authorize("highwater.v1.TopicService/DeleteTopic", resource)?;
-        let topic = self.topic(&request.name, &request.topic_id)?.id;
+        let topic = self.find_topic(&request.name, &request.topic_id).await?.id;
         self.metadata
             .propose(&Command::DeleteTopic { topic }, context.deadline)
             .await?;

@@ -111,13 +111,27 @@ impl AppendLoop {
                     }
                 }
                 _ = self.published.changed(), if waiting => {}
-                _ = self.leadership.changed(), if waiting => {}
+                changed = self.leadership.changed(), if waiting => {
+                    if changed.is_err() {
+                        self.refuse_parked();
+                    }
+                }
             }
             // What is parked came first, and batches of a producer must keep their order.
             let parked = std::mem::take(&mut self.parked);
             for request in parked.into_iter().chain(taken.drain(..)) {
                 self.take(request).await;
             }
+        }
+    }
+
+    /// The replica has ended: nothing that is in flight will be applied here.
+    fn refuse_parked(&mut self) {
+        for request in self.parked.drain(..) {
+            refuse(
+                request,
+                AppendError::Stopped("its log has ended".to_owned()),
+            );
         }
     }
 
@@ -167,6 +181,12 @@ impl AppendLoop {
                 let proposal = producers::Proposal(self.proposals);
                 state.producers_mut().propose(*batch, proposal);
                 Next::Propose
+            }
+            // Applied, and about to be published: whoever is told of it must be able to read it.
+            Judgement::Duplicate { base_offset, .. }
+                if self.published.borrow().high_watermark.offset() <= base_offset =>
+            {
+                Next::Park
             }
             Judgement::Duplicate {
                 base_offset,

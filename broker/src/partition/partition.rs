@@ -165,7 +165,7 @@ impl Partition {
     /// What can be read now, if this replica leads and is ready to answer.
     fn bounds_here(&self) -> Result<Bounds, ReadError> {
         let leadership = *self.leadership.borrow();
-        if !leadership.mine {
+        if !leadership.mine || self.tasks.is_cancelled() {
             return Err(ReadError::NotLeader);
         }
         let published = *self.published.borrow();
@@ -250,7 +250,7 @@ impl Partition {
     /// Stops serving: the append loop ends and the replica shuts down.
     pub async fn stop(&self) {
         self.tasks.stop().await;
-        self.replica.shutdown().await;
         self.shared.wake();
+        self.replica.shutdown().await;
     }
 }

@@ -3,6 +3,8 @@
 mod cluster;
 mod consume;
 #[cfg(target_os = "linux")]
+mod debug;
+#[cfg(target_os = "linux")]
 mod dev;
 mod produce;
 #[cfg(target_os = "linux")]
@@ -12,8 +14,7 @@ mod topic;
 use std::time::Duration;
 
 use crate::args::{Args, Command};
-use crate::error::{Failure, Label};
-use crate::exit::ExitCode;
+use crate::error::Failure;
 use crate::interrupt;
 
 /// How long after SIGINT a command may still say what it did.
@@ -25,10 +26,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         #[cfg(target_os = "linux")]
         Command::Serve(args) => serve::run(args).await,
         #[cfg(target_os = "linux")]
-        Command::Debug(_) => {
-            let message = "this build of the program has no broker";
-            Err(Failure::new(Label::Start, ExitCode::Failure, message))
-        }
+        Command::Debug(args) => debug::run(&args),
         Command::Produce(args) => {
             let interrupted = interrupt::watch(produce::GRACE);
             produce::run(args, &interrupted).await

@@ -91,6 +91,15 @@ impl Error {
         self.0.outcome == Outcome::Retriable
     }
 
+    /// True if a broker does not know the topic as it was asked for. One that has just started may
+    /// not know it *yet*, so this is believed only when the cluster confirms it.
+    pub(crate) fn is_missing_topic(&self) -> bool {
+        matches!(
+            self.reason(),
+            Some(Reason::TopicNotFound | Reason::PartitionNotFound | Reason::TopicIdMismatch)
+        )
+    }
+
     /// What, where and why, in a sentence for people.
     pub fn message(&self) -> &str {
         &self.0.message

@@ -24,6 +24,10 @@ const REFRESH_EVERY: Duration = Duration::from_millis(20);
 /// How long one broker may take before the next is asked as well.
 const HEDGE_AFTER: Duration = Duration::from_millis(250);
 
+/// How long brokers may say that a topic in use does not exist before it is believed: those that
+/// know better may be down, and one that has just started has yet to learn of it.
+pub(crate) const BELIEVE_AFTER: Duration = Duration::from_secs(5);
+
 /// The cluster as the client sees it.
 #[derive(Debug)]
 pub(crate) struct Metadata {
@@ -74,6 +78,12 @@ impl Metadata {
     /// The address of a partition's leader, if one is known.
     pub(crate) fn leader(&self, topic: &str, partition: PartitionIndex) -> Option<Address> {
         self.topology().leader(topic, partition)
+    }
+
+    /// True if the name is known to stand for another topic than the one with this id.
+    pub(crate) fn is_recreated(&self, topic: &str, id: &str) -> bool {
+        let topology = self.topology();
+        topology.topic(topic).is_some_and(|routes| routes.id != id)
     }
 
     /// Uses the leader that an error names, if it does. True if that gave a new route.

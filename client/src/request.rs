@@ -126,7 +126,8 @@ impl Metadata {
         }
     }
 
-    /// Asks the partition's leader, following it, until the request timeout.
+    /// Asks the partition's leader, following it, until the request timeout. A leader that does not
+    /// know the topic is asked again as long as others do.
     pub(crate) async fn ask_leader<T, F>(
         &self,
         topic: &str,
@@ -149,7 +150,8 @@ impl Metadata {
                 },
             };
             let wait = backoff.next(entropy::random());
-            if error.outcome() == Outcome::Refused || too_late(wait, deadline) {
+            let refused = error.outcome() == Outcome::Refused && !error.is_missing_topic();
+            if refused || too_late(wait, deadline) {
                 return Err(error);
             }
             sleep(wait).await;

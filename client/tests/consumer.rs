@@ -287,6 +287,21 @@ async fn a_topic_that_was_created_anew_is_not_taken_for_the_old_one() {
 }
 
 #[tokio::test]
+async fn a_leader_that_has_yet_to_learn_of_the_topic_is_asked_again() {
+    let cluster = FakeCluster::start(1);
+    cluster.create_topic("t", 1);
+    let client = cluster.client().await;
+    write(&client, 0..10, Codec::None).await;
+    let consumer = client.consumer("t").until(Until::Latest);
+    cluster.faults(|faults| faults.ignorance = 3);
+    let mut consumer = consumer.build().await.unwrap();
+    cluster.faults(|faults| faults.ignorance = 3);
+    for i in 0..10 {
+        assert_eq!(value(&next(&mut consumer).await), i);
+    }
+}
+
+#[tokio::test]
 async fn partitions_that_do_not_exist_are_refused() {
     let cluster = FakeCluster::start(1);
     cluster.create_topic("t", 2);

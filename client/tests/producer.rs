@@ -411,3 +411,25 @@ async fn a_leader_that_does_not_open_a_session_is_not_waited_for_once_another_le
     let ack = tokio::time::timeout(soon, delivery).await.expect("soon");
     assert_eq!(ack.unwrap().offset, Some(Offset(0)));
 }
+
+#[tokio::test]
+async fn a_leader_that_has_yet_to_learn_of_the_topic_is_asked_again() {
+    let mut cluster = FakeCluster::start(1);
+    cluster.create_topic("t", 1);
+    cluster.faults(|faults| faults.ignorance = 5);
+    send_all(&mut cluster, 1, 100, |_, _| {}).await;
+}
+
+#[tokio::test]
+async fn a_topic_that_was_deleted_fails_what_was_sent_to_it() {
+    let cluster = FakeCluster::start(1);
+    cluster.create_topic("t", 1);
+    let client = cluster.client().await;
+    let producer = producer(&client).build().await.unwrap();
+    client.delete_topic("t").await.unwrap();
+    let error = patiently(producer.send("a").await.unwrap())
+        .await
+        .unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::TopicNotFound));
+    assert_eq!(error.outcome(), Outcome::Refused);
+}

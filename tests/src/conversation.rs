@@ -91,10 +91,10 @@ impl Conversation {
         kill_process(Pid::from_child(&self.child), signal).expect("a child can be signalled");
     }
 
-    /// Ends its stdin and waits for its end; what it printed since the last read is its output.
+    /// Waits for its end; what it printed since the last read is its output. Its stdin is still
+    /// open unless it was ended.
     #[track_caller]
     pub fn end(mut self) -> Ended {
-        self.stdin = None;
         let deadline = Instant::now() + LIMIT;
         let mut lines = String::new();
         // Stdout closes when the command ends, so this also waits for the end.

@@ -1,21 +1,29 @@
 //! Support for tests on real processes: the program built once more as `highwater-under-test`,
 //! brokers and clusters of it, and input to send through them.
 //!
+//! The API is spoken in three ways: by the program's own commands, by the generated clients
+//! ([`Api`], [`Session`]), and by reflection alone.
+//!
 //! Everything waits for events with a limit and panics with what the processes said; whatever was
 //! started is killed when it goes out of scope.
 
+pub mod api;
+pub mod batches;
 pub mod broker;
 pub mod cluster;
 pub mod conversation;
 pub mod input;
 pub mod program;
 pub mod reflect;
+pub mod session;
 mod wait;
 
+pub use api::{Answer, Api, Refusal};
 pub use broker::Broker;
 pub use cluster::Cluster;
 pub use conversation::Conversation;
 pub use program::{Ended, Program};
+pub use session::Session;
 
 /// The program under test. Only the tests themselves can know where cargo has put it.
 #[macro_export]

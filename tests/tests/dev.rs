@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use highwater_tests::{Ended, Program, program};
 use serde_json::Value;
@@ -29,7 +30,7 @@ impl Dev {
         let args = [&["dev"], args, &["--dir", dir.to_str().unwrap()]].concat();
         self.program
             .run(args)
-            .within(std::time::Duration::from_secs(120))
+            .within(Duration::from_secs(120))
             .end()
     }
 
@@ -125,6 +126,10 @@ fn up_starts_what_does_not_run() {
     let pid = i32::try_from(before[0]["pid"].as_i64().unwrap()).unwrap();
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while dev.status()[0]["state"] == "running" {
+        assert!(Instant::now() < deadline, "a killed broker still runs");
+    }
     dev.up("3");
     let after = dev.status();
     assert_eq!(after.len(), 3);

@@ -214,6 +214,7 @@ fn acknowledgements_come_while_input_is_still_open() {
         );
         assert_eq!(ack, expected);
     }
+    producing.end_input();
     producing.end().exited(0);
 }
 
@@ -228,4 +229,49 @@ fn interrupted_producing_says_what_was_acknowledged() {
     producing.signal(rustix::process::Signal::INT);
     let ended = producing.end().exited(130);
     assert!(ended.stderr.contains("2 records acknowledged"), "{ended}");
+}
+
+#[test]
+fn a_segment_file_is_listed_frame_by_frame() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start(&program!(), dir.path(), &[]);
+    broker.run(&["topic", "create", "t", "-p", "1"]).ok();
+    broker.run(&["produce", "t"]).stdin("a\nb\n").ok();
+    broker.kill();
+    let mut folders = vec![dir.path().to_owned()];
+    let mut batches = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "seg") {
+                let listed = program!()
+                    .run(["debug", "segment", path.to_str().unwrap()])
+                    .ok();
+                batches += listed
+                    .lines()
+                    .iter()
+                    .filter(|line| line.contains(" batch "))
+                    .count();
+            }
+        }
+    }
+    assert!(
+        batches > 0,
+        "the batch that was produced is in a segment file"
+    );
+    let other = dir.path().join("other");
+    std::fs::write(&other, "something else").unwrap();
+    let other = other.to_str().unwrap();
+    program!()
+        .run(["debug", "segment", other])
+        .end()
+        .exited(1)
+        .says("INPUT");
+    program!()
+        .run(["debug", "segment", "no/such/file"])
+        .end()
+        .exited(1)
+        .says("IO");
 }

@@ -102,6 +102,7 @@ fn acknowledgements_go_on_soon_after_the_leader_is_killed() {
         cluster.brokers[leader].restart();
         cluster.until_healthy();
     }
+    producing.end_input();
     producing.end().exited(0);
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use highwater_proto::pb::peer::ProposeMetadataRequest;
+use highwater_proto::pb::peer::{ProposeMetadataRequest, ReadMetadataRequest};
 use highwater_proto::{LogIndex, Reason};
 use tokio::sync::watch;
 
@@ -84,6 +84,43 @@ impl Metadata {
                 .wait_for(|published| published.applied >= index)
                 .await,
         );
+    }
+
+    /// How far the metadata goes, no older than the call, as the leader of the group.
+    pub async fn read_here(&self) -> Result<LogIndex, LocalError> {
+        if !self.replica.leadership().borrow().mine {
+            return Err(LocalError::NotLeader);
+        }
+        let barrier = self.replica.read_barrier().await;
+        barrier.map_err(|_| LocalError::NotLeader)?;
+        Ok(self.published.borrow().applied)
+    }
+
+    /// Waits until everything that was done before the call is applied here. Without a leader, or
+    /// after `limit`, it gives up: the metadata here may be behind.
+    pub async fn catch_up(&self, limit: Duration) {
+        let caught_up = async {
+            match self.read_leader().await {
+                Ok(index) => self.applied(index).await,
+                Err(error) => tracing::debug!(%error, "the metadata here may be behind"),
+            }
+        };
+        drop(tokio::time::timeout(limit, caught_up).await);
+    }
+
+    async fn read_leader(&self) -> Result<LogIndex, LocalError> {
+        let leader = self.leaders.leader(GroupId::Metadata);
+        let leader = leader.ok_or(LocalError::NotLeader)?;
+        if leader.broker == self.peers.me().broker {
+            return self.read_here().await;
+        }
+        let link = self.peers.link(leader.broker);
+        let mut calls = link.ok_or(LocalError::NotLeader)?.calls();
+        let hello = Some(self.peers.me().hello());
+        let answer = calls.read_metadata(ReadMetadataRequest { hello });
+        let response = peer::call(ATTEMPT, answer).await;
+        let unknown = |error: CallError| LocalError::Unknown(error.to_string());
+        Ok(LogIndex(response.map_err(unknown)?.index))
     }
 
     /// Proposes here, as the leader of the group.

@@ -13,6 +13,8 @@ use highwater_proto::{LogIndex, Offset, Term, Timestamp};
 use super::body::{self, BodyError};
 
 mod check;
+#[cfg(test)]
+mod tests;
 
 pub(super) use check::FrameFault;
 pub(super) use check::{RawFrame, check_unknown};

@@ -18,6 +18,8 @@ use super::flusher::{Flusher, Written};
 use super::frame::Position;
 
 mod record;
+#[cfg(test)]
+mod tests;
 mod wal;
 
 use record::{Change, Record};

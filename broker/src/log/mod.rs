@@ -12,6 +12,7 @@
 //! every byte.
 
 pub mod dir;
+pub mod dump;
 pub mod hard_state;
 pub mod small_file;
 

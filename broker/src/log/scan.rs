@@ -136,6 +136,27 @@ pub(super) fn evidence(bytes: &[u8], number: u32, generation: u32, reach: u64) -
     found
 }
 
+/// The first frame behind `at` whose header is whole, and its place.
+pub(super) fn first_behind(
+    bytes: &[u8],
+    number: u32,
+    generation: u32,
+    at: u32,
+) -> Option<(u32, RawFrame)> {
+    let places = (at as usize..bytes.len()).step_by(ALIGN).skip(1);
+    let mut found = places.filter_map(|at| {
+        let rest = bytes.get(at..).filter(|rest| rest.starts_with(&MAGIC))?;
+        let here = Position {
+            file: number,
+            byte: at as u32,
+        };
+        let frame = RawFrame::parse(rest, generation).ok();
+        let frame = frame.filter(|frame| frame.durable <= here)?;
+        Some((here.byte, frame))
+    });
+    found.next()
+}
+
 /// Whether nothing was written in the `reach` bytes after `end`.
 pub(super) fn blank_after(bytes: &[u8], end: u32, reach: u64) -> bool {
     let start = end as usize;

@@ -5,6 +5,9 @@ use std::io::{self, IoSlice};
 
 use super::dir::Dir;
 
+#[cfg(test)]
+mod tests;
+
 /// The first bytes of a small file.
 const MAGIC: [u8; 8] = *b"HWFILE\0\0";
 /// The version of the layout.

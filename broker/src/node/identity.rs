@@ -7,7 +7,6 @@ use std::time::Duration;
 use highwater_proto::pb::peer::{self as pb, JoinRequest, JoinResponse};
 use highwater_proto::{BrokerId, ClusterId, Incarnation, ReplicaId};
 use prost::Message;
-use tokio::time::Instant;
 
 use crate::clock;
 use crate::log::Dir;
@@ -23,6 +22,8 @@ const FOUNDER: (BrokerId, ReplicaId) = (BrokerId(1), ReplicaId(1));
 
 const JOIN_FOR: Duration = Duration::from_secs(60);
 const JOIN_ATTEMPT: Duration = Duration::from_secs(10);
+/// How long a member may take to say whether it is of the same cluster.
+const PING_LIMIT: Duration = Duration::from_millis(500);
 const JOIN_AGAIN: Duration = Duration::from_millis(200);
 
 /// This broker in its cluster.
@@ -51,6 +52,7 @@ pub(super) async fn establish(
     if let Some(membership) = load(dir, incarnation)? {
         if !join.is_empty() {
             tracing::info!("this broker has joined before; --join is ignored");
+            refuse_other_cluster(join, &membership).await?;
         }
         return Ok(membership);
     }
@@ -92,6 +94,28 @@ pub(super) async fn establish(
     save(dir, &joined)?;
     tracing::info!(%cluster, %broker, "joined the cluster");
     Ok(joined)
+}
+
+/// A broker that is told to join another cluster than its own was given the wrong directory.
+async fn refuse_other_cluster(join: &[String], membership: &Membership) -> Result<(), String> {
+    for address in join {
+        let Ok(channel) = peer::connect(address) else {
+            continue;
+        };
+        let hello = Some(membership.identity.hello());
+        let ping = pb::PingRequest {
+            hello,
+            known_version: 0,
+        };
+        let mut calls = peer::client(channel);
+        let answer = peer::call(PING_LIMIT, calls.ping(ping)).await;
+        if let Err(peer::CallError::Refused(why)) = answer {
+            return Err(format!(
+                "{address} is no member of this broker's cluster: {why}"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn load(dir: &dyn Dir, incarnation: Incarnation) -> Result<Option<Membership>, String> {
@@ -147,37 +171,59 @@ fn joining_incarnation(dir: &dyn Dir, fresh: Incarnation) -> Result<Incarnation,
 }
 
 /// Asks each address in turn, again and again, until one lets the broker in or refuses it.
-pub(super) async fn ask_to_join(
+async fn ask_to_join(
     addresses: &[String],
     hello: pb::Hello,
     applicant: &Applicant,
 ) -> Result<JoinResponse, String> {
     let until = clock::monotonic() + JOIN_FOR;
-    let mut last = String::from("there is nobody to ask");
-    while clock::monotonic() < until {
-        for address in addresses {
-            match ask_one(address, &hello, applicant, until).await {
-                Ok(response) => return Ok(response),
-                Err(Asked::Refused(why)) => return Err(format!("{address}: {why}")),
-                Err(Asked::NoAnswer(why)) => last = format!("{address}: {why}"),
+    loop {
+        match ask_members(addresses, &hello, applicant, JOIN_ATTEMPT).await {
+            Ok(response) => return Ok(response),
+            Err(Asked::Refused(why)) => return Err(why),
+            Err(Asked::NoAnswer(last)) if clock::monotonic() >= until => {
+                return Err(format!("{last}; gave up after {} s", JOIN_FOR.as_secs()));
+            }
+            Err(Asked::NoAnswer(last)) => {
+                tracing::info!(%last, "not let in yet; asking again");
+                tokio::time::sleep(JOIN_AGAIN).await;
             }
         }
-        tracing::info!(%last, "not let in yet; asking again");
-        tokio::time::sleep(JOIN_AGAIN).await;
     }
-    Err(format!("{last}; gave up after {} s", JOIN_FOR.as_secs()))
 }
 
-enum Asked {
+/// Why a broker was not let in.
+#[derive(Debug)]
+pub(super) enum Asked {
+    /// A member refused it for good.
     Refused(String),
+    /// Nobody could say.
     NoAnswer(String),
+}
+
+/// Asks each address once to let the broker in.
+pub(super) async fn ask_members(
+    addresses: &[String],
+    hello: &pb::Hello,
+    applicant: &Applicant,
+    limit: Duration,
+) -> Result<JoinResponse, Asked> {
+    let mut last = String::from("no other broker is known");
+    for address in addresses {
+        match ask_one(address, hello, applicant, limit).await {
+            Ok(response) => return Ok(response),
+            Err(Asked::Refused(why)) => return Err(Asked::Refused(format!("{address}: {why}"))),
+            Err(Asked::NoAnswer(why)) => last = format!("{address}: {why}"),
+        }
+    }
+    Err(Asked::NoAnswer(last))
 }
 
 async fn ask_one(
     address: &str,
     hello: &pb::Hello,
     applicant: &Applicant,
-    until: Instant,
+    limit: Duration,
 ) -> Result<JoinResponse, Asked> {
     let channel = peer::connect(address).map_err(Asked::Refused)?;
     let request = JoinRequest {
@@ -185,7 +231,6 @@ async fn ask_one(
         endpoints: Some(applicant.endpoints.clone()),
         rack: applicant.rack.clone(),
     };
-    let limit = JOIN_ATTEMPT.min(until.duration_since(clock::monotonic()));
     let mut calls = peer::client(channel);
     peer::call(limit, calls.join(request))
         .await

@@ -6,6 +6,7 @@ mod error;
 mod groups;
 mod identity;
 mod reconcile;
+mod register;
 mod start;
 
 use std::net::SocketAddr;

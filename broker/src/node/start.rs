@@ -3,7 +3,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use highwater_proto::Incarnation;
 use highwater_proto::pb::peer::Endpoints;
@@ -12,13 +11,12 @@ use tokio::sync::watch;
 
 use super::config::{Addresses, BrokerConfig, advertised};
 use super::groups::Groups;
-use super::identity::{Applicant, Membership, ask_to_join, establish, remembered_addresses};
+use super::identity::{Applicant, Membership, establish, remembered_addresses};
 use super::reconcile::{Reconciler, watch_end, watch_leadership};
+use super::register::register;
 use super::{Bound, Broker, StartError, controller};
 use crate::clock::{Clock, SystemClock};
-use crate::cluster::{
-    Command, LEVELS, Leaders, Liveness, Metadata, MetadataMachine, Registration, Takeover,
-};
+use crate::cluster::{Leaders, Liveness, Metadata, MetadataMachine, Takeover};
 use crate::entropy;
 use crate::listener::grpc::{PeerApi, bind, serve_peers, serve_public};
 use crate::listener::http;
@@ -31,11 +29,6 @@ use crate::tasks::{self, Tasks};
 
 /// Threads that sync files and do other blocking work.
 const IO_THREADS: usize = 4;
-/// Shards of consumer groups that a cluster is founded with.
-const GROUP_SHARDS: u32 = 16;
-/// How long a broker waits for its cluster before it gives up starting.
-const REGISTER_FOR: Duration = Duration::from_secs(60);
-const REGISTER_AGAIN: Duration = Duration::from_millis(100);
 
 struct Sockets {
     listen: TcpListener,
@@ -290,105 +283,5 @@ fn serve(
 fn report<E: std::fmt::Display>(whom: &str, ended: Result<(), E>) {
     if let Err(error) = ended {
         tracing::error!(%error, "the listener for {whom} ended");
-    }
-}
-
-/// Makes the metadata know this life of the broker and its addresses.
-async fn register(
-    services: &Arc<Services>,
-    membership: &Membership,
-    applicant: &Applicant,
-) -> Result<(), String> {
-    let attempts = async {
-        loop {
-            match attempt(services, membership, applicant).await {
-                Ok(()) => return,
-                Err(why) => tracing::info!(%why, "not registered yet"),
-            }
-            tokio::time::sleep(REGISTER_AGAIN).await;
-        }
-    };
-    let registered = tokio::time::timeout(REGISTER_FOR, attempts).await;
-    registered.map_err(|_| {
-        let seconds = REGISTER_FOR.as_secs();
-        format!("the cluster's metadata could not be reached for {seconds} s")
-    })?;
-    let me = services.me.broker;
-    let mut published = services.metadata.watch();
-    drop(
-        published
-            .wait_for(|published| published.state.broker(me).is_some())
-            .await,
-    );
-    Ok(())
-}
-
-async fn attempt(
-    services: &Arc<Services>,
-    membership: &Membership,
-    applicant: &Applicant,
-) -> Result<(), String> {
-    let state = services.metadata.state();
-    let me = services.me;
-    if membership.founder && services.metadata.replica().leadership().borrow().mine {
-        services
-            .metadata
-            .replica()
-            .read_barrier()
-            .await
-            .map_err(|error| error.to_string())?;
-        let state = services.metadata.state();
-        if state.cluster_id().is_none() {
-            let command = Command::FoundCluster {
-                cluster: me.cluster,
-                group_shards: GROUP_SHARDS,
-            };
-            propose(services, &command).await?;
-        }
-        let known = services.metadata.state().broker(me.broker).is_some();
-        let registration = registration(known.then_some(me.broker), me.incarnation, applicant);
-        return propose(services, &Command::RegisterBroker(registration)).await;
-    }
-    if state.broker(me.broker).is_some() && services.leaders.leader(GroupId::Metadata).is_some() {
-        let registration = registration(Some(me.broker), me.incarnation, applicant);
-        return propose(services, &Command::RegisterBroker(registration)).await;
-    }
-    // The metadata is not here yet: ask those whose addresses are known from before.
-    let addresses: Vec<_> = services
-        .peers
-        .all()
-        .values()
-        .map(|link| link.address.clone())
-        .collect();
-    if addresses.is_empty() {
-        return Err("no other broker is known and the metadata has no leader".to_owned());
-    }
-    let asked = ask_to_join(&addresses, me.hello(), applicant);
-    match tokio::time::timeout(Duration::from_secs(2), asked).await {
-        Ok(joined) => joined.map(drop),
-        Err(_) => Err("no broker answers".to_owned()),
-    }
-}
-
-async fn propose(services: &Services, command: &Command) -> Result<(), String> {
-    let proposed = services
-        .metadata
-        .propose(command, Duration::from_secs(5))
-        .await;
-    proposed.map(drop).map_err(|refusal| refusal.to_string())
-}
-
-fn registration(
-    broker: Option<highwater_proto::BrokerId>,
-    incarnation: Incarnation,
-    applicant: &Applicant,
-) -> Registration {
-    let Endpoints { listen, peer, http } = applicant.endpoints.clone();
-    Registration {
-        broker,
-        incarnation,
-        endpoints: crate::cluster::Endpoints { listen, peer, http },
-        rack: applicant.rack.clone(),
-        levels: LEVELS,
     }
 }

@@ -85,6 +85,7 @@ impl Machine {
     }
 
     fn apply_one(&mut self, entry: &Entry) -> io::Result<Reply> {
+        self.save_before(entry.log_id.index);
         let Some((head, body)) = &entry.frame else {
             return Err(io::Error::other(format!(
                 "entry {} was not read from the log",
@@ -99,16 +100,20 @@ impl Machine {
             .apply(&Committed { head, body })
             .map_err(io::Error::other)?;
         self.last_applied = Some(entry.log_id);
-        self.save_at_boundary(entry.log_id.index);
         Ok(reply)
     }
 
-    /// Saves the state when the next entry begins a segment. The write runs on an I/O thread.
-    fn save_at_boundary(&mut self, index: u64) {
-        if self.boundary.is_none_or(|boundary| boundary.0 <= index) {
+    /// Saves the state when the entry about to be applied begins a segment. Only now is that known
+    /// for sure: the entries before it may have been applied before the segment existed. The write
+    /// runs on an I/O thread.
+    fn save_before(&mut self, next: u64) {
+        let Some(LogId { index, .. }) = self.last_applied else {
+            return;
+        };
+        if self.boundary.is_none_or(|boundary| boundary.0 < next) {
             self.boundary = self.reader.next_boundary(LogIndex(index));
         }
-        if self.boundary != Some(LogIndex(index).next()) {
+        if self.boundary != Some(LogIndex(next)) {
             return;
         }
         let saved = self.saved().encode();

@@ -3,6 +3,7 @@
 use highwater_proto::pb::v1;
 use highwater_proto::{BrokerId, PartitionIndex};
 
+use super::routing::CATCH_UP;
 use super::{Context, Error, Resource, Services};
 use crate::cluster::{Broker, ClusterState, Topic};
 use crate::raft::GroupId;
@@ -54,6 +55,20 @@ impl Services {
         self.leaders
             .leader(GroupId::Metadata)
             .map_or(0, |leader| id(leader.broker))
+    }
+
+    /// As [`Self::get_metadata`], after the metadata here has caught up if it lacks a topic.
+    pub async fn find_metadata(
+        &self,
+        context: &Context,
+        wanted: &[String],
+    ) -> Result<v1::Metadata, Error> {
+        let found = self.get_metadata(context, wanted)?;
+        if found.topics.len() >= wanted.len() {
+            return Ok(found);
+        }
+        self.metadata.catch_up(CATCH_UP).await;
+        self.get_metadata(context, wanted)
     }
 
     /// What a client needs for routing; all topics when `wanted` is empty, else those that exist.

@@ -74,7 +74,9 @@ impl Services {
     ) -> Result<v1::FetchResponse, Error> {
         let resource = Resource::Topic(&request.topic);
         context.authorize("highwater.v1.LogService/Fetch", resource)?;
-        let target = self.target(&request.topic, &request.topic_id, request.partition)?;
+        let target = self
+            .target(&request.topic, &request.topic_id, request.partition)
+            .await?;
         let from = start_offset(request.offset)?;
         let partition = self.local(&target)?;
         let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
@@ -123,14 +125,16 @@ impl Services {
     }
 
     /// Begins a subscription: the partition, where it starts, and how much one message may carry.
-    pub fn subscribe(
+    pub async fn subscribe(
         &self,
         context: &Context,
         request: &v1::SubscribeRequest,
     ) -> Result<(Target, Partition, Offset, usize), Error> {
         let resource = Resource::Topic(&request.topic);
         context.authorize("highwater.v1.LogService/Subscribe", resource)?;
-        let target = self.target(&request.topic, &request.topic_id, request.partition)?;
+        let target = self
+            .target(&request.topic, &request.topic_id, request.partition)
+            .await?;
         let from = start_offset(request.offset)?;
         let partition = self.local(&target)?;
         Ok((target, partition, from, byte_limit(request.max_bytes)))

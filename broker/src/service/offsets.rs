@@ -14,7 +14,9 @@ impl Services {
     ) -> Result<v1::ListOffsetsResponse, Error> {
         let resource = Resource::Topic(&request.topic);
         context.authorize("highwater.v1.LogService/ListOffsets", resource)?;
-        let target = self.target(&request.topic, &request.topic_id, request.partition)?;
+        let target = self
+            .target(&request.topic, &request.topic_id, request.partition)
+            .await?;
         let partition = self.local(&target)?;
         let bounds = partition
             .bounds()

@@ -23,7 +23,7 @@ impl Services {
     ) -> Result<v1::ProduceResponse, Error> {
         let resource = Resource::Topic(&request.topic);
         context.authorize("highwater.v1.LogService/Produce", resource)?;
-        let target = self.produce_target(&request)?;
+        let target = self.produce_target(&request).await?;
         let limit = target.topic.config.max_batch_bytes;
         let batch = if request.batch.is_empty() {
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -43,7 +43,7 @@ impl Services {
         Ok(self.response(&target, appended))
     }
 
-    fn produce_target(&self, request: &v1::ProduceRequest) -> Result<Target, Error> {
+    async fn produce_target(&self, request: &v1::ProduceRequest) -> Result<Target, Error> {
         match (request.records.is_empty(), request.batch.is_empty()) {
             (false, false) => return Err(Error::invalid("send `records` or `batch`, not both")),
             (true, true) => return Err(Error::invalid("there are no `records` and no `batch`")),
@@ -53,9 +53,11 @@ impl Services {
             _ => {}
         }
         if let Some(partition) = request.partition {
-            return self.target(&request.topic, &request.topic_id, partition);
+            return self
+                .target(&request.topic, &request.topic_id, partition)
+                .await;
         }
-        let topic = self.topic(&request.topic, &request.topic_id)?;
+        let topic = self.find_topic(&request.topic, &request.topic_id).await?;
         let partition = self.choose(&topic, &request.records);
         Ok(Target { topic, partition })
     }

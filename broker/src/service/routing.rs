@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use highwater_proto::{PartitionIndex, Reason, TopicId, TopicName};
 
@@ -9,6 +10,13 @@ use super::{Error, LeaderHint, Services};
 use crate::cluster::Topic;
 use crate::partition::{AppendError, Partition, ReadError};
 use crate::raft::GroupId;
+
+/// How long a request waits for the metadata here to catch up.
+pub(super) const CATCH_UP: Duration = Duration::from_secs(1);
+
+fn may_be_stale(reason: Reason) -> bool {
+    matches!(reason, Reason::TopicNotFound | Reason::TopicIdMismatch)
+}
 
 /// A partition that a request names, and its topic.
 #[derive(Debug, Clone)]
@@ -39,9 +47,21 @@ impl Services {
         Ok(Arc::clone(topic))
     }
 
+    /// The topic that a request names. The metadata here may be behind, so what it does not have
+    /// is looked for again once it has caught up.
+    pub async fn find_topic(&self, name: &str, id: &str) -> Result<Arc<Topic>, Error> {
+        match self.topic(name, id) {
+            Err(error) if may_be_stale(error.reason) => {
+                self.metadata.catch_up(CATCH_UP).await;
+                self.topic(name, id)
+            }
+            found => found,
+        }
+    }
+
     /// The partition that a request names.
-    pub fn target(&self, name: &str, id: &str, partition: i32) -> Result<Target, Error> {
-        let topic = self.topic(name, id)?;
+    pub async fn target(&self, name: &str, id: &str, partition: i32) -> Result<Target, Error> {
+        let topic = self.find_topic(name, id).await?;
         let count = topic.partitions.len();
         match u32::try_from(partition) {
             Ok(index) if (index as usize) < count => Ok(Target {

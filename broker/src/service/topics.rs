@@ -8,8 +8,9 @@ use highwater_proto::pb::peer::{DescribePartitionsRequest, PartitionStatus};
 use highwater_proto::pb::v1;
 use highwater_proto::{BrokerId, PartitionIndex, Reason, TopicId, TopicName};
 
+use super::routing::CATCH_UP;
 use super::{Context, Error, Resource, Services};
-use crate::cluster::{Command, Refusal, Topic, TopicConfig, place};
+use crate::cluster::{Candidate, Command, Refusal, Topic, TopicConfig, place};
 use crate::peer;
 use crate::raft::GroupId;
 
@@ -76,8 +77,7 @@ impl Services {
             Some(factor) => usize::try_from(factor).unwrap_or(0),
         };
         let seed = u64::from_le_bytes(topic.to_bytes()[..8].try_into().unwrap_or_default());
-        let placements =
-            place(&candidates, partitions, replication, seed).map_err(Refusal::from)?;
+        let placements = self.place(&candidates, partitions, replication, seed)?;
         let config = request.config.into_iter().collect();
         Ok(Command::CreateTopic {
             name,
@@ -85,6 +85,26 @@ impl Services {
             config,
             placements,
         })
+    }
+
+    /// Places replicas on brokers that answer, as far as there are enough; where there are not, one
+    /// that answers comes first, because the first one starts the group.
+    fn place(
+        &self,
+        candidates: &[Candidate],
+        partitions: usize,
+        replication: usize,
+        seed: u64,
+    ) -> Result<Vec<Vec<BrokerId>>, Error> {
+        let is_up = |candidate: &&Candidate| self.liveness.is_up(candidate.broker);
+        let up: Vec<_> = candidates.iter().filter(is_up).cloned().collect();
+        let enough = up.len() >= replication;
+        let from = if enough { up.as_slice() } else { candidates };
+        let mut placements = place(from, partitions, replication, seed).map_err(Refusal::from)?;
+        for brokers in &mut placements {
+            brokers.sort_by_key(|broker| !self.liveness.is_up(*broker));
+        }
+        Ok(placements)
     }
 
     async fn wait_for_leaders(&self, topic: &Topic, limit: Duration) {
@@ -104,8 +124,9 @@ impl Services {
     }
 
     /// All topics, by name.
-    pub fn list_topics(&self, context: &Context) -> Result<v1::ListTopicsResponse, Error> {
+    pub async fn list_topics(&self, context: &Context) -> Result<v1::ListTopicsResponse, Error> {
         context.authorize("highwater.v1.TopicService/ListTopics", Resource::Cluster)?;
+        self.metadata.catch_up(CATCH_UP).await;
         let state = self.metadata.state();
         let topics = state.topics().map(|topic| topic_to_pb(topic)).collect();
         Ok(v1::ListTopicsResponse {
@@ -122,7 +143,7 @@ impl Services {
     ) -> Result<v1::DescribeTopicResponse, Error> {
         let resource = Resource::Topic(&request.name);
         context.authorize("highwater.v1.TopicService/DescribeTopic", resource)?;
-        let topic = self.topic(&request.name, "")?;
+        let topic = self.find_topic(&request.name, "").await?;
         let statuses = self.statuses(&topic).await;
         let describe = |index| self.describe_partition(&topic, index, &statuses);
         let count = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
@@ -214,7 +235,7 @@ impl Services {
     ) -> Result<v1::AlterTopicResponse, Error> {
         let resource = Resource::Topic(&request.name);
         context.authorize("highwater.v1.TopicService/AlterTopic", resource)?;
-        let topic = self.topic(&request.name, "")?.id;
+        let topic = self.find_topic(&request.name, "").await?.id;
         let set = request.set.into_iter().collect();
         let unset: BTreeSet<String> = request.unset.into_iter().collect();
         let command = Command::AlterTopic { topic, set, unset };
@@ -235,7 +256,7 @@ impl Services {
     ) -> Result<v1::DeleteTopicResponse, Error> {
         let resource = Resource::Topic(&request.name);
         context.authorize("highwater.v1.TopicService/DeleteTopic", resource)?;
-        let topic = self.topic(&request.name, &request.topic_id)?.id;
+        let topic = self.find_topic(&request.name, &request.topic_id).await?.id;
         self.metadata
             .propose(&Command::DeleteTopic { topic }, context.deadline)
             .await?;

@@ -19,7 +19,7 @@ use super::cursor::Cursor;
 use crate::channels::{Address, Api, Windows};
 use crate::entropy;
 use crate::error::{Error, Outcome, Result};
-use crate::metadata::Metadata;
+use crate::metadata::{BELIEVE_AFTER, Metadata};
 use crate::request::no_leader;
 use crate::retry::Backoff;
 
@@ -85,6 +85,8 @@ pub(super) struct Reader {
     silence: Pin<Box<Sleep>>,
     batches: VecDeque<ConsumerBatch>,
     failed: Option<Error>,
+    /// Since when the topic is said not to exist.
+    missing: Option<Instant>,
 }
 
 impl Reader {
@@ -98,6 +100,7 @@ impl Reader {
             silence: Box::pin(sleep(SILENCE)),
             batches: VecDeque::new(),
             failed: None,
+            missing: None,
         };
         reader.connect(Duration::ZERO, None);
         reader
@@ -142,7 +145,7 @@ impl Reader {
 
     /// Goes on after an error, unless it is one that ends the partition.
     fn recover(&mut self, error: Error) {
-        if error.outcome() == Outcome::Refused {
+        if self.is_final(&error) {
             let (partition, topic) = (self.cursor.partition(), self.cursor.topic());
             let context = format!("partition {partition} of topic {topic:?}");
             self.failed = Some(error.in_context(context));
@@ -158,8 +161,22 @@ impl Reader {
         }
     }
 
+    /// Whether going on is pointless. That the topic is missing must be confirmed.
+    fn is_final(&mut self, error: &Error) -> bool {
+        if !error.is_missing_topic() {
+            return error.outcome() == Outcome::Refused;
+        }
+        let source = &self.source;
+        let recreated = source
+            .metadata
+            .is_recreated(self.cursor.topic(), &source.topic_id);
+        let since = self.missing.get_or_insert_with(Instant::now);
+        recreated || since.elapsed() >= BELIEVE_AFTER
+    }
+
     fn take(&mut self, message: v1::SubscribeResponse) {
         self.backoff.reset();
+        self.missing = None;
         self.silence.as_mut().reset(Instant::now() + SILENCE);
         let batches = &mut self.batches;
         if let Err(error) = self.cursor.take(message, |batch| batches.push_back(batch)) {

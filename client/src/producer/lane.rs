@@ -199,6 +199,8 @@ impl Lane {
             Some(Reason::SequenceGap) if first != Some(serial) => Verdict::Again,
             // The leader has yet to learn of the range that the id comes from.
             Some(Reason::UnknownProducer) => Verdict::Again,
+            // It may have to learn of the topic too; the cluster will tell.
+            _ if error.is_missing_topic() => Verdict::Again,
             _ if error.outcome() == Outcome::Refused => {
                 batch.refused = Some(error.clone());
                 match first == Some(serial) {

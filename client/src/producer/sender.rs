@@ -80,6 +80,8 @@ pub(crate) struct Sender {
     work: FuturesUnordered<BoxFuture<'static, Event>>,
     clock: Clock,
     refreshing: bool,
+    /// Since when no broker knows the topic.
+    missing: Option<Instant>,
     identity: Option<Identity>,
     identifying: bool,
     /// Partitions that wait for an identity.
@@ -111,6 +113,7 @@ impl Sender {
             work: FuturesUnordered::new(),
             clock: Clock::new(),
             refreshing: false,
+            missing: None,
             identity: None,
             identifying: false,
             nameless: Vec::new(),

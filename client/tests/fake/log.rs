@@ -37,6 +37,10 @@ impl FakeBroker {
         topic_id: &str,
         partition: i32,
     ) -> Result<&'a mut Partition, Status> {
+        if state.faults.ignorance > 0 {
+            state.faults.ignorance -= 1;
+            return Err(status::of(Reason::TopicNotFound, "not yet known"));
+        }
         let brokers = state.brokers.clone();
         let hints = !state.faults.no_hints;
         let other = state.topics.get(topic).filter(|found| found.id != topic_id);

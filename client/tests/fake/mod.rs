@@ -44,6 +44,8 @@ pub(crate) struct Faults {
     pub(crate) hold_acks: bool,
     /// This broker does not acknowledge appends, as long as it is this one.
     pub(crate) mute: Option<i32>,
+    /// So many calls find a broker that has yet to learn of its topics.
+    pub(crate) ignorance: u32,
     /// NOT_LEADER does not say who is.
     pub(crate) no_hints: bool,
     /// So many creations and deletions take effect and then lose their answer.

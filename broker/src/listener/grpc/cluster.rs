@@ -55,9 +55,8 @@ impl ClusterService for ClusterApi {
         request: Request<v1::GetMetadataRequest>,
     ) -> Result<Response<v1::GetMetadataResponse>, Status> {
         let context = context(request.metadata());
-        let metadata = self
-            .services
-            .get_metadata(&context, &request.into_inner().topics);
+        let wanted = request.into_inner().topics;
+        let metadata = self.services.find_metadata(&context, &wanted).await;
         let metadata = Some(metadata.map_err(|error| status(&error))?);
         Ok(Response::new(v1::GetMetadataResponse { metadata }))
     }

@@ -1,6 +1,8 @@
-//! Unary calls that another broker must answer are handed to it once, so that a client without
-//! routing works against any broker.
+//! Unary calls that another broker must answer are handed to it, so that a client without routing
+//! works against any broker. While a partition has no leader the call waits for one, as long as the
+//! caller does: until then nothing was proposed, so trying again is safe.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,70 +15,95 @@ use tonic::{Code, Status};
 
 use super::context::Context;
 use super::status::{encode, status};
+use crate::clock;
 use crate::peer::{self, CallError};
 use crate::service::{Detail, Error, Services};
 
 /// What the hand-over itself may add to the caller's deadline.
 const SLACK: Duration = Duration::from_millis(200);
+/// How long a call waits for a leader at most.
+const LEADER_WAIT: Duration = Duration::from_secs(10);
+/// Without news of leaders it is tried again after this long.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// The calls that only a partition's leader can answer.
-#[derive(Debug, Clone)]
-pub(crate) enum LeaderCall {
-    Produce(v1::ProduceRequest),
-    Fetch(v1::FetchRequest),
-    ListOffsets(v1::ListOffsetsRequest),
+/// A call that only a partition's leader can answer.
+pub(super) trait LeaderCall: Message + Clone + Default {
+    /// What the leader answers.
+    type Reply: Message + Default;
+    /// The full name of the method.
+    const METHOD: &'static str;
+    /// True when an unanswered call may have changed something.
+    const WRITES: bool;
+
+    /// Answers the call here, if this broker leads.
+    fn run(
+        self,
+        services: &Arc<Services>,
+        context: &Context,
+    ) -> impl Future<Output = Result<Self::Reply, Error>> + Send;
 }
 
-impl LeaderCall {
-    fn method(&self) -> &'static str {
-        match self {
-            Self::Produce(_) => "/highwater.v1.LogService/Produce",
-            Self::Fetch(_) => "/highwater.v1.LogService/Fetch",
-            Self::ListOffsets(_) => "/highwater.v1.LogService/ListOffsets",
-        }
-    }
+impl LeaderCall for v1::ProduceRequest {
+    type Reply = v1::ProduceResponse;
+    const METHOD: &'static str = "/highwater.v1.LogService/Produce";
+    const WRITES: bool = true;
 
-    fn encode(&self) -> Bytes {
-        match self {
-            Self::Produce(request) => request.encode_to_vec().into(),
-            Self::Fetch(request) => request.encode_to_vec().into(),
-            Self::ListOffsets(request) => request.encode_to_vec().into(),
-        }
+    async fn run(self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {
+        services.produce(context, self).await
     }
+}
 
-    fn decode(method: &str, request: &Bytes) -> Result<Self, Error> {
-        let invalid = |error: prost::DecodeError| Error::invalid(error.to_string());
-        let request = request.clone();
-        match method {
-            "/highwater.v1.LogService/Produce" => v1::ProduceRequest::decode(request)
-                .map(Self::Produce)
-                .map_err(invalid),
-            "/highwater.v1.LogService/Fetch" => v1::FetchRequest::decode(request)
-                .map(Self::Fetch)
-                .map_err(invalid),
-            "/highwater.v1.LogService/ListOffsets" => v1::ListOffsetsRequest::decode(request)
-                .map(Self::ListOffsets)
-                .map_err(invalid),
-            other => Err(Error::invalid(format!("{other} is not forwarded"))),
-        }
+impl LeaderCall for v1::FetchRequest {
+    type Reply = v1::FetchResponse;
+    const METHOD: &'static str = "/highwater.v1.LogService/Fetch";
+    const WRITES: bool = false;
+
+    async fn run(self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {
+        services.fetch(context, self).await
     }
+}
 
-    /// Answers the call here; the reply is encoded.
-    async fn run(self, services: &Arc<Services>, context: &Context) -> Result<Bytes, Error> {
-        Ok(match self {
-            Self::Produce(r) => services.produce(context, r).await?.encode_to_vec().into(),
-            Self::Fetch(r) => services.fetch(context, r).await?.encode_to_vec().into(),
-            Self::ListOffsets(r) => services
-                .list_offsets(context, r)
-                .await?
-                .encode_to_vec()
-                .into(),
-        })
+impl LeaderCall for v1::ListOffsetsRequest {
+    type Reply = v1::ListOffsetsResponse;
+    const METHOD: &'static str = "/highwater.v1.LogService/ListOffsets";
+    const WRITES: bool = false;
+
+    async fn run(self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {
+        services.list_offsets(context, self).await
+    }
+}
+
+/// Answers `call` here or at the leader, waiting for one if there is none. A client that routes by
+/// itself gets the first answer.
+pub(super) async fn at_leader<C: LeaderCall>(
+    services: &Arc<Services>,
+    context: &Context,
+    call: C,
+) -> Result<C::Reply, Status> {
+    let until = clock::monotonic() + LEADER_WAIT.min(context.deadline);
+    let mut changes = services.leaders.changes();
+    loop {
+        changes.mark_unchanged();
+        let error = match call.clone().run(services, context).await {
+            Ok(reply) => return Ok(reply),
+            Err(error) => error,
+        };
+        let error = match leader_elsewhere(context, &error) {
+            Some(broker) => match forward(services, context, broker, &call).await {
+                Ok(reply) => return Ok(reply),
+                Err(error) => error,
+            },
+            None => status(&error),
+        };
+        if !context.may_forward || !lacks_leader(&error) || clock::monotonic() >= until {
+            return Err(error);
+        }
+        drop(tokio::time::timeout(LOOK_AGAIN, changes.changed()).await);
     }
 }
 
 /// The broker that `error` points to, if the call may go there.
-pub(crate) fn elsewhere(context: &Context, error: &Error) -> Option<BrokerId> {
+fn leader_elsewhere(context: &Context, error: &Error) -> Option<BrokerId> {
     match &error.detail {
         Detail::NotLeader(hint) if context.may_forward => hint.leader.as_ref().map(|(id, _)| *id),
         Detail::NotLeader(_)
@@ -86,29 +113,35 @@ pub(crate) fn elsewhere(context: &Context, error: &Error) -> Option<BrokerId> {
     }
 }
 
-/// Hands `call` to `broker` and decodes its reply.
-pub(crate) async fn forward<R: Message + Default>(
+/// True when nobody could take the call up, so that nothing was proposed.
+fn lacks_leader(error: &Status) -> bool {
+    use tonic_types::StatusExt;
+    let reason = error.get_details_error_info().map(|info| info.reason);
+    let reason = reason.and_then(|reason| reason.parse().ok());
+    matches!(reason, Some(Reason::NotLeader | Reason::NoLeader))
+}
+
+/// Hands `call` to `broker`, which answers it or refuses: it is handed on once only.
+async fn forward<C: LeaderCall>(
     services: &Services,
     context: &Context,
     broker: BrokerId,
-    call: LeaderCall,
-) -> Result<R, Status> {
+    call: &C,
+) -> Result<C::Reply, Status> {
     let Some(link) = services.peers.link(broker) else {
-        return Err(status(&lost(
-            Reason::NoLeader,
-            format!("broker {broker} is not known"),
-        )));
+        let message = format!("broker {broker} is not known");
+        return Err(status(&Error::new(Reason::NoLeader, message)));
     };
     let request = ForwardRequest {
         hello: Some(services.me.hello()),
-        method: call.method().to_owned(),
+        method: C::METHOD.to_owned(),
         principal: context.principal.clone(),
         deadline_ms: u64::try_from(context.deadline.as_millis()).unwrap_or(u64::MAX),
-        request: call.encode(),
+        request: call.encode_to_vec().into(),
     };
     let mut calls = link.calls();
     let answer = peer::call(context.deadline + SLACK, calls.forward(request)).await;
-    let response = answer.map_err(|error| status(&failed(broker, &call, &error)))?;
+    let response = answer.map_err(|error| status(&failed::<C>(broker, &error)))?;
     if response.code != 0 {
         let code = Code::from_i32(response.code);
         return Err(Status::with_details(
@@ -117,38 +150,35 @@ pub(crate) async fn forward<R: Message + Default>(
             response.details,
         ));
     }
-    R::decode(response.reply).map_err(|error| status(&lost(Reason::Internal, error.to_string())))
+    let reply = C::Reply::decode(response.reply);
+    reply.map_err(|error| status(&Error::new(Reason::Internal, error.to_string())))
 }
 
 /// An unanswered produce may have been appended; unanswered reads changed nothing.
-fn failed(broker: BrokerId, call: &LeaderCall, error: &CallError) -> Error {
-    let reason = match (error, call) {
-        (CallError::NotSent(_) | CallError::Refused(_), _) => Reason::NoLeader,
-        (CallError::Unknown(_), LeaderCall::Produce(_)) => Reason::OutcomeUnknown,
-        (CallError::Unknown(_), LeaderCall::Fetch(_) | LeaderCall::ListOffsets(_)) => {
-            Reason::NoLeader
-        }
+fn failed<C: LeaderCall>(broker: BrokerId, error: &CallError) -> Error {
+    let reason = match error {
+        CallError::Unknown(_) if C::WRITES => Reason::OutcomeUnknown,
+        CallError::Unknown(_) | CallError::NotSent(_) | CallError::Refused(_) => Reason::NoLeader,
     };
-    lost(
-        reason,
-        format!("broker {broker} leads and did not answer: {error}"),
-    )
-}
-
-fn lost(reason: Reason, message: String) -> Error {
+    let message = format!("broker {broker} leads and did not answer: {error}");
     Error::new(reason, message)
 }
 
 /// Answers a call that another broker handed over.
-pub(crate) async fn answer(services: &Arc<Services>, request: ForwardRequest) -> ForwardResponse {
+pub(super) async fn answer(services: &Arc<Services>, request: ForwardRequest) -> ForwardResponse {
     let context = Context {
         principal: request.principal,
         deadline: Duration::from_millis(request.deadline_ms),
         may_forward: false,
     };
-    let result = match LeaderCall::decode(&request.method, &request.request) {
-        Ok(call) => call.run(services, &context).await,
-        Err(error) => Err(error),
+    let call = request.request;
+    let result = match request.method.as_str() {
+        v1::ProduceRequest::METHOD => run::<v1::ProduceRequest>(services, &context, call).await,
+        v1::FetchRequest::METHOD => run::<v1::FetchRequest>(services, &context, call).await,
+        v1::ListOffsetsRequest::METHOD => {
+            run::<v1::ListOffsetsRequest>(services, &context, call).await
+        }
+        other => Err(Error::invalid(format!("{other} is not forwarded"))),
     };
     match result {
         Ok(reply) => ForwardResponse {
@@ -162,4 +192,13 @@ pub(crate) async fn answer(services: &Arc<Services>, request: ForwardRequest) ->
             reply: Bytes::new(),
         },
     }
+}
+
+async fn run<C: LeaderCall>(
+    services: &Arc<Services>,
+    context: &Context,
+    call: Bytes,
+) -> Result<Bytes, Error> {
+    let call = C::decode(call).map_err(|error| Error::invalid(error.to_string()))?;
+    Ok(call.run(services, context).await?.encode_to_vec().into())
 }

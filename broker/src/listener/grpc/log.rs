@@ -8,7 +8,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::context::context;
-use super::forward::{LeaderCall, elsewhere, forward};
+use super::forward::at_leader;
 use super::status::status;
 use super::{session, subscribe};
 use crate::service::Services;
@@ -35,19 +35,9 @@ impl LogService for LogApi {
         request: Request<v1::ProduceRequest>,
     ) -> Result<Response<v1::ProduceResponse>, Status> {
         let context = context(request.metadata());
-        let request = request.into_inner();
-        match self.services.produce(&context, request.clone()).await {
-            Ok(response) => Ok(Response::new(response)),
-            Err(error) => match elsewhere(&context, &error) {
-                Some(broker) => {
-                    let call = LeaderCall::Produce(request);
-                    forward(&self.services, &context, broker, call)
-                        .await
-                        .map(Response::new)
-                }
-                None => Err(status(&error)),
-            },
-        }
+        at_leader(&self.services, &context, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn produce_session(
@@ -64,19 +54,9 @@ impl LogService for LogApi {
         request: Request<v1::FetchRequest>,
     ) -> Result<Response<v1::FetchResponse>, Status> {
         let context = context(request.metadata());
-        let request = request.into_inner();
-        match self.services.fetch(&context, request.clone()).await {
-            Ok(response) => Ok(Response::new(response)),
-            Err(error) => match elsewhere(&context, &error) {
-                Some(broker) => {
-                    let call = LeaderCall::Fetch(request);
-                    forward(&self.services, &context, broker, call)
-                        .await
-                        .map(Response::new)
-                }
-                None => Err(status(&error)),
-            },
-        }
+        at_leader(&self.services, &context, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn subscribe(
@@ -86,6 +66,7 @@ impl LogService for LogApi {
         let context = context(request.metadata());
         let request = request.into_inner();
         let messages = subscribe::run(Arc::clone(&self.services), &context, request)
+            .await
             .map_err(|error| status(&error))?;
         Ok(Response::new(messages))
     }
@@ -95,19 +76,9 @@ impl LogService for LogApi {
         request: Request<v1::ListOffsetsRequest>,
     ) -> Result<Response<v1::ListOffsetsResponse>, Status> {
         let context = context(request.metadata());
-        let request = request.into_inner();
-        match self.services.list_offsets(&context, request.clone()).await {
-            Ok(response) => Ok(Response::new(response)),
-            Err(error) => match elsewhere(&context, &error) {
-                Some(broker) => {
-                    let call = LeaderCall::ListOffsets(request);
-                    forward(&self.services, &context, broker, call)
-                        .await
-                        .map(Response::new)
-                }
-                None => Err(status(&error)),
-            },
-        }
+        at_leader(&self.services, &context, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn init_producer(

@@ -8,7 +8,7 @@ use highwater_proto::pb::peer::{
     ConferRequest, ConferResponse, DescribePartitionsRequest, DescribePartitionsResponse,
     ForwardRequest, ForwardResponse, GroupView, Hello, JoinRequest, JoinResponse, LaneRequest,
     LaneResponse, Leadership, PingRequest, PingResponse, ProposeMetadataRequest,
-    ProposeMetadataResponse,
+    ProposeMetadataResponse, ReadMetadataRequest, ReadMetadataResponse,
 };
 use highwater_proto::{BrokerId, Reason};
 use tokio::sync::mpsc;
@@ -169,6 +169,17 @@ impl PeerService for PeerApi {
                 Err(Status::failed_precondition(error.to_string()))
             }
             Err(error @ LocalError::Unknown(_)) => Err(Status::unavailable(error.to_string())),
+        }
+    }
+
+    async fn read_metadata(
+        &self,
+        request: Request<ReadMetadataRequest>,
+    ) -> Result<Response<ReadMetadataResponse>, Status> {
+        self.admit(request.into_inner().hello.as_ref())?;
+        match self.services.metadata.read_here().await {
+            Ok(index) => Ok(Response::new(ReadMetadataResponse { index: index.0 })),
+            Err(error) => Err(Status::failed_precondition(error.to_string())),
         }
     }
 

@@ -111,7 +111,8 @@ impl Session {
             .authorize("highwater.v1.LogService/ProduceSession", resource)?;
         let target = self
             .services
-            .target(&request.topic, &request.topic_id, request.partition)?;
+            .target(&request.topic, &request.topic_id, request.partition)
+            .await?;
         let batch = parse_batch(request.batch, target.topic.config.max_batch_bytes)?;
         Services::enqueue(&self.services, &target, batch).await
     }

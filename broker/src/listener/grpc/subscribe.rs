@@ -30,12 +30,12 @@ struct Subscription {
 }
 
 /// Starts a subscription.
-pub(super) fn run(
+pub(super) async fn run(
     services: Arc<Services>,
     context: &Context,
     request: v1::SubscribeRequest,
 ) -> Result<ReceiverStream<Result<v1::SubscribeResponse, Status>>, Error> {
-    let (target, partition, next, max_bytes) = services.subscribe(context, &request)?;
+    let (target, partition, next, max_bytes) = services.subscribe(context, &request).await?;
     // The first read tells a wrong offset or a wrong broker before the stream begins.
     services.read(&partition, &target, next, 1)?;
     let (messages, stream) = mpsc::channel(1);

@@ -43,6 +43,7 @@ impl TopicService for TopicApi {
         let context = context(request.metadata());
         self.services
             .list_topics(&context)
+            .await
             .map(Response::new)
             .map_err(|error| status(&error))
     }

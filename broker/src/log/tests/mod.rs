@@ -12,6 +12,9 @@ use super::{
 };
 
 mod basics;
+mod faults;
+mod flushing;
+mod format;
 mod model;
 
 pub(super) fn owner() -> Owner {

@@ -27,7 +27,7 @@ enum Op {
     PowerCut(u64),
     /// The machine dies within the operation, after so many operations of the disk.
     CutDuring {
-        op: Box<Op>,
+        op: Box<Self>,
         after: u8,
         seed: u64,
     },

@@ -178,8 +178,10 @@ fn a_failed_lane_starts_again_with_another_identity_only() {
 }
 
 #[test]
-fn an_id_that_the_leader_does_not_know_yet_is_tried_again() {
-    let mut lane = sent(1);
-    let unknown = error(Reason::UnknownProducer);
-    assert_eq!(lane.refused(0, at(S1, 1), &unknown), Verdict::Again);
+fn an_id_or_a_topic_that_the_leader_does_not_know_yet_is_tried_again() {
+    for reason in [Reason::UnknownProducer, Reason::TopicNotFound] {
+        let mut lane = sent(1);
+        let error = error(reason);
+        assert_eq!(lane.refused(0, at(S1, 1), &error), Verdict::Again);
+    }
 }

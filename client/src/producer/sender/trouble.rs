@@ -12,6 +12,7 @@ use super::{Event, Sender};
 use crate::channels::Address;
 use crate::entropy;
 use crate::error::{Error, Outcome, Result};
+use crate::metadata::BELIEVE_AFTER;
 use crate::producer::lane::{Done, SessionId, after};
 use crate::request::no_leader;
 
@@ -82,10 +83,7 @@ impl Sender {
     /// does not answer are sent to the one that took over.
     pub(super) fn on_refreshed(&mut self, result: &Result<()>) {
         self.refreshing = false;
-        let gone = match result {
-            Err(error) if error.outcome() == Outcome::Refused => Some(error),
-            _ => None,
-        };
+        let gone = self.gone(result);
         for partition in self.shared.partitions() {
             let slot = &self.slots[partition.0 as usize];
             // A check is set while there is work; without progress, the leader does not answer.
@@ -93,7 +91,7 @@ impl Sender {
             if slot.paused.is_none() && !stalled {
                 continue;
             }
-            if let Some(error) = gone {
+            if let Some(error) = &gone {
                 self.fail(partition, error);
             } else if self.has_new_leader(partition) {
                 let slot = &mut self.slots[partition.0 as usize];
@@ -101,6 +99,26 @@ impl Sender {
                 slot.paused = None;
                 self.pump(partition);
             }
+        }
+    }
+
+    /// Why the topic can be written to no more, if that is certain.
+    fn gone(&mut self, refreshed: &Result<()>) -> Option<Error> {
+        let target = &self.shared.target;
+        match refreshed {
+            Ok(()) => {
+                self.missing = None;
+                let recreated = self.metadata.is_recreated(&target.topic, &target.topic_id);
+                recreated.then(|| {
+                    let message = format!("topic {:?} was created anew", target.topic);
+                    Error::new(Reason::TopicIdMismatch, message)
+                })
+            }
+            Err(error) if error.is_missing_topic() => {
+                let since = self.missing.get_or_insert_with(Instant::now);
+                (since.elapsed() >= BELIEVE_AFTER).then(|| error.clone())
+            }
+            Err(error) => (error.outcome() == Outcome::Refused).then(|| error.clone()),
         }
     }
 

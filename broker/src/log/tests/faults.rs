@@ -1,0 +1,461 @@
+//! What the disk may do: fail at any operation, tear what was not synced, rot what was.
+
+use super::*;
+use crate::log::{Head, LogError, OpenError};
+
+const NAME: &str = "00000001.seg";
+
+/// Three groups: two synced, the last one not.
+fn example(dir: &MemDir) -> Log {
+    let mut log = open(dir);
+    append_and_wait(
+        &mut log,
+        vec![batch_frame(1, 2, 100), batch_frame(2, 1, 50)],
+    );
+    append_and_wait(&mut log, vec![batch_frame(3, 3, 150)]);
+    log
+}
+
+/// The bytes of the example's file, and where its frames begin and end.
+fn example_bytes() -> (Vec<u8>, Vec<usize>) {
+    let dir = MemDir::new();
+    let mut log = example(&dir);
+    log.append([batch_frame(4, 2, 120), batch_frame(5, 1, 40)], ignore())
+        .unwrap();
+    let mut ends = vec![4096];
+    for frame in all(&log) {
+        ends.push(ends.last().unwrap() + frame.head.frame_len() as usize);
+    }
+    let bytes = dir.open(NAME).unwrap().slice(0..u64::MAX).to_vec();
+    (bytes, ends)
+}
+
+/// A directory with one segment file of exactly these bytes.
+fn disk_with(bytes: &[u8]) -> MemDir {
+    let dir = MemDir::new();
+    dir.create(NAME, bytes.len() as u64).unwrap();
+    dir.sync_dir().unwrap();
+    dir.damage(NAME, |stored| stored.copy_from_slice(bytes))
+        .unwrap();
+    dir
+}
+
+fn last_index(dir: &MemDir) -> u64 {
+    open(dir).last().map_or(0, |last| last.index.0)
+}
+
+#[test]
+fn the_last_unsynced_group_torn_at_any_byte_vanishes_as_a_suffix() {
+    let (bytes, ends) = example_bytes();
+    let (from, until) = (ends[3], ends[5]);
+    let ways: [fn(&mut [u8], usize); 3] = [
+        |bytes, at| bytes[at..].fill(0),
+        |bytes, at| bytes[at] ^= 0x5a,
+        |bytes, at| bytes[at] = 0,
+    ];
+    for (way, tear) in ways.iter().enumerate() {
+        for at in from..until {
+            let mut torn = bytes.clone();
+            tear(&mut torn, at);
+            let dir = disk_with(&torn);
+            let (mut log, recovered) = Log::open(Arc::new(dir.clone()), tiny()).unwrap();
+            let last = log.last().unwrap().index.0;
+            let whole = ends.iter().rposition(|end| *end <= at).unwrap() as u64;
+            let padding_or_equal = torn == bytes || last == 5 || (at < ends[4] && last >= 4);
+            assert!(
+                last == whole || padding_or_equal,
+                "way {way}, byte {at}: entry {last}"
+            );
+            assert!(last >= 3, "way {way}, byte {at}: entry 3 was durable");
+            let clean = torn[4096..].iter().rposition(|byte| *byte != 0).unwrap() + 4096;
+            if clean >= ends[last as usize] {
+                assert!(recovered.torn.is_some(), "way {way}, byte {at}");
+            }
+            log.append([batch_frame(last + 1, 1, 10)], ignore())
+                .unwrap();
+            drop(log);
+            assert_eq!(last_index(&dir), last + 1);
+        }
+    }
+}
+
+#[test]
+fn damage_at_any_byte_of_what_was_durable_is_refused_and_changes_nothing() {
+    let (bytes, ends) = example_bytes();
+    // The frames of the last group say that everything before them was durable.
+    for at in 4096..ends[3] {
+        let mut rotten = bytes.clone();
+        rotten[at] ^= 0x10;
+        let dir = disk_with(&rotten);
+        match Log::open(Arc::new(dir.clone()), tiny()) {
+            Err(OpenError::Damaged(damage)) => {
+                let whole = ends.iter().rposition(|end| *end <= at).unwrap();
+                assert_eq!(damage.position as usize, ends[whole], "byte {at}");
+                assert_eq!(damage.first_bad_index, Some(LogIndex(whole as u64 + 1)));
+            }
+            Ok((log, _)) => {
+                // Only the padding after a body is covered by nothing, because it means nothing.
+                let frame = all(&log)[ends.iter().rposition(|end| *end <= at).unwrap()].clone();
+                let start = ends[ends.iter().rposition(|end| *end <= at).unwrap()];
+                assert!(
+                    at >= start + 88 + frame.body.len(),
+                    "byte {at} is not padding"
+                );
+            }
+            Err(error) => panic!("byte {at}: {error}"),
+        }
+        assert_eq!(dir.open(NAME).unwrap().slice(0..u64::MAX), rotten);
+        assert_eq!(dir.list().unwrap(), [NAME]);
+    }
+}
+
+#[test]
+fn a_damaged_header_of_a_file_with_durable_frames_is_refused() {
+    let (bytes, _) = example_bytes();
+    for at in 0..256 {
+        let mut rotten = bytes.clone();
+        rotten[at] ^= 0x10;
+        let dir = disk_with(&rotten);
+        let opened = Log::open(Arc::new(dir), tiny());
+        assert!(matches!(opened, Err(OpenError::Damaged(_))), "byte {at}");
+    }
+}
+
+#[test]
+fn a_rotten_body_in_a_sealed_file_is_reported_by_whoever_reads_it() {
+    let dir = MemDir::new();
+    let mut log = open(&dir);
+    for index in 1..=60 {
+        append_and_wait(&mut log, vec![batch_frame(index, 1, 700)]);
+    }
+    drop(log);
+    dir.damage(NAME, |bytes| bytes[4096 + 88 + 100] ^= 1)
+        .unwrap();
+    let log = open(&dir);
+    let reader = log.reader();
+    for _ in 0..2 {
+        match reader.read_committed(Offset(0), Offset(60), 1) {
+            Err(LogError::Damaged(damage)) => {
+                assert_eq!((damage.file.as_str(), damage.position), (NAME, 4096));
+                assert_eq!(damage.first_bad_index, Some(LogIndex(1)));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(reader.frames(LogIndex(1), LogIndex(2), 1).is_err());
+        assert!(reader.frames(LogIndex(2), LogIndex(61), 1 << 20).is_ok());
+    }
+}
+
+#[test]
+fn a_lost_file_between_others_is_refused() {
+    let dir = MemDir::new();
+    let mut log = open(&dir);
+    for index in 1..=60 {
+        append_and_wait(&mut log, vec![batch_frame(index, 1, 700)]);
+    }
+    drop(log);
+    let lost = dir
+        .list()
+        .unwrap()
+        .into_iter()
+        .filter(|name| name.ends_with(".seg"))
+        .nth(1);
+    dir.remove(&lost.unwrap()).unwrap();
+    let opened = Log::open(Arc::new(dir), tiny());
+    assert!(matches!(opened, Err(OpenError::Damaged(_))));
+}
+
+#[test]
+fn more_than_can_have_been_unsynced_is_never_cut_off() {
+    let dir = MemDir::new();
+    let mut options = tiny();
+    options.max_segment_bytes = 1 << 20;
+    options.first_segment_bytes = 1 << 20;
+    options.max_unsynced_bytes = 1 << 20;
+    let (mut log, _) = Log::open(Arc::new(dir.clone()), options.clone()).unwrap();
+    // One write: nothing in it can vouch for the first frames.
+    let frames = (1..=60).map(|index| batch_frame(index, 1, 1000));
+    log.append(frames, ignore()).unwrap();
+    drop(log);
+    let limit: u64 = 16 << 10;
+    dir.damage(NAME, |bytes| {
+        bytes[4096 + 90] ^= 1;
+        bytes[80..88].copy_from_slice(&limit.to_le_bytes());
+        let crc = crc32fast::hash(&bytes[..252]);
+        bytes[252..256].copy_from_slice(&crc.to_le_bytes());
+    })
+    .unwrap();
+    match Log::open(Arc::new(dir.clone()), tiny()) {
+        Err(OpenError::SuspiciousCut { damage, bytes, .. }) => {
+            assert_eq!(
+                (damage.position, damage.first_bad_index),
+                (4096, Some(LogIndex(1)))
+            );
+            assert!(bytes > 60_000, "{bytes}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(dir.list().unwrap(), [NAME]);
+}
+
+#[test]
+fn frames_of_a_later_kind_or_version_are_refused_and_not_cut_off() {
+    let (bytes, ends) = example_bytes();
+    for (at, value) in [(2, 2), (3, 9)] {
+        let mut later = bytes.clone();
+        let start = ends[3];
+        later[start + at] = value;
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&later[start..start + 76]);
+        hasher.update(&[0; 4]);
+        hasher.update(&later[start + 80..start + 88]);
+        later[start + 76..start + 80].copy_from_slice(&hasher.finalize().to_le_bytes());
+        let opened = Log::open(Arc::new(disk_with(&later)), tiny());
+        assert!(
+            matches!(opened, Err(OpenError::Unsupported { .. })),
+            "byte {at}"
+        );
+    }
+}
+
+#[test]
+fn a_file_of_a_later_version_is_refused() {
+    let (mut bytes, _) = example_bytes();
+    bytes[8] = 2;
+    let crc = crc32fast::hash(&bytes[..252]);
+    bytes[252..256].copy_from_slice(&crc.to_le_bytes());
+    let opened = Log::open(Arc::new(disk_with(&bytes)), tiny());
+    assert!(matches!(opened, Err(OpenError::Unsupported { .. })));
+}
+
+#[test]
+fn any_operation_may_fail_and_nothing_acknowledged_is_lost() {
+    for n in 0.. {
+        let dir = MemDir::new();
+        let calls = Calls::default();
+        let mut log = open(&dir);
+        dir.fail_operation(n);
+        let before = dir.operations();
+        let finished = work(&mut log, &calls);
+        let failed = dir.operations() - before > n;
+        drop(log);
+        let acked = calls
+            .seen()
+            .iter()
+            .filter(|(_, ok)| *ok)
+            .map(|(index, _)| *index)
+            .max();
+        let seen: Vec<u64> = calls.seen().iter().map(|(index, _)| *index).collect();
+        assert!(
+            seen.is_sorted(),
+            "operation {n}: callbacks out of order: {seen:?}"
+        );
+        for seed in 0..8 {
+            dir.fail_from_operation(None);
+            dir.power_cut(seed);
+            let log = open(&dir);
+            let last = log.last().map_or(0, |last| last.index.0);
+            assert!(
+                last >= acked.unwrap_or(0),
+                "operation {n}: {acked:?} lost, log ends at {last}"
+            );
+        }
+        if !failed {
+            assert!(finished.is_ok());
+            return;
+        }
+    }
+}
+
+/// Appends over several files, cuts, purges, appends.
+fn work(log: &mut Log, calls: &Calls) -> Result<(), LogError> {
+    for index in 1..=30 {
+        log.append([batch_frame(index, 1, 600)], calls.expect(index))?;
+    }
+    log.truncate_after(Some(LogIndex(30)))?;
+    log.purge(LogIndex(12))?;
+    for index in 31..=40 {
+        log.append([batch_frame(index, 1, 600)], calls.expect(index))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn every_error_of_the_disk_while_opening_is_an_error_and_the_next_try_succeeds() {
+    let build = || {
+        let dir = MemDir::new();
+        let mut log = open(&dir);
+        for index in 1..=40 {
+            append_and_wait(&mut log, vec![batch_frame(index, 1, 600)]);
+        }
+        drop(log);
+        let name = dir
+            .list()
+            .unwrap()
+            .into_iter()
+            .rfind(|name| name.ends_with(".seg"))
+            .unwrap();
+        dir.damage(&name, |bytes| bytes[4096 + 600 * 4..].fill(7))
+            .unwrap();
+        dir
+    };
+    for n in 0.. {
+        let dir = build();
+        let before = dir.operations();
+        dir.fail_operation(n);
+        let opened = Log::open(Arc::new(dir.clone()), tiny());
+        if dir.operations() - before <= n {
+            assert!(opened.is_ok());
+            return;
+        }
+        drop(opened);
+        dir.power_cut(n);
+        let first = last_index(&dir);
+        assert!(first >= 30 && first == last_index(&dir), "operation {n}");
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_the_append_and_the_log_goes_on_later() {
+    let dir = MemDir::new();
+    let mut log = open(&dir);
+    append_and_wait(&mut log, vec![batch_frame(1, 1, 600)]);
+    dir.set_capacity(8 << 10);
+    let mut index = 2;
+    let refused = loop {
+        match log.append(
+            [batch_frame(index, 1, 600), batch_frame(index + 1, 1, 600)],
+            ignore(),
+        ) {
+            Ok(()) => index += 2,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, LogError::Full { .. }), "{refused}");
+    assert_eq!(log.last().unwrap().index, LogIndex(index - 1));
+    dir.set_capacity(u64::MAX);
+    append_and_wait(&mut log, vec![batch_frame(index, 1, 600)]);
+    drop(log);
+    assert_eq!(last_index(&dir), index);
+}
+
+#[test]
+fn replicas_that_get_the_same_frames_have_equal_chains() {
+    let (one, two) = (MemDir::new(), MemDir::new());
+    let mut leader = open(&one);
+    let mut options = tiny();
+    options.owner.replica = ReplicaId(43);
+    options.first_segment_bytes = 16 << 10;
+    let (mut follower, _) = Log::open(Arc::new(two), options).unwrap();
+    for index in 1..=50 {
+        append_and_wait(&mut leader, vec![batch_frame(index, 2, 500)]);
+    }
+    for frame in all(&leader) {
+        follower
+            .append([received(&frame, frame.head)], ignore())
+            .unwrap();
+    }
+    assert_eq!(leader.last(), follower.last());
+    for (ours, theirs) in all(&leader).iter().zip(all(&follower)) {
+        assert_eq!((ours.head, &ours.body), (theirs.head, &theirs.body));
+        assert_eq!(ours.head.encode(), theirs.head.encode());
+    }
+}
+
+fn received(frame: &Frame, head: Head) -> NewFrame {
+    NewFrame {
+        term: head.term,
+        index: head.index,
+        kind: head.kind,
+        body: frame.body.clone(),
+        source: Source::Replicated(head),
+    }
+}
+
+#[test]
+fn a_head_that_differs_in_any_field_is_divergence_and_nothing_is_written() {
+    let mut leader = open(&MemDir::new());
+    append_and_wait(
+        &mut leader,
+        vec![batch_frame(1, 2, 50), batch_frame(2, 2, 50)],
+    );
+    let frames = all(&leader);
+    let dir = MemDir::new();
+    let mut follower = open(&dir);
+    follower
+        .append([received(&frames[0], frames[0].head)], ignore())
+        .unwrap();
+    let good = frames[1].head;
+    let wrong = [
+        Head {
+            chain: good.chain ^ 1,
+            ..good
+        },
+        Head {
+            base_offset: Offset(3),
+            ..good
+        },
+        Head {
+            record_count: 3,
+            ..good
+        },
+        Head {
+            append_time: Timestamp(0),
+            ..good
+        },
+        Head {
+            max_timestamp: Timestamp(0),
+            ..good
+        },
+        Head {
+            body_crc: 1,
+            ..good
+        },
+        Head {
+            body_len: 9,
+            ..good
+        },
+        Head {
+            extension_len: 8,
+            ..good
+        },
+    ];
+    let before = dir.open(NAME).unwrap().slice(0..u64::MAX);
+    for head in wrong {
+        let refused = follower.append([received(&frames[1], head)], ignore());
+        assert!(
+            matches!(refused, Err(LogError::Diverged { .. })),
+            "{head:?}"
+        );
+    }
+    let mut rotten = frames[1].clone();
+    let mut body = rotten.body.to_vec();
+    *body.last_mut().unwrap() ^= 1;
+    rotten.body = Bytes::from(body);
+    let refused = follower.append([received(&rotten, good)], ignore());
+    assert!(matches!(refused, Err(LogError::Corrupt { .. })));
+    assert_eq!(dir.open(NAME).unwrap().slice(0..u64::MAX), before);
+    follower
+        .append([received(&frames[1], good)], ignore())
+        .unwrap();
+    assert_eq!(follower.last(), leader.last());
+}
+
+#[test]
+fn malformed_bodies_are_refused() {
+    let mut log = open(&MemDir::new());
+    let whole = batch(2, 50, 1);
+    let cut = whole.slice(..whole.len() - 1);
+    let mut miscounted = whole.to_vec();
+    miscounted[60] = 9;
+    for body in [
+        Bytes::new(),
+        cut,
+        Bytes::from(miscounted),
+        Bytes::from_static(&[1; 70]),
+    ] {
+        let refused = log.append([local(1, 1, FrameKind::Batch, body)], ignore());
+        assert!(matches!(refused, Err(LogError::Malformed { .. })));
+    }
+    assert_eq!(log.last(), None);
+}

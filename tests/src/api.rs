@@ -1,0 +1,350 @@
+//! The public API as its generated clients speak it: every call with a deadline, every failure
+//! with its reason and its typed detail.
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use highwater_proto::pb::v1;
+use highwater_proto::pb::v1::cluster_service_client::ClusterServiceClient;
+use highwater_proto::pb::v1::log_service_client::LogServiceClient;
+use highwater_proto::pb::v1::topic_service_client::TopicServiceClient;
+use prost::Message;
+use tonic::metadata::MetadataValue;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
+use tonic_types::StatusExt;
+
+/// How long anything may take that a test waits for.
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// Waits for `future`, and fails when it takes longer than [`LIMIT`].
+#[track_caller]
+pub fn soon<T>(what: &str, future: impl Future<Output = T>) -> impl Future<Output = T> {
+    let place = std::panic::Location::caller();
+    async move {
+        match tokio::time::timeout(LIMIT, future).await {
+            Ok(value) => value,
+            Err(_) => panic!("{place}: {what}: not within {LIMIT:?}"),
+        }
+    }
+}
+
+/// What a call gives: its reply, or why there is none.
+pub type Answer<T> = Result<T, Refusal>;
+
+/// A call that failed.
+#[derive(Clone)]
+pub struct Refusal {
+    /// The canonical code.
+    pub code: Code,
+    /// The reason, such as `TOPIC_NOT_FOUND`; empty when the answer has none.
+    pub reason: String,
+    /// What, where, why.
+    pub message: String,
+    /// True when the answer says when to ask again.
+    pub retriable: bool,
+    details: Vec<prost_types::Any>,
+}
+
+impl From<Status> for Refusal {
+    fn from(status: Status) -> Self {
+        let info = status.get_details_error_info();
+        let details = tonic_types::Status::decode(status.details()).unwrap_or_default();
+        if info.is_some() {
+            assert_eq!(details.code, i32::from(status.code()), "{status:?}");
+            assert_eq!(details.message, status.message(), "{status:?}");
+        }
+        Self {
+            code: status.code(),
+            reason: info.map(|info| info.reason).unwrap_or_default(),
+            message: status.message().to_owned(),
+            retriable: status.get_details_retry_info().is_some(),
+            details: details.details,
+        }
+    }
+}
+
+impl From<v1::BatchError> for Refusal {
+    fn from(error: v1::BatchError) -> Self {
+        let code = Code::from_i32(error.code);
+        Status::with_details(code, error.message, error.status).into()
+    }
+}
+
+impl Refusal {
+    /// The detail of this name in `highwater.v1`.
+    fn detail<M: Message + Default>(&self, name: &str) -> M {
+        let url = format!("type.googleapis.com/highwater.v1.{name}");
+        let found = self.details.iter().find(|detail| detail.type_url == url);
+        let found = found.unwrap_or_else(|| panic!("no {name} in {self:?}"));
+        M::decode(&found.value[..]).expect("a detail can be read")
+    }
+
+    /// Where the leader is.
+    pub fn not_leader(&self) -> v1::NotLeader {
+        self.detail("NotLeader")
+    }
+
+    /// What can be read.
+    pub fn offset_range(&self) -> v1::OffsetRange {
+        self.detail("OffsetRange")
+    }
+
+    /// The sequence that was expected.
+    pub fn sequence_gap(&self) -> v1::SequenceGap {
+        self.detail("SequenceGap")
+    }
+
+    /// Fails unless it has this code and reason, and says every part.
+    #[track_caller]
+    pub fn is(&self, code: Code, reason: &str, parts: &[&str]) {
+        assert_eq!(
+            (self.code, self.reason.as_str()),
+            (code, reason),
+            "{self:?}"
+        );
+        for part in parts {
+            assert!(self.message.contains(part), "no {part:?} in {self:?}");
+        }
+    }
+}
+
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {}: {}", self.code, self.reason, self.message)
+    }
+}
+
+/// The clients of one broker, over one connection.
+#[derive(Debug, Clone)]
+pub struct Api {
+    /// Appends and reads.
+    pub log: LogServiceClient<Channel>,
+    topics: TopicServiceClient<Channel>,
+    cluster: ClusterServiceClient<Channel>,
+}
+
+impl Api {
+    /// Connects to a broker's address.
+    pub async fn connect(address: &str) -> Self {
+        let endpoint = Channel::from_shared(format!("http://{address}"));
+        let endpoint = endpoint.expect("an address makes a URI");
+        let channel = soon("connecting", endpoint.connect()).await;
+        let channel = channel.expect("a broker can be connected to");
+        Self {
+            log: LogServiceClient::new(channel.clone()),
+            topics: TopicServiceClient::new(channel.clone()),
+            cluster: ClusterServiceClient::new(channel),
+        }
+    }
+
+    /// Creates a topic, with settings, and gives its id.
+    pub async fn create(&self, name: &str, partitions: i32, config: &[(&str, &str)]) -> String {
+        let request = v1::CreateTopicRequest {
+            name: name.to_owned(),
+            partition_count: Some(partitions),
+            replication_factor: None,
+            config: config
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+        };
+        let created = self.create_topic(request).await;
+        created.expect("a topic can be created").id
+    }
+
+    /// Creates a topic.
+    pub async fn create_topic(&self, request: v1::CreateTopicRequest) -> Answer<v1::Topic> {
+        let mut topics = self.topics.clone();
+        let created = soon("CreateTopic", topics.create_topic(request)).await?;
+        Ok(created.into_inner().topic.expect("the topic is told"))
+    }
+
+    /// Describes a topic.
+    pub async fn describe(&self, name: &str) -> Answer<v1::DescribeTopicResponse> {
+        let name = name.to_owned();
+        let mut topics = self.topics.clone();
+        let request = v1::DescribeTopicRequest { name };
+        let described = soon("DescribeTopic", topics.describe_topic(request)).await?;
+        Ok(described.into_inner())
+    }
+
+    /// Changes settings of a topic.
+    pub async fn alter(&self, request: v1::AlterTopicRequest) -> Answer<v1::AlterTopicResponse> {
+        let mut topics = self.topics.clone();
+        let altered = soon("AlterTopic", topics.alter_topic(request)).await?;
+        Ok(altered.into_inner())
+    }
+
+    /// Deletes a topic.
+    pub async fn delete(&self, name: &str, topic_id: &str) -> Answer<String> {
+        let request = v1::DeleteTopicRequest {
+            name: name.to_owned(),
+            topic_id: topic_id.to_owned(),
+        };
+        let mut topics = self.topics.clone();
+        let deleted = soon("DeleteTopic", topics.delete_topic(request)).await?;
+        Ok(deleted.into_inner().topic_id)
+    }
+
+    /// The names of all topics.
+    pub async fn topic_names(&self) -> Vec<String> {
+        let mut topics = self.topics.clone();
+        let listed = soon("ListTopics", topics.list_topics(v1::ListTopicsRequest {})).await;
+        let listed = listed.expect("topics can be listed").into_inner().topics;
+        listed.into_iter().map(|topic| topic.name).collect()
+    }
+
+    /// Waits until the leader of a partition, as this broker knows it, is one that `wanted`
+    /// takes; gives its id.
+    pub async fn leader(&self, topic: &str, partition: usize, wanted: impl Fn(i32) -> bool) -> i32 {
+        let mut cluster = self.cluster.clone();
+        let topics = vec![topic.to_owned()];
+        let waiting = async {
+            let watched = cluster.watch_metadata(v1::WatchMetadataRequest { topics });
+            let mut changes = watched.await.expect("metadata can be watched").into_inner();
+            loop {
+                let change = changes.message().await.expect("a broker watches metadata");
+                let metadata = change.and_then(|change| change.metadata);
+                let topic = metadata.and_then(|metadata| metadata.topics.into_iter().next());
+                let leader = topic.map_or(0, |topic| topic.partitions[partition].leader);
+                if leader != 0 && wanted(leader) {
+                    return leader;
+                }
+            }
+        };
+        soon("the partition gets a leader", waiting).await
+    }
+
+    /// Appends.
+    pub async fn produce(&self, request: v1::ProduceRequest) -> Answer<v1::ProduceResponse> {
+        self.produce_with(request, true).await
+    }
+
+    /// Appends, and says whether the call may be forwarded to the leader.
+    pub async fn produce_with(
+        &self,
+        request: v1::ProduceRequest,
+        may_forward: bool,
+    ) -> Answer<v1::ProduceResponse> {
+        let mut log = self.log.clone();
+        let request = routed(request, may_forward);
+        Ok(soon("Produce", log.produce(request)).await?.into_inner())
+    }
+
+    /// Appends a batch to a partition.
+    pub async fn append(
+        &self,
+        topic: &str,
+        partition: i32,
+        batch: impl Into<bytes::Bytes>,
+    ) -> Answer<v1::ProduceResponse> {
+        let request = v1::ProduceRequest {
+            topic: topic.to_owned(),
+            partition: Some(partition),
+            batch: batch.into(),
+            ..v1::ProduceRequest::default()
+        };
+        self.produce(request).await
+    }
+
+    /// Reads.
+    pub async fn fetch(&self, request: v1::FetchRequest) -> Answer<v1::FetchResponse> {
+        self.fetch_with(request, true).await
+    }
+
+    /// Reads, and says whether the call may be forwarded to the leader.
+    pub async fn fetch_with(
+        &self,
+        request: v1::FetchRequest,
+        may_forward: bool,
+    ) -> Answer<v1::FetchResponse> {
+        let mut log = self.log.clone();
+        let request = routed(request, may_forward);
+        Ok(soon("Fetch", log.fetch(request)).await?.into_inner())
+    }
+
+    /// Looks up the offset at a position.
+    pub async fn list_offsets(
+        &self,
+        request: v1::ListOffsetsRequest,
+    ) -> Answer<v1::ListOffsetsResponse> {
+        self.list_offsets_with(request, true).await
+    }
+
+    /// Looks up the offset at a position, and says whether the call may be forwarded.
+    pub async fn list_offsets_with(
+        &self,
+        request: v1::ListOffsetsRequest,
+        may_forward: bool,
+    ) -> Answer<v1::ListOffsetsResponse> {
+        let mut log = self.log.clone();
+        let request = routed(request, may_forward);
+        let found = soon("ListOffsets", log.list_offsets(request)).await?;
+        Ok(found.into_inner())
+    }
+
+    /// The end of what can be read of a partition.
+    pub async fn high_watermark(&self, topic: &str, partition: i32) -> i64 {
+        let request = v1::ListOffsetsRequest {
+            topic: topic.to_owned(),
+            partition,
+            ..v1::ListOffsetsRequest::default()
+        };
+        let found = self.list_offsets(request).await;
+        found.expect("the partition is led").high_watermark
+    }
+
+    /// The values of all records of a partition, in the order of their offsets, which are dense.
+    pub async fn values(&self, topic: &str, partition: i32) -> Vec<String> {
+        let end = self.high_watermark(topic, partition).await;
+        let mut values = Vec::new();
+        let mut offset = 0;
+        while offset < end {
+            let request = v1::FetchRequest {
+                topic: topic.to_owned(),
+                partition,
+                offset,
+                ..v1::FetchRequest::default()
+            };
+            let read = self.fetch(request).await.expect("committed data is read");
+            for record in read.records {
+                assert_eq!(record.offset, offset, "offsets are dense");
+                offset += 1;
+                values.push(text(record));
+            }
+            assert_eq!(read.next_offset, offset);
+        }
+        values
+    }
+
+    /// Asks for a producer id.
+    pub async fn producer_id(&self) -> i64 {
+        let mut log = self.log.clone();
+        let given = log.init_producer(v1::InitProducerRequest {});
+        let given = soon("InitProducer", given).await.expect("an id is given");
+        let given = given.into_inner();
+        assert_eq!(given.producer_epoch, 0);
+        given.producer_id
+    }
+}
+
+/// The value of a record as text; empty without one.
+pub fn text(record: v1::Record) -> String {
+    use v1::record::ValueContent;
+    match record.value_content {
+        Some(ValueContent::ValueText(text)) => text,
+        Some(ValueContent::Value(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
+        Some(ValueContent::ValueJson(_)) | None => String::new(),
+    }
+}
+
+fn routed<T>(message: T, may_forward: bool) -> Request<T> {
+    let mut request = Request::new(message);
+    if !may_forward {
+        let never = MetadataValue::from_static("never");
+        request.metadata_mut().insert("highwater-forward", never);
+    }
+    request
+}

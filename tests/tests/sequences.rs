@@ -1,0 +1,379 @@
+//! A batch that was sent twice is in the log once: producer ids, sequences, and what the brokers
+//! remember of them through SIGKILL, rolled segments and changes of the leader.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use highwater_tests::api::soon;
+use highwater_tests::batches::{batch, changed, sequenced};
+use highwater_tests::{Answer, Api, Broker, Cluster, Session, batches, program};
+use rustix::process::Signal;
+use tonic::Code;
+
+/// How many batches of a producer are recognised with their place.
+const REMEMBERED: usize = 5;
+/// An id far above any that a test asks for.
+const NEVER_GIVEN: i64 = 1 << 40;
+
+/// What a producer appended to partition 0 of the topic `t`.
+struct Story {
+    producer: i64,
+    epoch: u16,
+    /// Each batch and the offset it got.
+    sent: Vec<(Bytes, i64)>,
+    next: i32,
+}
+
+impl Story {
+    /// A new producer that appends eight batches, of one record, two, and so on.
+    async fn begin(api: &Api, epoch: u16) -> Self {
+        let mut story = Self {
+            producer: api.producer_id().await,
+            epoch,
+            sent: Vec::new(),
+            next: 0,
+        };
+        for _ in 0..8 {
+            story.go_on(api).await;
+        }
+        story
+    }
+
+    fn batch(&self, base: i32, records: i32) -> Bytes {
+        let values = (base..base + records).map(|n| format!("{} {n}", self.producer));
+        sequenced(self.producer, self.epoch, base, values)
+    }
+
+    /// Appends one batch more.
+    async fn go_on(&mut self, api: &Api) {
+        let records = i32::try_from(self.sent.len()).unwrap() % 8 + 1;
+        let batch = self.batch(self.next, records);
+        let appended = persistently(api, &batch).await.unwrap();
+        self.next += records;
+        self.sent.push((batch, appended.base_offset));
+    }
+
+    /// Fails unless the broker recognises what it has and refuses what does not follow, and
+    /// writes nothing meanwhile.
+    async fn is_known(&self, api: &Api) {
+        let (older, last) = self.sent.split_at(self.sent.len() - REMEMBERED);
+        for (batch, base_offset) in last {
+            let again = persistently(api, batch).await.unwrap();
+            assert_eq!((again.base_offset, again.duplicate), (*base_offset, true));
+        }
+        let end = api.high_watermark("t", 0).await;
+        for (batch, _) in older {
+            let again = api.append("t", 0, batch.clone()).await.unwrap_err();
+            again.is(Code::AlreadyExists, "DUPLICATE_SEQUENCE", &["t/0"]);
+        }
+        // A gap, and a batch that is new in part only.
+        for base in [self.next + 3, self.next - 1] {
+            let gap = api.append("t", 0, self.batch(base, 3)).await.unwrap_err();
+            let parts = [base.to_string(), self.next.to_string()];
+            gap.is(
+                Code::FailedPrecondition,
+                "SEQUENCE_GAP",
+                &[&parts[0], &parts[1]],
+            );
+            let detail = gap.sequence_gap();
+            assert_eq!(detail.producer_id, self.producer);
+            assert_eq!(detail.expected_sequence, self.next);
+            assert_eq!(detail.actual_sequence, base);
+        }
+        if let Some(lower) = self.epoch.checked_sub(1) {
+            let old = sequenced(self.producer, lower, self.next, ["late"]);
+            let fenced = api.append("t", 0, old).await.unwrap_err();
+            let parts = [self.epoch.to_string(), lower.to_string()];
+            fenced.is(
+                Code::FailedPrecondition,
+                "PRODUCER_FENCED",
+                &[&parts[0], &parts[1]],
+            );
+        }
+        assert_eq!(api.high_watermark("t", 0).await, end, "nothing was written");
+    }
+}
+
+/// Appends to partition 0 of `t`; asks again while there is no leader that can answer.
+async fn persistently(
+    api: &Api,
+    batch: &Bytes,
+) -> Answer<highwater_proto::pb::v1::ProduceResponse> {
+    let asking = async {
+        loop {
+            match api.append("t", 0, batch.clone()).await {
+                Err(refusal) if refusal.retriable || refusal.reason == "OUTCOME_UNKNOWN" => {}
+                other => return other,
+            }
+        }
+    };
+    soon("an answer of a leader", asking).await
+}
+
+async fn refuses_an_id_that_was_never_given(api: &Api) {
+    let end = api.high_watermark("t", 0).await;
+    let stranger = sequenced(NEVER_GIVEN, 0, 0, ["x"]);
+    let refused = api.append("t", 0, stranger).await.unwrap_err();
+    refused.is(
+        Code::FailedPrecondition,
+        "UNKNOWN_PRODUCER",
+        &[&NEVER_GIVEN.to_string()],
+    );
+    assert_eq!(api.high_watermark("t", 0).await, end, "nothing was written");
+}
+
+#[tokio::test]
+async fn producer_ids_are_given_once_across_brokers_and_restarts() {
+    let mut cluster = Cluster::start(&program!(), 3);
+    let mut given = BTreeSet::new();
+    for _ in 0..2 {
+        let apis = join_all(cluster.brokers.iter().map(|b| Api::connect(b.listen()))).await;
+        let asked = (0..60).map(|number| apis[number % 3].producer_id());
+        for id in join_all(asked).await {
+            assert!(id >= 0);
+            assert!(given.insert(id), "{id} was given twice");
+        }
+        cluster.restart_all();
+    }
+}
+
+#[tokio::test]
+async fn the_last_five_batches_are_recognised_also_after_sigkill() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start(&program!(), dir.path(), &[]);
+    let api = Api::connect(broker.listen()).await;
+    api.create("t", 1, &[]).await;
+    let mut plain = Story::begin(&api, 0).await;
+    let bumped = Story::begin(&api, 7).await;
+    plain.go_on(&api).await;
+    for _ in 0..2 {
+        let api = Api::connect(broker.listen()).await;
+        plain.is_known(&api).await;
+        bumped.is_known(&api).await;
+        refuses_an_id_that_was_never_given(&api).await;
+        broker.kill();
+        broker.restart();
+    }
+    let api = Api::connect(broker.listen()).await;
+    plain.go_on(&api).await;
+    plain.is_known(&api).await;
+}
+
+#[tokio::test]
+async fn a_higher_epoch_takes_over_and_begins_at_zero() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    let api = Api::connect(broker.listen()).await;
+    api.create("t", 1, &[]).await;
+    let mut story = Story::begin(&api, 0).await;
+    let early = sequenced(story.producer, 1, story.next, ["x"]);
+    let gap = api.append("t", 0, early).await.unwrap_err();
+    assert_eq!(gap.reason, "SEQUENCE_GAP");
+    assert_eq!(gap.sequence_gap().expected_sequence, 0);
+    story = Story {
+        epoch: 1,
+        next: 0,
+        sent: Vec::new(),
+        ..story
+    };
+    for _ in 0..6 {
+        story.go_on(&api).await;
+    }
+    story.is_known(&api).await;
+}
+
+#[tokio::test]
+async fn sequences_count_in_each_partition_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    let api = Api::connect(broker.listen()).await;
+    api.create("t", 2, &[]).await;
+    let story = Story::begin(&api, 0).await;
+    let gap = api.append("t", 1, story.batch(story.next, 1)).await;
+    assert_eq!(gap.unwrap_err().sequence_gap().expected_sequence, 0);
+    let first = api.append("t", 1, story.sent[0].0.clone()).await.unwrap();
+    assert_eq!((first.base_offset, first.duplicate), (0, false));
+}
+
+/// The names of the files below `dir`.
+fn files(dir: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            match entry.file_type().unwrap().is_dir() {
+                true => folders.push(entry.path()),
+                false => names.push(entry.path().to_str().unwrap().to_owned()),
+            }
+        }
+    }
+    names
+}
+
+#[tokio::test]
+async fn what_is_recognised_is_saved_at_each_roll_and_found_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start(&program!(), dir.path(), &[]);
+    let api = Api::connect(broker.listen()).await;
+    api.create("t", 1, &[("segment.bytes", "1MiB")]).await;
+    let filler = vec!["f".repeat(600_000)];
+    let mut stories = Vec::new();
+    for _ in 0..4 {
+        stories.push(Story::begin(&api, 1).await);
+        api.append("t", 0, batch(&filler)).await.unwrap();
+        api.append("t", 0, batch(&filler)).await.unwrap();
+    }
+    for _ in 0..2 {
+        let api = Api::connect(broker.listen()).await;
+        for story in &mut stories {
+            story.is_known(&api).await;
+            story.go_on(&api).await;
+        }
+        broker.kill();
+        let files = files(dir.path());
+        let saved = files.iter().filter(|name| name.contains("/state-"));
+        assert!(saved.count() > 0, "no saved state among {files:?}");
+        broker.restart();
+    }
+    let api = Api::connect(broker.listen()).await;
+    for story in &mut stories {
+        story.is_known(&api).await;
+        story.go_on(&api).await;
+    }
+    let expected: i64 = stories.iter().map(|story| i64::from(story.next)).sum();
+    assert_eq!(api.high_watermark("t", 0).await, expected + 8);
+}
+
+#[tokio::test]
+async fn a_new_leader_recognises_what_the_old_one_appended() {
+    let mut cluster = Cluster::start(&program!(), 3);
+    let api = Api::connect(cluster.brokers[0].listen()).await;
+    api.create("t", 1, &[]).await;
+    let mut stories = [Story::begin(&api, 0).await, Story::begin(&api, 4).await];
+    for _ in 0..2 {
+        let leader = cluster.leader_of("t", 0);
+        let old = i32::try_from(cluster.brokers[leader].id()).unwrap();
+        cluster.brokers[leader].kill();
+        let other = Api::connect(cluster.brokers[(leader + 1) % 3].listen()).await;
+        other.leader("t", 0, |id| id != old).await;
+        for story in &mut stories {
+            story.go_on(&other).await;
+            story.is_known(&other).await;
+        }
+        refuses_an_id_that_was_never_given(&other).await;
+        cluster.brokers[leader].restart();
+        cluster.until_healthy();
+    }
+    cluster.restart_all();
+    let api = Api::connect(cluster.brokers[2].listen()).await;
+    for story in &mut stories {
+        story.go_on(&api).await;
+        story.is_known(&api).await;
+    }
+    let expected: i64 = stories.iter().map(|story| i64::from(story.next)).sum();
+    assert_eq!(api.high_watermark("t", 0).await, expected);
+}
+
+#[tokio::test]
+async fn a_batch_repeated_while_it_is_in_flight_is_answered_when_it_commits() {
+    let cluster = Cluster::start(&program!(), 3);
+    let api = Api::connect(cluster.brokers[0].listen()).await;
+    api.create("t", 1, &[]).await;
+    let place = cluster.leader_of("t", 0);
+    let leader = Api::connect(cluster.brokers[place].listen()).await;
+    let producer = leader.producer_id().await;
+    persistently(&leader, &sequenced(producer, 0, 0, ["a", "b"]))
+        .await
+        .unwrap();
+    let mut session = Session::open(&leader).await;
+    let mut other = Session::open(&leader).await;
+
+    let followers: Vec<_> = (0..3).filter(|broker| *broker != place).collect();
+    let signal = |signal| {
+        for follower in &followers {
+            cluster.brokers[*follower].signal(signal);
+        }
+    };
+    signal(Signal::STOP);
+    let once = sequenced(producer, 0, 2, ["c"]);
+    let first = session.send("t", 0, once.clone());
+    let second = session.send("t", 0, once.clone());
+    let third = session.send("t", 0, sequenced(producer, 0, 3, ["d"]));
+    // Messages of a session are taken in order: once this one is refused, the others are on
+    // their way.
+    let bad = session.send("t", 0, Bytes::new());
+    assert_eq!(session.answer(bad).await.unwrap_err().reason, "BAD_BATCH");
+    let elsewhere = other.send("t", 0, once);
+    let bad = other.send("t", 0, Bytes::new());
+    assert_eq!(other.answer(bad).await.unwrap_err().reason, "BAD_BATCH");
+    signal(Signal::CONT);
+
+    let ack = session.answer(first).await.unwrap();
+    assert_eq!((ack.base_offset, ack.duplicate), (2, false));
+    let ack = session.answer(second).await.unwrap();
+    assert_eq!((ack.base_offset, ack.duplicate), (2, true));
+    let ack = session.answer(third).await.unwrap();
+    assert_eq!((ack.base_offset, ack.duplicate), (3, false));
+    let ack = other.answer(elsewhere).await.unwrap();
+    assert_eq!((ack.base_offset, ack.duplicate), (2, true));
+    assert_eq!(leader.values("t", 0).await, ["a", "b", "c", "d"]);
+}
+
+#[tokio::test]
+async fn pipelined_batches_keep_their_order_in_each_partition() {
+    const ROUNDS: i32 = 200;
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    let api = Api::connect(broker.listen()).await;
+    api.create("t", 3, &[]).await;
+    let producer = api.producer_id().await;
+    let mut session = Session::open(&api).await;
+    for round in 0..ROUNDS {
+        for partition in 0..3 {
+            let values = [format!("{round} a"), format!("{round} b")];
+            session.send("t", partition, sequenced(producer, 0, round * 2, values));
+        }
+    }
+    let (answers, ended) = session.end().await;
+    ended.unwrap();
+    assert_eq!(answers.len(), usize::try_from(ROUNDS * 3).unwrap());
+    for (number, answer) in answers {
+        let round = i64::try_from(number - 1).unwrap() / 3;
+        assert_eq!(answer.unwrap().base_offset, round * 2, "batch {number}");
+    }
+    let expected: Vec<String> = (0..ROUNDS)
+        .flat_map(|round| [format!("{round} a"), format!("{round} b")])
+        .collect();
+    for partition in 0..3 {
+        assert_eq!(api.values("t", partition).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn what_follows_a_refused_batch_is_a_gap_until_it_is_sent_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    let api = Api::connect(broker.listen()).await;
+    api.create("t", 1, &[]).await;
+    let producer = api.producer_id().await;
+    let sound: Vec<Bytes> = (0..4)
+        .map(|n| sequenced(producer, 0, n, [n.to_string()]))
+        .collect();
+    let mut session = Session::open(&api).await;
+    let mut numbers = vec![session.send("t", 0, sound[0].clone())];
+    let control = changed(&sound[1], batches::at::ATTRIBUTES, 0x20_i16.to_be_bytes());
+    numbers.push(session.send("t", 0, control));
+    numbers.extend([2, 3, 1, 2, 3].map(|n| session.send("t", 0, sound[n].clone())));
+    let mut told = Vec::new();
+    for number in numbers {
+        let answer = session.answer(number).await;
+        told.push(answer.map_or_else(|error| error.reason, |ack| ack.base_offset.to_string()));
+    }
+    let (gap, bad) = ("SEQUENCE_GAP", "BAD_BATCH");
+    assert_eq!(told, ["0", bad, gap, gap, "1", "2", "3"]);
+    assert_eq!(api.values("t", 0).await, ["0", "1", "2", "3"]);
+}

@@ -84,7 +84,9 @@ pub(super) async fn at_leader<C: LeaderCall>(
     let mut changes = services.leaders.changes();
     loop {
         changes.mark_unchanged();
-        let error = match call.clone().run(services, context).await {
+        // Boxed, because the futures of services nest deeply.
+        let here = Box::pin(call.clone().run(services, context));
+        let error = match here.await {
             Ok(reply) => return Ok(reply),
             Err(error) => error,
         };

@@ -4,12 +4,15 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
+use futures_util::future::Shared;
 use highwater_proto::batch::RecordBatch;
 use highwater_proto::{Offset, Term, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::AppendError;
-use super::machine::{Published, Shared};
+use super::group::{Group, Merged};
+use super::machine::{self, Published};
 use super::producers::{self, Judgement};
 use super::sequence::Sequenced;
 use crate::clock::Clock;
@@ -48,8 +51,11 @@ pub(super) enum Verdict {
     Refused(AppendError),
     Known(Appended),
     Proposed {
-        fate: Answered,
+        /// The fate of the entry, shared by its batches.
+        fate: Shared<Answered>,
         term: Term,
+        /// How many records of the entry come before the batch.
+        before: u64,
         record_count: u32,
     },
 }
@@ -63,13 +69,14 @@ impl Verdict {
             Self::Proposed {
                 fate,
                 term,
+                before,
                 record_count,
             } => match fate.await {
                 Ok(Reply::Batch {
                     base_offset,
                     append_time,
                 }) => Ok(Appended {
-                    base_offset,
+                    base_offset: base_offset.plus(before),
                     record_count,
                     append_time,
                     term,
@@ -86,7 +93,7 @@ impl Verdict {
 /// The loop of one partition.
 pub(super) struct AppendLoop {
     pub(super) replica: Replica,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<machine::Shared>,
     pub(super) leadership: watch::Receiver<Leadership>,
     pub(super) published: watch::Receiver<Published>,
     pub(super) clock: Arc<dyn Clock>,
@@ -97,6 +104,8 @@ pub(super) struct AppendLoop {
     /// Repetitions of batches in flight, and what came before the leader was ready: judged again
     /// when more is applied. Their bytes count against the partition's budget.
     pub(super) parked: Vec<Request>,
+    /// Judged, and proposed before the loop waits again.
+    pub(super) group: Group,
 }
 
 impl AppendLoop {
@@ -122,6 +131,7 @@ impl AppendLoop {
             for request in parked.into_iter().chain(taken.drain(..)) {
                 self.take(request).await;
             }
+            self.propose().await;
         }
     }
 
@@ -146,8 +156,7 @@ impl AppendLoop {
         // Parsing has refused contradicting fields already.
         let sequenced = Sequenced::of(&header).unwrap_or_default();
         match sequenced.map(|batch| self.judge(&batch, term, header.record_count)) {
-            None => self.propose(request, term).await,
-            Some(Next::Propose) => self.propose(request, term).await,
+            None | Some(Next::Propose) => self.gather(request, term).await,
             Some(Next::Park) => self.parked.push(request),
             Some(Next::Answer(verdict)) => drop(request.answer.send(verdict)),
         }
@@ -220,22 +229,43 @@ impl AppendLoop {
         }
     }
 
-    async fn propose(&mut self, request: Request, term: Term) {
-        let record_count = u32::try_from(request.batch.header().record_count).unwrap_or(0);
+    /// Adds a batch to the group, proposing the group first if the batch does not fit in.
+    async fn gather(&mut self, request: Request, term: Term) {
+        if !self.group.admits(request.batch.len(), term) {
+            self.propose().await;
+        }
+        self.group.push(request, term);
+    }
+
+    /// Proposes what is gathered as one entry.
+    async fn propose(&mut self) {
+        let Some(Merged {
+            term,
+            body,
+            members,
+        }) = self.group.take()
+        else {
+            return;
+        };
         let proposal = Proposal {
             kind: ProposalKind::Batch,
-            body: request.batch.into_bytes(),
+            body,
             append_time: self.clock.now(),
         };
-        let verdict = match self.replica.propose(term, proposal).await {
-            Ok(fate) => Verdict::Proposed {
-                fate,
-                term,
-                record_count,
-            },
-            Err(error) => Verdict::Refused(AppendError::Stopped(error.to_string())),
-        };
-        drop(request.answer.send(verdict));
+        let proposed = self.replica.propose(term, proposal).await;
+        let proposed = proposed.map(FutureExt::shared);
+        for member in members {
+            let verdict = match &proposed {
+                Ok(fate) => Verdict::Proposed {
+                    fate: fate.clone(),
+                    term,
+                    before: member.before,
+                    record_count: member.record_count,
+                },
+                Err(error) => Verdict::Refused(AppendError::Stopped(error.to_string())),
+            };
+            drop(member.answer.send(verdict));
+        }
     }
 }
 

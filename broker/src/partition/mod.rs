@@ -4,6 +4,7 @@
 
 mod append;
 mod error;
+mod group;
 mod machine;
 #[expect(clippy::module_inception, reason = "the partition itself")]
 mod partition;

@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::append::{AppendLoop, Appended, Permission, Request};
 use super::error::{AppendError, ReadError};
+use super::group::Group;
 use super::machine::{Published, Shared};
 use crate::clock::Clock;
 use crate::log::CommittedBatch;
@@ -82,6 +83,7 @@ impl Partition {
             term: Term(0),
             proposals: 0,
             parked: Vec::new(),
+            group: Group::default(),
         };
         tasks.spawn(append.run(queue));
         let (waking, mut changes) = (Arc::clone(&shared), leadership.clone());

@@ -196,7 +196,7 @@ fn a_directory_of_one_cluster_does_not_join_another() {
     assert!(one.stop().success());
     let dir = dirs[0].path().to_str().unwrap();
     let refused = program!()
-        .run(&[
+        .run([
             "serve",
             "--data-dir",
             dir,

@@ -34,6 +34,7 @@ pub(super) struct Opened {
     pub(super) has_past: bool,
     pub(super) next_number: u32,
     pub(super) durable: Position,
+    pub(super) salt: u32,
     pub(super) recovered: Recovered,
 }
 
@@ -50,7 +51,7 @@ pub(super) fn open(dir: &Arc<dyn Dir>, options: &LogOptions) -> Result<Opened, O
             .map_err(OpenError::io("sync", file_name(file.number)))?;
     }
     let durable = decision.durable;
-    let mut opened = Opened::new(dir, &handles, &files, decision);
+    let mut opened = Opened::new(dir, &handles, &files, decision, options.salt);
     let newest = opened
         .active
         .as_ref()
@@ -133,7 +134,8 @@ fn make_durable(
     let mut position = u64::from(from);
     for chunk in doubtful.chunks(REWRITE) {
         // Copied first: a write must not read from the map of the page it changes.
-        handle.write_at(&[IoSlice::new(&chunk.to_vec())], position)?;
+        let copy = Vec::from(chunk);
+        handle.write_at(&[IoSlice::new(&copy)], position)?;
         position += chunk.len() as u64;
     }
     handle.sync_now()
@@ -150,6 +152,7 @@ impl Opened {
         handles: &[Arc<dyn File>],
         files: &[FoundFile],
         decision: Decision,
+        salt: u32,
     ) -> Self {
         let mut opened = Self {
             sealed: Vec::new(),
@@ -159,6 +162,7 @@ impl Opened {
             has_past: false,
             next_number: files.last().map_or(1, |file| file.number.saturating_add(1)),
             durable: Position::default(),
+            salt: recovery::salt_of(files).unwrap_or(salt),
             recovered: Recovered {
                 torn: decision.torn,
                 ..Recovered::default()
@@ -239,6 +243,7 @@ impl Opened {
         };
         let header = SegmentHeader {
             owner: options.owner,
+            salt: self.salt,
             origin,
             number: self.next_number,
             file_len: options

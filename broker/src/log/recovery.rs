@@ -162,6 +162,8 @@ impl Proof {
             .map(|header| header.durable)
             .max()
             .unwrap_or_default();
+        // Without one good header the secret is lost, and any whole frame is believed.
+        let salt = salt_of(files);
         let mut proof = Self {
             durable,
             seen: Vec::new(),
@@ -170,7 +172,7 @@ impl Proof {
             if file.number < proof.durable.file {
                 break;
             }
-            let generation = generation(owner, file.number);
+            let generation = salt.map(|salt| generation(owner, salt, file.number));
             proof.durable = proof.durable.max(read_hint(&file.bytes, generation));
             let found = scan::evidence(&file.bytes, file.number, generation, reach(file));
             proof.durable = proof.durable.max(found.durable);
@@ -266,6 +268,12 @@ impl Proof {
                 .map_or(self.durable.file, |file| file.number),
         )
     }
+}
+
+/// The secret of the log that these files are of.
+pub(super) fn salt_of(files: &[FoundFile]) -> Option<u32> {
+    let headers = files.iter().filter_map(|file| file.header.as_ref().ok());
+    headers.last().map(|header| header.salt)
 }
 
 /// A file of the chain, and the byte at which the next one takes over.

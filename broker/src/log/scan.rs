@@ -7,7 +7,7 @@ use highwater_proto::Timestamp;
 use super::frame::{ALIGN, FrameFault, HEADER_LEN, MAGIC, Position, RawFrame, Tail, check_unknown};
 use super::index::IndexEntry;
 use super::segment::{times, verify_body};
-use super::segment_header::{Footer, SEGMENT_HEADER, SegmentHeader};
+use super::segment_header::{Footer, SEGMENT_HEADER, SegmentHeader, u32_at};
 
 /// Why a scan ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +102,8 @@ pub(super) struct Evidence {
 
 /// Looks for whole frame headers from the first frame's place on, skipping what is not one, until
 /// `reach` bytes held none: no write can have gone further beyond the last one that is durable.
-pub(super) fn evidence(bytes: &[u8], number: u32, generation: u32, reach: u64) -> Evidence {
+/// Without a generation a frame of any will do.
+pub(super) fn evidence(bytes: &[u8], number: u32, generation: Option<u32>, reach: u64) -> Evidence {
     let mut found = Evidence {
         durable: Position::default(),
         written_end: SEGMENT_HEADER,
@@ -115,9 +116,12 @@ pub(super) fn evidence(bytes: &[u8], number: u32, generation: u32, reach: u64) -
         if at - found.written_end as usize > reach {
             break;
         }
-        let frame = match rest.starts_with(&MAGIC) {
-            true => RawFrame::parse(rest, generation).ok(),
-            false => None,
+        let stored = rest.get(72..76).map(u32_le);
+        let likely = rest.starts_with(&MAGIC) && (generation.is_none() || generation == stored);
+        let frame = if likely {
+            RawFrame::parse_any(rest).ok().map(|(frame, _)| frame)
+        } else {
+            None
         };
         // A frame cannot know of anything durable behind itself: that is a payload posing as one.
         let here = Position {
@@ -134,6 +138,10 @@ pub(super) fn evidence(bytes: &[u8], number: u32, generation: u32, reach: u64) -
         }
     }
     found
+}
+
+fn u32_le(bytes: &[u8]) -> u32 {
+    u32_at(bytes, 0)
 }
 
 /// The first frame behind `at` whose header is whole, and its place.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+use bytes::Bytes;
 use highwater_proto::pb::v1;
 use highwater_proto::pb::v1::cluster_service_client::ClusterServiceClient;
 use highwater_proto::pb::v1::log_service_client::LogServiceClient;
@@ -12,8 +13,10 @@ use highwater_proto::pb::v1::topic_service_client::TopicServiceClient;
 use prost::Message;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Status, Streaming};
 use tonic_types::StatusExt;
+
+use crate::reflect::codec::Plain;
 
 /// How long anything may take that a test waits for.
 pub const LIMIT: Duration = Duration::from_secs(20);
@@ -22,6 +25,7 @@ pub const LIMIT: Duration = Duration::from_secs(20);
 #[track_caller]
 pub fn soon<T>(what: &str, future: impl Future<Output = T>) -> impl Future<Output = T> {
     let place = std::panic::Location::caller();
+    let future = Box::pin(future);
     async move {
         match tokio::time::timeout(LIMIT, future).await {
             Ok(value) => value,
@@ -123,6 +127,7 @@ pub struct Api {
     pub log: LogServiceClient<Channel>,
     topics: TopicServiceClient<Channel>,
     cluster: ClusterServiceClient<Channel>,
+    channel: Channel,
 }
 
 impl Api {
@@ -135,11 +140,12 @@ impl Api {
         Self {
             log: LogServiceClient::new(channel.clone()),
             topics: TopicServiceClient::new(channel.clone()),
-            cluster: ClusterServiceClient::new(channel),
+            cluster: ClusterServiceClient::new(channel.clone()),
+            channel,
         }
     }
 
-    /// Creates a topic, with settings, and gives its id.
+    /// Creates a topic, with settings, and gives its id once its leaders answer.
     pub async fn create(&self, name: &str, partitions: i32, config: &[(&str, &str)]) -> String {
         let request = v1::CreateTopicRequest {
             name: name.to_owned(),
@@ -151,7 +157,11 @@ impl Api {
                 .collect(),
         };
         let created = self.create_topic(request).await;
-        created.expect("a topic can be created").id
+        let id = created.expect("a topic can be created").id;
+        for partition in 0..partitions {
+            self.high_watermark(name, partition).await;
+        }
+        id
     }
 
     /// Creates a topic.
@@ -233,12 +243,12 @@ impl Api {
         Ok(soon("Produce", log.produce(request)).await?.into_inner())
     }
 
-    /// Appends a batch to a partition.
+    /// Appends a batch to a partition; asks again while there is no leader that can answer.
     pub async fn append(
         &self,
         topic: &str,
         partition: i32,
-        batch: impl Into<bytes::Bytes>,
+        batch: impl Into<Bytes>,
     ) -> Answer<v1::ProduceResponse> {
         let request = v1::ProduceRequest {
             topic: topic.to_owned(),
@@ -246,7 +256,20 @@ impl Api {
             batch: batch.into(),
             ..v1::ProduceRequest::default()
         };
-        self.produce(request).await
+        self.led(|| self.produce(request.clone())).await
+    }
+
+    /// Asks again while there is no leader that can answer.
+    async fn led<T, F: Future<Output = Answer<T>>>(&self, ask: impl Fn() -> F) -> Answer<T> {
+        let asking = async {
+            loop {
+                match ask().await {
+                    Err(refusal) if refusal.reason == "NO_LEADER" => {}
+                    answer => return answer,
+                }
+            }
+        };
+        soon("an answer of a leader", asking).await
     }
 
     /// Reads.
@@ -292,7 +315,7 @@ impl Api {
             partition,
             ..v1::ListOffsetsRequest::default()
         };
-        let found = self.list_offsets(request).await;
+        let found = self.led(|| self.list_offsets(request.clone())).await;
         found.expect("the partition is led").high_watermark
     }
 
@@ -308,7 +331,8 @@ impl Api {
                 offset,
                 ..v1::FetchRequest::default()
             };
-            let read = self.fetch(request).await.expect("committed data is read");
+            let read = self.led(|| self.fetch(request.clone())).await;
+            let read = read.expect("committed data is read");
             for record in read.records {
                 assert_eq!(record.offset, offset, "offsets are dense");
                 offset += 1;
@@ -317,6 +341,28 @@ impl Api {
             assert_eq!(read.next_offset, offset);
         }
         values
+    }
+
+    /// Begins a subscription.
+    pub async fn subscribe(
+        &self,
+        request: v1::SubscribeRequest,
+    ) -> Answer<Streaming<v1::SubscribeResponse>> {
+        let mut log = self.log.clone();
+        Ok(soon("Subscribe", log.subscribe(request))
+            .await?
+            .into_inner())
+    }
+
+    /// Calls a unary method, such as `highwater.v1.LogService/Produce`, with any bytes.
+    pub async fn call(&self, method: &str, request: impl Into<Bytes>) -> Answer<Bytes> {
+        let mut grpc = tonic::client::Grpc::new(self.channel.clone());
+        let path = format!("/{method}").parse().expect("a method is a path");
+        let calling = async {
+            grpc.ready().await.expect("the connection is open");
+            grpc.unary(Request::new(request.into()), path, Plain).await
+        };
+        Ok(soon("an answer to a call", calling).await?.into_inner())
     }
 
     /// Asks for a producer id.

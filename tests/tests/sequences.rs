@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use highwater_tests::api::soon;
 use highwater_tests::batches::{batch, changed, sequenced};
-use highwater_tests::{Answer, Api, Broker, Cluster, Session, batches, program};
+use highwater_tests::{Api, Broker, Cluster, Session, batches, program};
 use rustix::process::Signal;
 use tonic::Code;
 
@@ -51,9 +51,17 @@ impl Story {
     async fn go_on(&mut self, api: &Api) {
         let records = i32::try_from(self.sent.len()).unwrap() % 8 + 1;
         let batch = self.batch(self.next, records);
-        let appended = persistently(api, &batch).await.unwrap();
+        let appending = async {
+            loop {
+                match api.append("t", 0, batch.clone()).await {
+                    Err(refusal) if refusal.reason == "OUTCOME_UNKNOWN" => {}
+                    answer => return answer.unwrap().base_offset,
+                }
+            }
+        };
+        let base_offset = soon("a batch is in the log", appending).await;
         self.next += records;
-        self.sent.push((batch, appended.base_offset));
+        self.sent.push((batch, base_offset));
     }
 
     /// Fails unless the broker recognises what it has and refuses what does not follow, and
@@ -61,7 +69,7 @@ impl Story {
     async fn is_known(&self, api: &Api) {
         let (older, last) = self.sent.split_at(self.sent.len() - REMEMBERED);
         for (batch, base_offset) in last {
-            let again = persistently(api, batch).await.unwrap();
+            let again = api.append("t", 0, batch.clone()).await.unwrap();
             assert_eq!((again.base_offset, again.duplicate), (*base_offset, true));
         }
         let end = api.high_watermark("t", 0).await;
@@ -95,22 +103,6 @@ impl Story {
         }
         assert_eq!(api.high_watermark("t", 0).await, end, "nothing was written");
     }
-}
-
-/// Appends to partition 0 of `t`; asks again while there is no leader that can answer.
-async fn persistently(
-    api: &Api,
-    batch: &Bytes,
-) -> Answer<highwater_proto::pb::v1::ProduceResponse> {
-    let asking = async {
-        loop {
-            match api.append("t", 0, batch.clone()).await {
-                Err(refusal) if refusal.retriable || refusal.reason == "OUTCOME_UNKNOWN" => {}
-                other => return other,
-            }
-        }
-    };
-    soon("an answer of a leader", asking).await
 }
 
 async fn refuses_an_id_that_was_never_given(api: &Api) {
@@ -286,9 +278,8 @@ async fn a_batch_repeated_while_it_is_in_flight_is_answered_when_it_commits() {
     let place = cluster.leader_of("t", 0);
     let leader = Api::connect(cluster.brokers[place].listen()).await;
     let producer = leader.producer_id().await;
-    persistently(&leader, &sequenced(producer, 0, 0, ["a", "b"]))
-        .await
-        .unwrap();
+    let first = sequenced(producer, 0, 0, ["a", "b"]);
+    leader.append("t", 0, first).await.unwrap();
     let mut session = Session::open(&leader).await;
     let mut other = Session::open(&leader).await;
 

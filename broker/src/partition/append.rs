@@ -33,8 +33,9 @@ pub struct Appended {
     pub duplicate: bool,
 }
 
-/// Says whether a majority of the partition's voters can be reached.
-pub type Reach = Arc<dyn Fn() -> bool + Send + Sync>;
+/// Says why the leader must not propose now, if it must not: a majority of the partition's voters
+/// cannot be reached, or the broker is stopping and others take over.
+pub type Permission = Arc<dyn Fn() -> Result<(), AppendError> + Send + Sync>;
 
 /// A batch on its way to the loop.
 pub(super) struct Request {
@@ -89,11 +90,12 @@ pub(super) struct AppendLoop {
     pub(super) leadership: watch::Receiver<Leadership>,
     pub(super) published: watch::Receiver<Published>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) reach: Reach,
+    pub(super) permission: Permission,
     /// The term that the proposals in flight belong to.
     pub(super) term: Term,
     pub(super) proposals: u64,
-    /// Repetitions of batches in flight: judged again when more is applied.
+    /// Repetitions of batches in flight, and what came before the leader was ready: judged again
+    /// when more is applied. Their bytes count against the partition's budget.
     pub(super) parked: Vec<Request>,
 }
 
@@ -101,28 +103,43 @@ impl AppendLoop {
     pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         let mut taken = Vec::with_capacity(TAKE);
         loop {
+            let waiting = !self.parked.is_empty();
             tokio::select! {
                 count = requests.recv_many(&mut taken, TAKE) => {
                     if count == 0 {
                         return;
                     }
                 }
-                _ = self.published.changed(), if !self.parked.is_empty() => {
-                    taken.append(&mut self.parked);
-                }
-                _ = self.leadership.changed(), if !self.parked.is_empty() => {
-                    taken.append(&mut self.parked);
+                _ = self.published.changed(), if waiting => {}
+                changed = self.leadership.changed(), if waiting => {
+                    if changed.is_err() {
+                        self.refuse_parked();
+                    }
                 }
             }
-            for request in taken.drain(..) {
+            // What is parked came first, and batches of a producer must keep their order.
+            let parked = std::mem::take(&mut self.parked);
+            for request in parked.into_iter().chain(taken.drain(..)) {
                 self.take(request).await;
             }
+        }
+    }
+
+    /// The replica has ended: nothing that is in flight will be applied here.
+    fn refuse_parked(&mut self) {
+        for request in self.parked.drain(..) {
+            refuse(
+                request,
+                AppendError::Stopped("its log has ended".to_owned()),
+            );
         }
     }
 
     async fn take(&mut self, request: Request) {
         let term = match self.leading() {
             Ok(term) => term,
+            // The first entry of the term is on its way; what came meanwhile waits for it.
+            Err(AppendError::NotReady) => return self.parked.push(request),
             Err(error) => return refuse(request, error),
         };
         let header = *request.batch.header();
@@ -142,11 +159,9 @@ impl AppendLoop {
         if !leadership.mine {
             return Err(AppendError::NotLeader);
         }
+        (self.permission)()?;
         if self.published.borrow_and_update().term != leadership.term {
             return Err(AppendError::NotReady);
-        }
-        if !(self.reach)() {
-            return Err(AppendError::QuorumLost);
         }
         if self.term != leadership.term {
             self.shared.state().producers_mut().reset_in_flight();
@@ -166,6 +181,12 @@ impl AppendLoop {
                 let proposal = producers::Proposal(self.proposals);
                 state.producers_mut().propose(*batch, proposal);
                 Next::Propose
+            }
+            // Applied, and about to be published: whoever is told of it must be able to read it.
+            Judgement::Duplicate { base_offset, .. }
+                if self.published.borrow().high_watermark.offset() <= base_offset =>
+            {
+                Next::Park
             }
             Judgement::Duplicate {
                 base_offset,

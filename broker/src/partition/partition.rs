@@ -2,13 +2,14 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use highwater_proto::batch::RecordBatch;
 use highwater_proto::pb::peer::PartitionStatus;
 use highwater_proto::{Offset, PartitionIndex, Term, Timestamp, TopicId};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use super::append::{AppendLoop, Appended, Reach, Request};
+use super::append::{AppendLoop, Appended, Permission, Request};
 use super::error::{AppendError, ReadError};
 use super::machine::{Published, Shared};
 use crate::clock::Clock;
@@ -18,6 +19,8 @@ use crate::tasks::Tasks;
 
 /// Bytes of batches that may be on their way into one partition.
 const BUDGET_BYTES: u32 = 32 << 20;
+/// How long a read waits for a new leader to be ready.
+const SETTLE_LIMIT: Duration = Duration::from_secs(2);
 /// Batches that may wait for the append loop; the budget bounds their bytes.
 const QUEUE: usize = 256;
 
@@ -64,7 +67,7 @@ impl Partition {
         replica: Replica,
         shared: Arc<Shared>,
         clock: Arc<dyn Clock>,
-        reach: Reach,
+        permission: Permission,
         tasks: Tasks,
     ) -> Self {
         let (requests, queue) = mpsc::channel(QUEUE);
@@ -75,7 +78,7 @@ impl Partition {
             leadership: leadership.clone(),
             published: published.clone(),
             clock,
-            reach,
+            permission,
             term: Term(0),
             proposals: 0,
             parked: Vec::new(),
@@ -149,10 +152,20 @@ impl Partition {
         self.published.clone()
     }
 
+    /// Waits a while for a replica that has just come to lead to be ready to answer.
+    pub async fn settled(&self) {
+        let mut published = self.published.clone();
+        let settled = published.wait_for(|published| {
+            let leadership = *self.leadership.borrow();
+            !leadership.mine || published.term == leadership.term
+        });
+        drop(tokio::time::timeout(SETTLE_LIMIT, settled).await);
+    }
+
     /// What can be read now, if this replica leads and is ready to answer.
     fn bounds_here(&self) -> Result<Bounds, ReadError> {
         let leadership = *self.leadership.borrow();
-        if !leadership.mine {
+        if !leadership.mine || self.tasks.is_cancelled() {
             return Err(ReadError::NotLeader);
         }
         let published = *self.published.borrow();
@@ -203,6 +216,7 @@ impl Partition {
 
     /// What can be read, no older than the call: leadership is confirmed by a majority.
     pub async fn bounds(&self) -> Result<Bounds, ReadError> {
+        self.settled().await;
         self.bounds_here()?;
         self.replica
             .read_barrier()
@@ -236,7 +250,7 @@ impl Partition {
     /// Stops serving: the append loop ends and the replica shuts down.
     pub async fn stop(&self) {
         self.tasks.stop().await;
-        self.replica.shutdown().await;
         self.shared.wake();
+        self.replica.shutdown().await;
     }
 }

@@ -79,6 +79,7 @@ impl Services {
             .await?;
         let from = start_offset(request.offset)?;
         let partition = self.local(&target)?;
+        partition.settled().await;
         let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
         let until = clock::monotonic() + wait.min(MAX_WAIT).min(context.deadline);
         let limit = byte_limit(request.max_bytes);
@@ -137,6 +138,7 @@ impl Services {
             .await?;
         let from = start_offset(request.offset)?;
         let partition = self.local(&target)?;
+        partition.settled().await;
         Ok((target, partition, from, byte_limit(request.max_bytes)))
     }
 }

@@ -1,5 +1,6 @@
 //! One file per family of verbs.
 
+mod bench;
 mod cluster;
 mod consume;
 #[cfg(target_os = "linux")]
@@ -30,6 +31,10 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         Command::Produce(args) => {
             let interrupted = interrupt::watch(produce::GRACE);
             produce::run(args, &interrupted).await
+        }
+        Command::Bench(args) => {
+            let interrupted = interrupt::watch(bench::GRACE);
+            bench::run(args, &interrupted).await
         }
         Command::Topic(args) => unless_interrupted(topic::run(args)).await,
         Command::Consume(args) => unless_interrupted(consume::run(args)).await,

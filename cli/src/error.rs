@@ -48,6 +48,8 @@ pub(crate) enum Label {
     Stopped,
     /// There is no development cluster, or it does not do what it should.
     Dev,
+    /// Records of a bench are not as they were sent, or not of a bench.
+    Bench,
 }
 
 impl fmt::Display for Label {
@@ -61,6 +63,7 @@ impl fmt::Display for Label {
             Self::Start => "START",
             Self::Stopped => "STOPPED",
             Self::Dev => "DEV",
+            Self::Bench => "BENCH",
         })
     }
 }

@@ -96,16 +96,20 @@ impl Metadata {
         Ok(self.published.borrow().applied)
     }
 
-    /// Waits until everything that was done before the call is applied here. Without a leader, or
-    /// after `limit`, it gives up: the metadata here may be behind.
-    pub async fn catch_up(&self, limit: Duration) {
+    /// Waits until everything that was done before the call is applied here. False when it gave up
+    /// after `limit`, as without a leader: the metadata here may be behind.
+    pub async fn catch_up(&self, limit: Duration) -> bool {
+        let mut changes = self.leaders.changes();
         let caught_up = async {
-            match self.read_leader().await {
-                Ok(index) => self.applied(index).await,
-                Err(error) => tracing::debug!(%error, "the metadata here may be behind"),
+            loop {
+                match self.read_leader().await {
+                    Ok(index) => return self.applied(index).await,
+                    Err(error) => tracing::debug!(%error, "the metadata here may be behind"),
+                }
+                drop(tokio::time::timeout(LOOK_AGAIN, changes.changed()).await);
             }
         };
-        drop(tokio::time::timeout(limit, caught_up).await);
+        tokio::time::timeout(limit, caught_up).await.is_ok()
     }
 
     async fn read_leader(&self) -> Result<LogIndex, LocalError> {

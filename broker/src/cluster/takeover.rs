@@ -49,8 +49,12 @@ impl Takeover {
         let mut rounds = tokio::time::interval(ROUND);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut leaderless: BTreeMap<GroupId, u32> = BTreeMap::new();
+        let mut suspected = self.liveness.suspected();
         loop {
-            rounds.tick().await;
+            tokio::select! {
+                _ = rounds.tick() => {}
+                Ok(()) = suspected.changed() => {}
+            }
             let orphans = self.orphans(&mut leaderless);
             if !orphans.is_empty() {
                 self.settle(orphans).await;

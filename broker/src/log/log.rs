@@ -1,5 +1,6 @@
 //! The log of one replica: the one writer of its segment files.
 
+use std::io::IoSlice;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -9,13 +10,13 @@ use super::dir::{Dir, SyncDone, SyncError};
 use super::encode::Encoder;
 use super::error::{LogError, OpenError};
 use super::flusher::{Flusher, Written};
-use super::frame::{LastFrame, Tail};
+use super::frame::{LastFrame, Position, Tail};
 use super::index::IndexEntry;
 use super::open;
 use super::plan::{NewFrame, Planned, plan};
 use super::recovery::Recovered;
 use super::segment::{Segment, file_name, times};
-use super::segment_header::{FOOTER, Footer, Owner, SEGMENT_HEADER};
+use super::segment_header::{FOOTER, Footer, HINT_AT, Owner, SEGMENT_HEADER, encode_hint};
 use super::spare::Spare;
 use super::view::{LogReader, Part, View};
 
@@ -89,6 +90,8 @@ struct Active {
     named: bool,
     /// Whether its footer is written: no frame may follow.
     sealed: bool,
+    /// What its hint says is durable.
+    marked: Position,
 }
 
 impl Log {
@@ -123,6 +126,7 @@ impl Log {
                 began: scan.and_then(|scan| scan.began),
                 named: true,
                 sealed: false,
+                marked: Position::default(),
             }),
             tail,
             has_past: opened.has_past,
@@ -162,6 +166,31 @@ impl Log {
         }
         self.flusher.submit(done);
         Ok(())
+    }
+
+    /// Notes in the file how far the log is durable, without a sync. Frames vouch for those before
+    /// them; this vouches for the last ones, which otherwise could rot and pass for a torn tail.
+    /// For a log that is idle for a while or about to be closed.
+    pub fn mark_durable(&mut self) {
+        let durable = self.flusher.durable();
+        let Some(active) = &mut self.active else {
+            return;
+        };
+        let number = active.segment.header.number;
+        if durable.file != number || durable <= active.marked || self.flusher.failed().is_some() {
+            return;
+        }
+        let hint = encode_hint(durable, active.segment.generation);
+        let position = HINT_AT as u64;
+        // A hint that could not be written is one that is missing.
+        if active
+            .segment
+            .file
+            .write_at(&[IoSlice::new(&hint)], position)
+            .is_ok()
+        {
+            active.marked = durable;
+        }
     }
 
     /// The last frame; `None` while there never was one. It may have been purged.

@@ -11,7 +11,9 @@ use super::frame::{Position, Tail};
 use super::index::{GrowingIndex, SegmentIndex};
 use super::scan::{self, Evidence, Scan, Stop};
 use super::segment::file_name;
-use super::segment_header::{HeaderFault, Owner, SEGMENT_HEADER, SegmentHeader, generation};
+use super::segment_header::{
+    HeaderFault, Owner, SEGMENT_HEADER, SegmentHeader, generation, read_hint,
+};
 
 /// A file found in the directory.
 #[derive(Debug)]
@@ -164,6 +166,7 @@ impl Proof {
                 break;
             }
             let generation = generation(owner, file.number);
+            proof.durable = proof.durable.max(read_hint(&file.bytes, generation));
             let found = scan::evidence(&file.bytes, file.number, generation, reach(file));
             proof.durable = proof.durable.max(found.durable);
             proof.seen.push((file.number, found));

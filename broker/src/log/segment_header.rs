@@ -18,6 +18,10 @@ pub(super) const SEGMENT_HEADER: u32 = 4096;
 pub(super) const FOOTER: u32 = 64;
 /// The bytes of the header that its CRC covers; the CRC follows them.
 const CRC_AT: usize = 252;
+/// Where the hint of what is durable lies: in a sector of its own, rewritten by itself.
+pub(super) const HINT_AT: usize = 2048;
+/// Bytes of the hint.
+pub(super) const HINT: usize = 16;
 
 /// Whose log it is. Every file says it, so that a misplaced file is never taken for another's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,6 +194,27 @@ impl SegmentHeader {
             Err(HeaderFault::Damaged)
         }
     }
+}
+
+/// The hint that everything before `durable` is on the disk, for the file of this generation.
+pub(super) fn encode_hint(durable: Position, generation: u32) -> [u8; HINT] {
+    let mut out = [0; HINT];
+    out[..8].copy_from_slice(&durable.to_u64().to_le_bytes());
+    out[8..12].copy_from_slice(&generation.to_le_bytes());
+    let crc = hash(&out[..12]);
+    out[12..].copy_from_slice(&crc.to_le_bytes());
+    out
+}
+
+/// The hint in a file's header; nothing is known to be durable without a whole one.
+pub(super) fn read_hint(bytes: &[u8], generation: u32) -> Position {
+    let hint = bytes.get(HINT_AT..HINT_AT + HINT);
+    let whole =
+        |hint: &&[u8]| u32_at(hint, 8) == generation && hash(&hint[..12]) == u32_at(hint, 12);
+    let durable = hint
+        .filter(whole)
+        .map(|hint| Position::from_u64(u64_at(hint, 0)));
+    durable.unwrap_or_default()
 }
 
 /// What the frames of file `number` of a log carry.

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::groups::{Groups, Sizes, offloaded};
 use super::identity::remember_addresses;
 use crate::cluster::{ClusterState, Command, Placed, Published, Topic};
-use crate::partition::{Partition, PartitionMachine, Reach, Shared};
+use crate::partition::{AppendError, Partition, PartitionMachine, Permission, Shared};
 use crate::raft::{GroupId, Replica, Replicas};
 use crate::service::Services;
 use crate::tasks::Tasks;
@@ -191,7 +191,7 @@ impl Reconciler {
             replica.clone(),
             shared,
             Arc::clone(&self.services.clock),
-            self.reach(&replica),
+            self.permission(&replica),
             tasks,
         );
         self.services.partitions.insert(&partition);
@@ -209,25 +209,30 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Whether a majority of the replica's voters can be reached, as the pings have it.
-    fn reach(&self, replica: &Replica) -> Reach {
+    /// Whether the leader may propose: not while a majority of the replica's voters cannot be
+    /// reached, as the pings have it, and not once this broker is stopping.
+    fn permission(&self, replica: &Replica) -> Permission {
         let (services, replica) = (Arc::clone(&self.services), replica.clone());
         Arc::new(move || {
+            if services.liveness.is_leaving() && replica.members().brokers.len() > 1 {
+                return Err(AppendError::NotLeader);
+            }
             let suspected = services.liveness.suspected();
             if suspected.borrow().is_empty() {
-                return true;
+                return Ok(());
             }
             let members = replica.members();
             let is_up = |id: &ReplicaId| {
-                members
-                    .brokers
-                    .get(id)
-                    .is_some_and(|broker| services.liveness.is_up(*broker))
+                let broker = members.brokers.get(id);
+                broker.is_some_and(|broker| services.liveness.is_up(*broker))
             };
             let majority = |set: &BTreeSet<ReplicaId>| {
                 set.iter().filter(|id| is_up(id)).count() > set.len() / 2
             };
-            members.voters.iter().all(majority)
+            match members.voters.iter().all(majority) {
+                true => Ok(()),
+                false => Err(AppendError::QuorumLost),
+            }
         })
     }
 }

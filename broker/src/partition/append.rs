@@ -33,8 +33,9 @@ pub struct Appended {
     pub duplicate: bool,
 }
 
-/// Says whether a majority of the partition's voters can be reached.
-pub type Reach = Arc<dyn Fn() -> bool + Send + Sync>;
+/// Says why the leader must not propose now, if it must not: a majority of the partition's voters
+/// cannot be reached, or the broker is stopping and others take over.
+pub type Permission = Arc<dyn Fn() -> Result<(), AppendError> + Send + Sync>;
 
 /// A batch on its way to the loop.
 pub(super) struct Request {
@@ -89,7 +90,7 @@ pub(super) struct AppendLoop {
     pub(super) leadership: watch::Receiver<Leadership>,
     pub(super) published: watch::Receiver<Published>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) reach: Reach,
+    pub(super) permission: Permission,
     /// The term that the proposals in flight belong to.
     pub(super) term: Term,
     pub(super) proposals: u64,
@@ -158,9 +159,7 @@ impl AppendLoop {
         if !leadership.mine {
             return Err(AppendError::NotLeader);
         }
-        if !(self.reach)() {
-            return Err(AppendError::QuorumLost);
-        }
+        (self.permission)()?;
         if self.published.borrow_and_update().term != leadership.term {
             return Err(AppendError::NotReady);
         }

@@ -12,7 +12,7 @@ pub mod producers;
 pub mod sequence;
 pub mod state;
 
-pub use append::{Appended, Reach};
+pub use append::{Appended, Permission};
 pub use error::{AppendError, ReadError};
 pub use machine::{PartitionMachine, Published, Shared};
 pub use partition::{Bounds, Partition, Read};

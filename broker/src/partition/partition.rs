@@ -9,7 +9,7 @@ use highwater_proto::pb::peer::PartitionStatus;
 use highwater_proto::{Offset, PartitionIndex, Term, Timestamp, TopicId};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use super::append::{AppendLoop, Appended, Reach, Request};
+use super::append::{AppendLoop, Appended, Permission, Request};
 use super::error::{AppendError, ReadError};
 use super::machine::{Published, Shared};
 use crate::clock::Clock;
@@ -67,7 +67,7 @@ impl Partition {
         replica: Replica,
         shared: Arc<Shared>,
         clock: Arc<dyn Clock>,
-        reach: Reach,
+        permission: Permission,
         tasks: Tasks,
     ) -> Self {
         let (requests, queue) = mpsc::channel(QUEUE);
@@ -78,7 +78,7 @@ impl Partition {
             leadership: leadership.clone(),
             published: published.clone(),
             clock,
-            reach,
+            permission,
             term: Term(0),
             proposals: 0,
             parked: Vec::new(),

@@ -56,8 +56,15 @@ impl Services {
     pub async fn find_topic(&self, name: &str, id: &str) -> Result<Arc<Topic>, Error> {
         match self.topic(name, id) {
             Err(error) if may_be_stale(error.reason) => {
-                self.metadata.catch_up(CATCH_UP).await;
-                self.topic(name, id)
+                let current = self.metadata.catch_up(CATCH_UP).await;
+                self.topic(name, id).map_err(|error| match current {
+                    true => error,
+                    false => Error::new(
+                        Reason::NotReady,
+                        "the cluster's metadata cannot be reached, so it is not known which \
+                         topics there are",
+                    ),
+                })
             }
             found => found,
         }

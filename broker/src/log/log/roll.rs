@@ -173,6 +173,7 @@ impl Log {
             began: None,
             named: blank.named,
             sealed: false,
+            marked: Position::default(),
         });
         Ok(())
     }

@@ -110,6 +110,27 @@ fn damage_at_any_byte_of_what_was_durable_is_refused_and_changes_nothing() {
 }
 
 #[test]
+fn a_marked_log_has_no_last_group_that_could_pass_for_a_torn_tail() {
+    let dir = MemDir::new();
+    let mut log = example(&dir);
+    log.mark_durable();
+    let end = 4096
+        + all(&log)
+            .iter()
+            .map(|frame| frame.head.frame_len())
+            .sum::<u64>();
+    drop(log);
+    assert_eq!(last_index(&dir), 3);
+    let last = end as usize - 100;
+    dir.damage(NAME, |bytes| bytes[last] ^= 1).unwrap();
+    let opened = Log::open(Arc::new(dir.clone()), tiny());
+    assert!(matches!(opened, Err(OpenError::Damaged(_))));
+    // A hint that is damaged itself says nothing.
+    dir.damage(NAME, |bytes| bytes[2050] ^= 1).unwrap();
+    assert_eq!(last_index(&dir), 2);
+}
+
+#[test]
 fn a_damaged_header_of_a_file_with_durable_frames_is_refused() {
     let (bytes, _) = example_bytes();
     for at in 0..256 {

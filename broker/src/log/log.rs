@@ -170,7 +170,7 @@ impl Log {
 
     /// Notes in the file how far the log is durable, without a sync. Frames vouch for those before
     /// them; this vouches for the last ones, which otherwise could rot and pass for a torn tail.
-    /// For a log that is idle for a while or about to be closed.
+    /// For a log that is idle for a while; dropping the log does it, too.
     pub fn mark_durable(&mut self) {
         let durable = self.flusher.durable();
         let Some(active) = &mut self.active else {
@@ -331,6 +331,12 @@ impl Log {
             log_start_offset: self.log_start_offset,
             last: self.last(),
         }));
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.mark_durable();
     }
 }
 

@@ -67,6 +67,8 @@ pub(super) struct Decision {
     /// Whether the last of them may be written on.
     pub(super) appendable: bool,
     pub(super) torn: Option<TornTail>,
+    /// Everything before this was proven to be durable.
+    pub(super) durable: Position,
 }
 
 /// Decides what counts of `files`, which are in the order of their numbers.
@@ -83,7 +85,10 @@ pub(super) fn decide(
     };
     let proof = Proof::gather(files, owner, reach);
     let chain = chain(files, &proof)?;
-    let mut decision = Decision::default();
+    let mut decision = Decision {
+        durable: proof.durable,
+        ..Decision::default()
+    };
     for (nth, link) in chain.iter().enumerate() {
         let file = &files[link.at];
         let Ok(header) = &file.header else {

@@ -133,7 +133,7 @@ fn make_durable(
     let mut position = u64::from(from);
     for chunk in doubtful.chunks(REWRITE) {
         // Copied first: a write must not read from the map of the page it changes.
-        handle.write_at(&[IoSlice::new(&chunk.to_vec())], position)?;
+        handle.write_at(&[IoSlice::new(chunk)], position)?;
         position += chunk.len() as u64;
     }
     handle.sync_now()

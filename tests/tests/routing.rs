@@ -2,10 +2,16 @@
 //! are told where the leader is.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::time::Duration;
+
 use highwater_proto::pb::v1;
+use highwater_tests::api::soon;
 use highwater_tests::batches::{batch, sequenced};
 use highwater_tests::{Api, Cluster, Refusal, Session, program};
 use tonic::Code;
+
+/// How long a client waits that does not wait for ever.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Three brokers, the topic `t` on all and the topic `alone` on one.
 struct Fixture {
@@ -171,4 +177,49 @@ async fn what_one_broker_has_changed_the_others_know_at_once() {
             assert_eq!(other.high_watermark(&name, 0).await, 0);
         }
     }
+}
+
+#[tokio::test]
+async fn without_a_majority_nothing_is_taken_and_nobody_waits_for_ever() {
+    let mut fixture = Fixture::new().await;
+    let leader = fixture.cluster.leader_of("t", 0);
+    let api = fixture.apis[leader].clone();
+    api.append("t", 0, batch(["before"])).await.unwrap();
+    let others: Vec<usize> = (0..3).filter(|place| *place != leader).collect();
+    for place in &others {
+        fixture.cluster.brokers[*place].kill();
+    }
+    // What is sent before the leader knows may be in the log or not, and may have no answer.
+    let mut unknown = 0;
+    let refused = async {
+        loop {
+            let asked = api.produce_with(produce("t", "lost"), false);
+            match tokio::time::timeout(PATIENCE, asked).await {
+                Ok(Ok(appended)) => panic!("one of three is no majority: {appended:?}"),
+                Ok(Err(refused)) if refused.reason != "OUTCOME_UNKNOWN" => return refused,
+                Ok(Err(_)) | Err(_) => unknown += 1,
+            }
+        }
+    };
+    let refused = soon("a refusal", refused).await;
+    assert_eq!(refused.code, Code::Unavailable, "{refused:?}");
+    assert!(
+        ["QUORUM_LOST", "NO_LEADER"].contains(&&*refused.reason),
+        "{refused:?}"
+    );
+    assert!(refused.retriable, "{refused:?}");
+    let listed = api.list_offsets_with(list("t"), false).await.unwrap_err();
+    assert_eq!(listed.code, Code::Unavailable, "{listed:?}");
+    assert!(listed.retriable, "{listed:?}");
+
+    for place in &others {
+        let relaunched = fixture.cluster.brokers[*place].relaunch();
+        fixture.cluster.brokers[*place] = relaunched.until_ready();
+    }
+    fixture.cluster.until_healthy();
+    api.append("t", 0, batch(["after"])).await.unwrap();
+    let mut values = api.values("t", 0).await;
+    assert_eq!(values.remove(0), "before");
+    assert_eq!(values.pop().unwrap(), "after");
+    assert!(values.len() <= unknown && values.iter().all(|value| value == "lost"));
 }

@@ -244,8 +244,13 @@ async fn what_is_recognised_is_saved_at_each_roll_and_found_again() {
 async fn a_new_leader_recognises_what_the_old_one_appended() {
     let mut cluster = Cluster::start(&program!(), 3);
     let api = Api::connect(cluster.brokers[0].listen()).await;
-    api.create("t", 1, &[]).await;
+    api.create("t", 1, &[("segment.bytes", "1MiB")]).await;
     let mut stories = [Story::begin(&api, 0).await, Story::begin(&api, 4).await];
+    // Enough for the replicas to begin new segments.
+    let filler = vec!["f".repeat(600_000)];
+    for _ in 0..3 {
+        api.append("t", 0, batch(&filler)).await.unwrap();
+    }
     for _ in 0..2 {
         let leader = cluster.leader_of("t", 0);
         let old = i32::try_from(cluster.brokers[leader].id()).unwrap();
@@ -267,7 +272,7 @@ async fn a_new_leader_recognises_what_the_old_one_appended() {
         story.is_known(&api).await;
     }
     let expected: i64 = stories.iter().map(|story| i64::from(story.next)).sum();
-    assert_eq!(api.high_watermark("t", 0).await, expected);
+    assert_eq!(api.high_watermark("t", 0).await, expected + 3);
 }
 
 #[tokio::test]

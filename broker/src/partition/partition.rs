@@ -9,7 +9,7 @@ use highwater_proto::pb::peer::PartitionStatus;
 use highwater_proto::{Offset, PartitionIndex, Term, Timestamp, TopicId};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use super::append::{AppendLoop, Appended, Permission, Request};
+use super::append::{AppendLoop, Appended, Doubt, Permission, Request};
 use super::error::{AppendError, ReadError};
 use super::machine::{Published, Shared};
 use crate::clock::Clock;
@@ -81,7 +81,10 @@ impl Partition {
             permission,
             term: Term(0),
             proposals: 0,
-            parked: Vec::new(),
+            doubt: Doubt::default(),
+            renewed: Term(0),
+            early: Vec::new(),
+            repeated: Vec::new(),
         };
         tasks.spawn(append.run(queue));
         let (waking, mut changes) = (Arc::clone(&shared), leadership.clone());

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+mod change;
 mod cluster;
 mod error;
 mod fetch;

@@ -30,8 +30,9 @@ impl Services {
         let mut range = self.producer_ids.range.lock().await;
         if range.is_empty() {
             let command = Command::AllocateProducerIds { count: RANGE };
-            match self.metadata.propose(&command, context.deadline).await? {
-                Reply::FirstProducerId(first) => {
+            // A range that was given and whose answer was lost is never used.
+            match self.change(&command, context.deadline, |_| false).await? {
+                Some(Reply::FirstProducerId(first)) => {
                     *range = first.0..first.0.saturating_add(RANGE);
                 }
                 other => {

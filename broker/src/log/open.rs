@@ -134,12 +134,8 @@ fn make_durable(
     let mut position = u64::from(from);
     for chunk in doubtful.chunks(REWRITE) {
         // Copied first: a write must not read from the map of the page it changes.
-<<<<<<< HEAD
         let copy = Vec::from(chunk);
         handle.write_at(&[IoSlice::new(&copy)], position)?;
-=======
-        handle.write_at(&[IoSlice::new(chunk)], position)?;
->>>>>>> main
         position += chunk.len() as u64;
     }
     handle.sync_now()

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-mod change;
 mod cluster;
 mod error;
 mod fetch;

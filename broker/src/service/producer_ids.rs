@@ -30,9 +30,8 @@ impl Services {
         let mut range = self.producer_ids.range.lock().await;
         if range.is_empty() {
             let command = Command::AllocateProducerIds { count: RANGE };
-            // A range that was given and whose answer was lost is never used.
-            match self.change(&command, context.deadline, |_| false).await? {
-                Some(Reply::FirstProducerId(first)) => {
+            match self.metadata.propose(&command, context.deadline).await? {
+                Reply::FirstProducerId(first) => {
                     *range = first.0..first.0.saturating_add(RANGE);
                 }
                 other => {

@@ -10,7 +10,7 @@ use highwater_proto::{BrokerId, PartitionIndex, Reason, TopicId, TopicName};
 
 use super::routing::CATCH_UP;
 use super::{Context, Error, Resource, Services};
-use crate::cluster::{Candidate, ClusterState, Command, Refusal, Topic, TopicConfig, place};
+use crate::cluster::{Candidate, Command, Refusal, Topic, TopicConfig, place};
 use crate::peer;
 use crate::raft::GroupId;
 
@@ -40,8 +40,7 @@ impl Services {
         context.authorize("highwater.v1.TopicService/CreateTopic", resource)?;
         let id = TopicId::from_bytes((self.random)());
         let command = self.plan_topic(id, request)?;
-        let created = |state: &ClusterState| state.topic(id).is_some();
-        self.change(&command, context.deadline, created).await?;
+        self.metadata.propose(&command, context.deadline).await?;
         let state = self.metadata.state();
         let Some(topic) = state.topic(id) else {
             let message = "the topic was created and is not yet known to this broker";
@@ -240,7 +239,7 @@ impl Services {
         let set = request.set.into_iter().collect();
         let unset: BTreeSet<String> = request.unset.into_iter().collect();
         let command = Command::AlterTopic { topic, set, unset };
-        self.change(&command, context.deadline, |_| false).await?;
+        self.metadata.propose(&command, context.deadline).await?;
         let topic = self.topic(&request.name, "")?;
         let config = topic.config.describe().into_iter().collect();
         Ok(v1::AlterTopicResponse {
@@ -258,9 +257,9 @@ impl Services {
         let resource = Resource::Topic(&request.name);
         context.authorize("highwater.v1.TopicService/DeleteTopic", resource)?;
         let topic = self.find_topic(&request.name, &request.topic_id).await?.id;
-        let command = Command::DeleteTopic { topic };
-        let deleted = |state: &ClusterState| state.topic(topic).is_none();
-        self.change(&command, context.deadline, deleted).await?;
+        self.metadata
+            .propose(&Command::DeleteTopic { topic }, context.deadline)
+            .await?;
         let cluster_id = self.me.cluster.to_string();
         Ok(v1::DeleteTopicResponse {
             cluster_id,

@@ -9,6 +9,9 @@ use super::index::IndexEntry;
 use super::segment::{times, verify_body};
 use super::segment_header::{Footer, SEGMENT_HEADER, SegmentHeader, u32_at};
 
+/// How much is skipped at once where nothing was written.
+const PAGE: usize = 4096;
+
 /// Why a scan ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stop {
@@ -134,10 +137,16 @@ pub(super) fn evidence(bytes: &[u8], number: u32, generation: Option<u32>, reach
                 at += frame.head.frame_len() as usize;
                 found.written_end = at.min(bytes.len()) as u32;
             }
+            None if at.is_multiple_of(PAGE) && is_zero(&rest[..rest.len().min(PAGE)]) => at += PAGE,
             None => at += ALIGN,
         }
     }
     found
+}
+
+/// All of it is looked at: that is faster than to stop at the first byte that is not zero.
+fn is_zero(chunk: &[u8]) -> bool {
+    chunk.iter().fold(0, |any, byte| any | byte) == 0
 }
 
 fn u32_le(bytes: &[u8]) -> u32 {
@@ -170,8 +179,7 @@ pub(super) fn blank_after(bytes: &[u8], end: u32, reach: u64) -> bool {
     let start = end as usize;
     let until = start.saturating_add(usize::try_from(reach).unwrap_or(usize::MAX));
     let rest = bytes.get(start..until.min(bytes.len())).unwrap_or_default();
-    rest.chunks(4096)
-        .all(|chunk| chunk.iter().fold(0, |any, byte| any | byte) == 0)
+    rest.chunks(PAGE).all(is_zero)
 }
 
 /// Whether the frame at the first byte is whole and of a version or kind this broker cannot read.

@@ -29,7 +29,7 @@ use crate::service::{Partitions, ProducerIds, Services};
 use crate::tasks::{self, Tasks};
 
 /// Threads that sync files and do other blocking work.
-const IO_THREADS: usize = 4;
+const IO_THREADS: usize = 16;
 
 struct Sockets {
     listen: TcpListener,

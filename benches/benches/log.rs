@@ -43,6 +43,15 @@ fn main() -> Result<(), Failure> {
         let next_offset = log.next_offset();
         fetch(&log.reader(), next_offset, 1, "one batch")?;
         fetch(&log.reader(), next_offset, 1 << 20, "1 MiB")?;
+        drop(log);
+        let start = Instant::now();
+        let log = open(dir.subdir(&format!("{name}-unsynced"))?)?;
+        let (files, took) = (log.reader().segments().len(), start.elapsed());
+        println!("  open of {files} files, closed and never synced: {took:?}");
+        drop(log);
+        let start = Instant::now();
+        open(dir.subdir(&format!("{name}-unsynced"))?)?;
+        println!("  open again: {:?}", start.elapsed());
         let mut log = open(dir.subdir(name)?)?;
         let (sender, receiver) = mpsc::channel();
         let mut times = Vec::new();

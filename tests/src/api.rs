@@ -209,6 +209,26 @@ impl Api {
     /// Waits until the leader of a partition, as this broker knows it, is one that `wanted`
     /// takes; gives its id.
     pub async fn leader(&self, topic: &str, partition: usize, wanted: impl Fn(i32) -> bool) -> i32 {
+        let leader = |metadata: v1::Metadata| {
+            let topic = metadata.topics.into_iter().next()?;
+            let leader = topic.partitions[partition].leader;
+            (leader != 0 && wanted(leader)).then_some(leader)
+        };
+        self.watch(topic, leader).await
+    }
+
+    /// Waits until the broker that leads the metadata group, as this broker knows it, is one that
+    /// `wanted` takes; gives its id.
+    pub async fn controller(&self, wanted: impl Fn(i32) -> bool) -> i32 {
+        let controller = |metadata: v1::Metadata| {
+            let controller = metadata.controller;
+            (controller != 0 && wanted(controller)).then_some(controller)
+        };
+        self.watch("none", controller).await
+    }
+
+    /// Waits until the metadata of a topic, as this broker knows it, gives what is looked for.
+    async fn watch<T>(&self, topic: &str, find: impl Fn(v1::Metadata) -> Option<T>) -> T {
         let mut cluster = self.cluster.clone();
         let topics = vec![topic.to_owned()];
         let waiting = async {
@@ -217,14 +237,12 @@ impl Api {
             loop {
                 let change = changes.message().await.expect("a broker watches metadata");
                 let metadata = change.and_then(|change| change.metadata);
-                let topic = metadata.and_then(|metadata| metadata.topics.into_iter().next());
-                let leader = topic.map_or(0, |topic| topic.partitions[partition].leader);
-                if leader != 0 && wanted(leader) {
-                    return leader;
+                if let Some(found) = metadata.and_then(&find) {
+                    return found;
                 }
             }
         };
-        soon("the partition gets a leader", waiting).await
+        soon("a change of the metadata", waiting).await
     }
 
     /// Appends.
@@ -257,6 +275,20 @@ impl Api {
             ..v1::ProduceRequest::default()
         };
         self.led(|| self.produce(request.clone())).await
+    }
+
+    /// Appends a batch that its producer numbered, and asks again until it is known to be in the
+    /// log of partition 0.
+    pub async fn append_surely(&self, topic: &str, batch: &Bytes) -> v1::ProduceResponse {
+        let appending = async {
+            loop {
+                match self.append(topic, 0, batch.clone()).await {
+                    Err(refusal) if refusal.reason == "OUTCOME_UNKNOWN" => {}
+                    answer => return answer.expect("the batch is sound"),
+                }
+            }
+        };
+        soon("a batch is in the log", appending).await
     }
 
     /// Asks again while there is no leader that can answer.

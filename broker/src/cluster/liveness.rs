@@ -134,8 +134,8 @@ impl Liveness {
                     self.publish(&leaders);
                 }
                 Some(answer) = pings.next() => {
-                    if let Some((broker, response)) = answer {
-                        self.answered(broker, response, &leaders);
+                    if let Some((broker, asked, response)) = answer {
+                        self.answered(broker, asked, response, &leaders);
                     }
                 }
             }
@@ -169,24 +169,28 @@ impl Liveness {
         broker: BrokerId,
         mut calls: Calls,
         known_version: u64,
-    ) -> Option<(BrokerId, PingResponse)> {
+    ) -> Option<(BrokerId, u64, PingResponse)> {
         let request = PingRequest {
             hello: Some(self.me.hello()),
             known_version,
             leaving: self.is_leaving(),
         };
         let answer = peer::call(PING_LIMIT, calls.ping(request)).await;
-        answer.ok().map(|response| (broker, response))
+        answer
+            .ok()
+            .map(|response| (broker, known_version, response))
     }
 
-    fn answered(&self, broker: BrokerId, response: PingResponse, leaders: &Leaders) {
+    /// `asked` is the version that the ping said was known: only an answer of another version
+    /// lists the leaderships. What is known may have been dropped since the ping went out.
+    fn answered(&self, broker: BrokerId, asked: u64, response: PingResponse, leaders: &Leaders) {
         // An answer of another broker at that address says nothing about this one.
         if self.me.admit(response.hello.as_ref()) != Ok(broker) {
             return;
         }
         self.suspicion().answered(broker, self.now());
         self.hear(broker, response.leaving, leaders);
-        if response.version != leaders.known_version(broker) {
+        if response.version != asked {
             let groups = response.leaderships.iter().filter_map(|leadership| {
                 let group = leadership.group.as_ref().and_then(GroupId::from_pb)?;
                 Some((group, ReplicaId(leadership.replica), Term(leadership.term)))

@@ -28,6 +28,9 @@ mod roll;
 pub struct LogOptions {
     /// Whose log it is; every file says so, and files of others are refused.
     pub owner: Owner,
+    /// A secret for a new log, from the caller's randomness: nobody can make a payload that passes
+    /// for a frame of it. A log that exists keeps the one it began with.
+    pub salt: u32,
     /// The size of the first segment file in bytes; each next is twice as large.
     pub first_segment_bytes: u64,
     /// The largest size of a segment file, unless one frame needs more.
@@ -44,6 +47,7 @@ impl LogOptions {
     pub fn new(owner: Owner) -> Self {
         Self {
             owner,
+            salt: 0,
             first_segment_bytes: 1 << 20,
             max_segment_bytes: 64 << 20,
             segment_ms: None,
@@ -97,8 +101,12 @@ struct Active {
 impl Log {
     /// Opens the log in `dir`, recovering it; an empty directory is an empty log. What it returns
     /// is on the disk, including what a crashed process had not synced.
-    pub fn open(dir: Arc<dyn Dir>, options: LogOptions) -> Result<(Self, Recovered), OpenError> {
+    pub fn open(
+        dir: Arc<dyn Dir>,
+        mut options: LogOptions,
+    ) -> Result<(Self, Recovered), OpenError> {
         let opened = open::open(&dir, &options)?;
+        options.salt = opened.salt;
         let flusher = Flusher::new(Arc::clone(&dir), opened.durable);
         let tail = opened.tail;
         let first = opened
@@ -170,7 +178,7 @@ impl Log {
 
     /// Notes in the file how far the log is durable, without a sync. Frames vouch for those before
     /// them; this vouches for the last ones, which otherwise could rot and pass for a torn tail.
-    /// For a log that is idle for a while or about to be closed.
+    /// For a log that is idle for a while; dropping the log does it, too.
     pub fn mark_durable(&mut self) {
         let durable = self.flusher.durable();
         let Some(active) = &mut self.active else {
@@ -331,6 +339,12 @@ impl Log {
             log_start_offset: self.log_start_offset,
             last: self.last(),
         }));
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.mark_durable();
     }
 }
 

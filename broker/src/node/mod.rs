@@ -8,6 +8,7 @@ mod identity;
 mod reconcile;
 mod register;
 mod start;
+mod watching;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

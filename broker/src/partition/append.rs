@@ -3,6 +3,7 @@
 //! judgement of one term never serves another.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::FutureExt;
 use futures_util::future::Shared;
@@ -57,7 +58,23 @@ pub(super) enum Verdict {
         /// How many records of the entry come before the batch.
         before: u64,
         record_count: u32,
+        doubt: Doubt,
     },
+}
+
+/// The last term in which the fate of a proposal could not be told. What is then in flight in the
+/// table of producers may never be applied, so nothing more is judged in that term.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Doubt(Arc<AtomicU64>);
+
+impl Doubt {
+    fn raise(&self, term: Term) {
+        self.0.fetch_max(term.0, Ordering::Relaxed);
+    }
+
+    fn is_of(&self, term: Term) -> bool {
+        self.0.load(Ordering::Relaxed) == term.0
+    }
 }
 
 impl Verdict {
@@ -71,6 +88,7 @@ impl Verdict {
                 term,
                 before,
                 record_count,
+                doubt,
             } => match fate.await {
                 Ok(Reply::Batch {
                     base_offset,
@@ -83,7 +101,10 @@ impl Verdict {
                     duplicate: false,
                 }),
                 Ok(other) => Err(AppendError::Unknown(format!("the group answered {other}"))),
-                Err(ProposeError::Unknown(why)) => Err(AppendError::Unknown(why)),
+                Err(ProposeError::Unknown(why)) => {
+                    doubt.raise(term);
+                    Err(AppendError::Unknown(why))
+                }
                 Err(ProposeError::Stopped(why)) => Err(AppendError::Stopped(why)),
             },
         }
@@ -101,9 +122,14 @@ pub(super) struct AppendLoop {
     /// The term that the proposals in flight belong to.
     pub(super) term: Term,
     pub(super) proposals: u64,
-    /// Repetitions of batches in flight, and what came before the leader was ready: judged again
-    /// when more is applied. Their bytes count against the partition's budget.
-    pub(super) parked: Vec<Request>,
+    pub(super) doubt: Doubt,
+    /// The term that this replica has asked to end because of doubts.
+    pub(super) renewed: Term,
+    /// What came before the leader was ready, in order: nothing that came later passes it.
+    pub(super) early: Vec<Request>,
+    /// Repetitions of batches in flight: judged again when more is applied. The bytes of both count
+    /// against the partition's budget.
+    pub(super) repeated: Vec<Request>,
     /// Judged, and proposed before the loop waits again.
     pub(super) group: Group,
 }
@@ -112,23 +138,31 @@ impl AppendLoop {
     pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         let mut taken = Vec::with_capacity(TAKE);
         loop {
-            let waiting = !self.parked.is_empty();
-            tokio::select! {
+            let waiting = !(self.early.is_empty() && self.repeated.is_empty());
+            let moved = tokio::select! {
                 count = requests.recv_many(&mut taken, TAKE) => {
                     if count == 0 {
                         return;
                     }
+                    false
                 }
-                _ = self.published.changed(), if waiting => {}
+                _ = self.published.changed(), if waiting => true,
                 changed = self.leadership.changed(), if waiting => {
                     if changed.is_err() {
-                        self.refuse_parked();
+                        self.refuse_waiting();
                     }
+                    true
                 }
-            }
-            // What is parked came first, and batches of a producer must keep their order.
-            let parked = std::mem::take(&mut self.parked);
-            for request in parked.into_iter().chain(taken.drain(..)) {
+            };
+            let repeated = if moved {
+                std::mem::take(&mut self.repeated)
+            } else {
+                Vec::new()
+            };
+            // Batches of a producer must keep their order.
+            let early = std::mem::take(&mut self.early);
+            let waited = repeated.into_iter().chain(early);
+            for request in waited.chain(taken.drain(..)) {
                 self.take(request).await;
             }
             self.propose().await;
@@ -136,8 +170,8 @@ impl AppendLoop {
     }
 
     /// The replica has ended: nothing that is in flight will be applied here.
-    fn refuse_parked(&mut self) {
-        for request in self.parked.drain(..) {
+    fn refuse_waiting(&mut self) {
+        for request in self.early.drain(..).chain(self.repeated.drain(..)) {
             refuse(
                 request,
                 AppendError::Stopped("its log has ended".to_owned()),
@@ -149,7 +183,10 @@ impl AppendLoop {
         let term = match self.leading() {
             Ok(term) => term,
             // The first entry of the term is on its way; what came meanwhile waits for it.
-            Err(AppendError::NotReady) => return self.parked.push(request),
+            Err(AppendError::NotReady) => {
+                self.renew_if_in_doubt().await;
+                return self.early.push(request);
+            }
             Err(error) => return refuse(request, error),
         };
         let header = *request.batch.header();
@@ -157,7 +194,7 @@ impl AppendLoop {
         let sequenced = Sequenced::of(&header).unwrap_or_default();
         match sequenced.map(|batch| self.judge(&batch, term, header.record_count)) {
             None | Some(Next::Propose) => self.gather(request, term).await,
-            Some(Next::Park) => self.parked.push(request),
+            Some(Next::Park) => self.repeated.push(request),
             Some(Next::Answer(verdict)) => drop(request.answer.send(verdict)),
         }
     }
@@ -169,7 +206,8 @@ impl AppendLoop {
             return Err(AppendError::NotLeader);
         }
         (self.permission)()?;
-        if self.published.borrow_and_update().term != leadership.term {
+        let ready = self.published.borrow_and_update().term == leadership.term;
+        if !ready || self.doubt.is_of(leadership.term) {
             return Err(AppendError::NotReady);
         }
         if self.term != leadership.term {
@@ -177,6 +215,16 @@ impl AppendLoop {
             self.term = leadership.term;
         }
         Ok(leadership.term)
+    }
+
+    /// A term with doubts is ended by standing for election again: the next one begins with an
+    /// entry behind everything that may still be applied.
+    async fn renew_if_in_doubt(&mut self) {
+        let leadership = *self.leadership.borrow();
+        if self.doubt.is_of(leadership.term) && self.renewed < leadership.term {
+            self.renewed = leadership.term;
+            self.replica.take_over().await;
+        }
     }
 
     fn judge(&mut self, batch: &Sequenced, term: Term, record_count: i32) -> Next {
@@ -261,6 +309,7 @@ impl AppendLoop {
                     term,
                     before: member.before,
                     record_count: member.record_count,
+                    doubt: self.doubt.clone(),
                 },
                 Err(error) => Verdict::Refused(AppendError::Stopped(error.to_string())),
             };

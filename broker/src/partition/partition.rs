@@ -9,7 +9,7 @@ use highwater_proto::pb::peer::PartitionStatus;
 use highwater_proto::{Offset, PartitionIndex, Term, Timestamp, TopicId};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use super::append::{AppendLoop, Appended, Permission, Request};
+use super::append::{AppendLoop, Appended, Doubt, Permission, Request};
 use super::error::{AppendError, ReadError};
 use super::group::Group;
 use super::machine::{Published, Shared};
@@ -82,7 +82,10 @@ impl Partition {
             permission,
             term: Term(0),
             proposals: 0,
-            parked: Vec::new(),
+            doubt: Doubt::default(),
+            renewed: Term(0),
+            early: Vec::new(),
+            repeated: Vec::new(),
             group: Group::default(),
         };
         tasks.spawn(append.run(queue));

@@ -140,7 +140,6 @@ impl Services {
             AppendError::NotReady => Reason::NoLeader,
             AppendError::QuorumLost => Reason::QuorumLost,
             AppendError::OldDuplicate { .. } => Reason::DuplicateSequence,
-            AppendError::UnknownProducer(_) => Reason::UnknownProducer,
             AppendError::Fenced { .. } => Reason::ProducerFenced,
             AppendError::Unknown(_) => Reason::OutcomeUnknown,
             AppendError::SequenceGap {

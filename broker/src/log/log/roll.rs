@@ -229,6 +229,7 @@ impl Log {
     ) -> SegmentHeader {
         SegmentHeader {
             owner: self.options.owner,
+            salt: self.options.salt,
             origin,
             number: blank.number,
             file_len: blank.file.len(),

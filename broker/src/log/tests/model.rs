@@ -37,6 +37,13 @@ enum Op {
         after: u8,
         seed: u64,
     },
+    /// One operation of the disk fails within the operation, and the process ends of it: the page
+    /// cache may show what the disk never got.
+    FailDuring {
+        op: Box<Self>,
+        at: u8,
+        order: u64,
+    },
     /// The machine dies while it recovers.
     CutRecovery {
         after: u8,
@@ -55,6 +62,11 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (1u8..9, 0u8..9).prop_map(|(entries, records)| Op::Reset { entries, records }),
     ]
     .boxed();
+    let fail = (plain.clone(), 0u8..12, any::<u64>()).prop_map(|(op, at, order)| Op::FailDuring {
+        op: Box::new(op),
+        at,
+        order,
+    });
     let cut = (plain.clone(), 0u8..12, any::<u64>()).prop_map(|(op, after, seed)| Op::CutDuring {
         op: Box::new(op),
         after,
@@ -66,6 +78,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Kill),
         1 => any::<u64>().prop_map(Op::PowerCut),
         2 => cut,
+        2 => fail,
         1 => (0u8..12, any::<u64>(), any::<u64>())
             .prop_map(|(after, first, second)| Op::CutRecovery { after, first, second }),
     ]
@@ -92,6 +105,13 @@ struct Machine {
     acked: Arc<Mutex<Acked>>,
     floor: u64,
     term: u64,
+}
+
+/// What an operation that did not end may have done.
+#[derive(Default)]
+struct Interrupted {
+    truncating: Option<u64>,
+    resetting: Option<LastFrame>,
 }
 
 #[derive(Default)]
@@ -148,6 +168,7 @@ impl Machine {
             }
             Op::PowerCut(seed) => self.cut(*seed, None),
             Op::CutDuring { op, after, seed } => self.cut_during(op, *after, *seed),
+            Op::FailDuring { op, at, order } => self.fail_during(op, *at, *order),
             Op::CutRecovery {
                 after,
                 first,
@@ -291,31 +312,33 @@ impl Machine {
     }
 
     fn cut_during(&mut self, op: &Op, after: u8, seed: u64) {
-        self.acked.lock().unwrap().may_fail = true;
         self.dir.fail_from_operation(Some(u64::from(after)));
-        let mut truncating = None;
+        let interrupted = self.interrupt(op, seed);
+        self.log = None;
+        self.dir.power_cut(seed);
+        self.reopen(interrupted);
+    }
+
+    fn fail_during(&mut self, op: &Op, at: u8, order: u64) {
+        self.dir.fail_operation(u64::from(at));
+        let interrupted = self.interrupt(op, order);
+        self.reopen(interrupted);
+    }
+
+    /// Runs an operation that may fail, and lets some of what it started finish.
+    fn interrupt(&mut self, op: &Op, order: u64) -> Interrupted {
+        self.acked.lock().unwrap().may_fail = true;
+        let mut interrupted = Interrupted::default();
         match op {
             Op::Append { frames } => drop(self.append(frames)),
             Op::Truncate(part) => {
-                truncating = Some(self.share(*part));
+                interrupted.truncating = Some(self.share(*part));
                 let _ = self.truncate(*part);
             }
             Op::Reset { entries, records } => {
                 let last = self.reset_to(*entries, *records);
                 if self.reset(*entries, *records).is_err() {
-                    self.finish(3, seed);
-                    self.dir.fail_from_operation(None);
-                    self.dir.power_cut(seed);
-                    self.open().unwrap();
-                    // Either the snapshot is in, or the log is as it was.
-                    if self.log().last() == Some(last) {
-                        self.entries.clear();
-                        self.base = (last.index.0, last.next_offset.0);
-                        self.floor = last.index.0;
-                    }
-                    self.recovered(None);
-                    self.acked.lock().unwrap().may_fail = false;
-                    return;
+                    interrupted.resetting = Some(last);
                 }
             }
             Op::Purge(part) => {
@@ -324,11 +347,24 @@ impl Machine {
                     self.floor = floor;
                 }
             }
-            _ => unreachable!("only plain operations are cut"),
+            _ => unreachable!("only plain operations are interrupted"),
         }
-        self.finish(3, seed);
+        self.finish(3, order);
         self.dir.fail_from_operation(None);
-        self.cut(seed, truncating);
+        interrupted
+    }
+
+    fn reopen(&mut self, interrupted: Interrupted) {
+        self.open().unwrap();
+        if let Some(last) = interrupted.resetting
+            && self.log().last() == Some(last)
+        {
+            // The snapshot is in; otherwise the log is as it was.
+            self.entries.clear();
+            self.base = (last.index.0, last.next_offset.0);
+            self.floor = last.index.0;
+        }
+        self.recovered(interrupted.truncating);
         self.acked.lock().unwrap().may_fail = false;
     }
 

@@ -8,6 +8,7 @@
 use std::error::Error;
 use std::io::{self, IoSlice};
 use std::ops::Range;
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
@@ -42,6 +43,15 @@ fn main() -> Result<(), Failure> {
         let next_offset = log.next_offset();
         fetch(&log.reader(), next_offset, 1, "one batch")?;
         fetch(&log.reader(), next_offset, 1 << 20, "1 MiB")?;
+        drop(log);
+        let start = Instant::now();
+        let log = open(dir.subdir(&format!("{name}-unsynced"))?)?;
+        let (files, took) = (log.reader().segments().len(), start.elapsed());
+        println!("  open of {files} files, closed and never synced: {took:?}");
+        drop(log);
+        let start = Instant::now();
+        open(dir.subdir(&format!("{name}-unsynced"))?)?;
+        println!("  open again: {:?}", start.elapsed());
         let mut log = open(dir.subdir(name)?)?;
         let (sender, receiver) = mpsc::channel();
         let mut times = Vec::new();
@@ -58,6 +68,9 @@ fn main() -> Result<(), Failure> {
             times.push(start.elapsed().as_nanos());
         }
         println!("  append, synced before the next: {}", median(times));
+    }
+    for io_threads in [1, 4, 16, 32] {
+        many_partitions(home.path(), io_threads)?;
     }
     Ok(())
 }
@@ -86,6 +99,48 @@ fn median(mut times: Vec<u128>) -> String {
             .unwrap_or_default()
     };
     format!("p50 {} ns, p90 {} ns", at(5), at(9))
+}
+
+/// 64 partitions, one batch of 4 KiB of each in flight: how many are durable per second.
+fn many_partitions(home: &Path, io_threads: usize) -> Result<(), Failure> {
+    const LOGS: usize = 64;
+    const ROUNDS: usize = 40;
+    let dir = FsDir::open(home.join(format!("many-{io_threads}")), io_threads)?;
+    let body = batch(38)?;
+    let mut logs = Vec::new();
+    for number in 0..LOGS {
+        logs.push((open(dir.subdir(&number.to_string())?)?, 0));
+    }
+    let (sender, receiver) = mpsc::channel();
+    let send = |number: usize, logs: &mut Vec<(Log, u64)>| -> Result<(), Failure> {
+        let Some((log, index)) = logs.get_mut(number) else {
+            return Err("no such log".into());
+        };
+        *index += 1;
+        append(log, &body, *index, 1, || {
+            let sender = sender.clone();
+            Box::new(move |result| {
+                sender.send((number, result.is_ok())).unwrap_or_default();
+            })
+        })
+    };
+    for number in 0..LOGS {
+        send(number, &mut logs)?;
+    }
+    let mut start = Instant::now();
+    for done in 0..LOGS * ROUNDS {
+        if done == LOGS {
+            start = Instant::now();
+        }
+        let (number, durable) = receiver.recv()?;
+        if !durable {
+            return Err("a sync failed".into());
+        }
+        send(number, &mut logs)?;
+    }
+    let rate = (LOGS * (ROUNDS - 1)) as f64 / start.elapsed().as_secs_f64();
+    println!("64 partitions, 4 KiB batches, {io_threads} I/O threads: {rate:.0} durable batches/s");
+    Ok(())
 }
 
 fn open(dir: Arc<dyn Dir>) -> Result<Log, Failure> {

@@ -2,6 +2,12 @@
 
 use uuid::Uuid;
 
+/// A fresh random number.
+pub fn random_u32() -> u32 {
+    let [a, b, c, d, ..] = random();
+    u32::from_be_bytes([a, b, c, d])
+}
+
 /// Sixteen fresh random bytes.
 pub fn random() -> [u8; 16] {
     *Uuid::new_v4().as_bytes()

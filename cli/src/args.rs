@@ -1,5 +1,6 @@
 //! What can be typed. Types only: what a command means is decided in `command`.
 
+mod bench;
 mod cluster;
 mod completion;
 mod consume;
@@ -26,6 +27,7 @@ use crate::exit::ExitCode;
 use crate::output::Form;
 use crate::version;
 
+pub(crate) use bench::{BenchArgs, BenchVerb, LoadArgs};
 pub(crate) use cluster::{ClusterArgs, ClusterVerb};
 pub(crate) use completion::CompletionArgs;
 pub(crate) use consume::ConsumeArgs;
@@ -98,6 +100,8 @@ pub(crate) enum Command {
     Consume(ConsumeArgs),
     /// Look at the cluster and its health.
     Cluster(ClusterArgs),
+    /// Measure how fast a cluster is, and verify every record.
+    Bench(BenchArgs),
     /// Run a cluster on this machine for development.
     #[cfg(target_os = "linux")]
     Dev(DevArgs),

@@ -1,5 +1,6 @@
 //! One file per family of verbs.
 
+mod bench;
 mod cluster;
 mod completion;
 mod consume;
@@ -35,6 +36,10 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         Command::Produce(args) => {
             let interrupted = interrupt::watch(produce::GRACE);
             produce::run(&client, args, &interrupted).await
+        }
+        Command::Bench(args) => {
+            let interrupted = interrupt::watch(bench::GRACE);
+            bench::run(&client, args, &interrupted).await
         }
         Command::Topic(args) => unless_interrupted(topic::run(&client, args)).await,
         Command::Consume(args) => unless_interrupted(consume::run(&client, args)).await,

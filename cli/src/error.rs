@@ -48,11 +48,13 @@ pub(crate) enum Label {
     Stopped,
     /// There is no development cluster, or it does not do what it should.
     Dev,
+    /// Records of a bench are not as they were sent, or not of a bench.
+    Bench,
 }
 
 impl Label {
     /// The program's own labels, with their exit code, meaning and hint.
-    pub(crate) const OWN: [(Self, ExitCode, &'static str, &'static str); 7] = [
+    pub(crate) const OWN: [(Self, ExitCode, &'static str, &'static str); 8] = [
         (
             Self::Usage,
             ExitCode::Usage,
@@ -90,6 +92,12 @@ impl Label {
             "its log says why; after a failed sync look at the disk before starting it again",
         ),
         (
+            Self::Bench,
+            ExitCode::Failure,
+            "Records of a bench are not as they were sent, or the topic holds records of others.",
+            "let it make a topic of its own, or name one that only benches have used",
+        ),
+        (
             Self::Dev,
             ExitCode::Failure,
             "The development cluster is not there, or does not do what it should.",
@@ -109,6 +117,7 @@ impl fmt::Display for Label {
             Self::Start => "START",
             Self::Stopped => "STOPPED",
             Self::Dev => "DEV",
+            Self::Bench => "BENCH",
         })
     }
 }

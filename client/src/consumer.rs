@@ -18,7 +18,7 @@ use futures_util::stream::SelectAll;
 use futures_util::{Stream, StreamExt};
 use highwater_proto::{Offset, PartitionIndex};
 
-pub use self::batch::{ConsumerBatch, ConsumerRecord, ConsumerRecords};
+pub use self::batch::{ConsumerBatch, ConsumerRecord, ConsumerRecordViews, ConsumerRecords};
 pub use self::builder::ConsumerBuilder;
 pub use self::position::{Start, Until};
 use self::reader::Reader;

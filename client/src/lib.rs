@@ -31,11 +31,11 @@ mod topology;
 pub use admin::{Offsets, Position};
 pub use client::{Client, ClientBuilder, DEFAULT_PORT};
 pub use consumer::{
-    Consumer, ConsumerBatch, ConsumerBuilder, ConsumerRecord, ConsumerRecords, Progress, Start,
-    Until,
+    Consumer, ConsumerBatch, ConsumerBuilder, ConsumerRecord, ConsumerRecordViews, ConsumerRecords,
+    Progress, Start, Until,
 };
 pub use error::{Error, Result};
-pub use highwater_proto::batch::{Codec, RecordHeader};
+pub use highwater_proto::batch::{Codec, RecordHeader, RecordView};
 pub use highwater_proto::reason::{Outcome, Reason};
 pub use highwater_proto::{BrokerId, Offset, PartitionIndex, Timestamp};
 pub use producer::{Ack, Delivery, Producer, ProducerBuilder, TrySendError};

@@ -68,6 +68,8 @@ impl Producer {
     /// Takes a record, waiting only for space in the buffer, and gives the future of its
     /// acknowledgement. Cancel-safe: a call that is dropped has sent nothing.
     pub async fn send<'a>(&self, record: impl Into<Record<'a>>) -> Result<Delivery> {
+        // A loop of sends that never wait must let the sender run, even on a single thread.
+        tokio::task::consume_budget().await;
         let record = record.into();
         let bytes = self.handle.admit(&record)?;
         match self.handle.shared.budget.take(bytes).await {

@@ -38,9 +38,6 @@ async fn send_all(
         let partition = PartitionIndex(i % partitions);
         let record = Record::new(i.to_string()).partition(partition);
         deliveries.push(patiently(producer.send(record)).await.unwrap());
-        if i % 64 == 0 {
-            tokio::task::yield_now().await;
-        }
     }
     patiently(producer.flush()).await.unwrap();
     let logs: Vec<Vec<String>> = (0..partitions)
@@ -69,6 +66,57 @@ async fn a_hundred_thousand_records_are_written_once_and_in_order_over_broken_se
     let shared = &cluster.shared;
     assert!(shared.count(|c| &c.sessions) > 4, "sessions were dropped");
     assert!(shared.count(|c| &c.duplicates) > 0, "batches came twice");
+}
+
+#[tokio::test]
+async fn no_outcome_claims_more_than_the_log_shows() {
+    let cluster = FakeCluster::start(2);
+    cluster.create_topic("t", 3);
+    cluster.faults(|faults| {
+        faults.drop_session_one_in = Some(25);
+        faults.refuse_one_in = Some(10);
+        faults.unknown_one_in = Some(15);
+    });
+    let client = cluster.client().await;
+    let builder = producer(&client)
+        .batch_bytes(600)
+        .linger(Duration::from_millis(1));
+    let producer = builder.build().await.unwrap();
+    let mut deliveries = Vec::new();
+    for i in 0..10_000 {
+        let record = Record::new(format!("{i:05}")).partition(PartitionIndex(i % 3));
+        deliveries.push(patiently(producer.send(record)).await.unwrap());
+    }
+    // Some batch of so many was refused for good, and the flush says so.
+    assert!(patiently(producer.flush()).await.is_err());
+    let logs: Vec<Vec<String>> = (0..3)
+        .map(|p| cluster.values("t", PartitionIndex(p)))
+        .collect();
+    for log in &logs {
+        let once: BTreeSet<&String> = log.iter().collect();
+        assert_eq!(once.len(), log.len(), "nothing is there twice");
+        assert!(log.is_sorted(), "the order is that of sending");
+    }
+    let mut outcomes = BTreeSet::new();
+    for (i, delivery) in deliveries.into_iter().enumerate() {
+        let value = format!("{i:05}");
+        let log = &logs[delivery.partition().0 as usize];
+        match delivery.await {
+            Ok(ack) => match ack.offset {
+                Some(offset) => assert_eq!(log[offset.0 as usize], value),
+                None => assert!(log.contains(&value)),
+            },
+            Err(error) => {
+                outcomes.insert(format!("{:?}", error.outcome()));
+                let unknown = error.outcome() == Outcome::Unknown;
+                assert!(
+                    unknown || !log.contains(&value),
+                    "{value} is there: {error}"
+                );
+            }
+        }
+    }
+    assert_eq!(outcomes.len(), 3, "{outcomes:?}");
 }
 
 #[tokio::test]

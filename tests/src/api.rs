@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+use bytes::Bytes;
 use highwater_proto::pb::v1;
 use highwater_proto::pb::v1::cluster_service_client::ClusterServiceClient;
 use highwater_proto::pb::v1::log_service_client::LogServiceClient;
@@ -12,8 +13,10 @@ use highwater_proto::pb::v1::topic_service_client::TopicServiceClient;
 use prost::Message;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Status, Streaming};
 use tonic_types::StatusExt;
+
+use crate::reflect::codec::Plain;
 
 /// How long anything may take that a test waits for.
 pub const LIMIT: Duration = Duration::from_secs(20);
@@ -22,6 +25,7 @@ pub const LIMIT: Duration = Duration::from_secs(20);
 #[track_caller]
 pub fn soon<T>(what: &str, future: impl Future<Output = T>) -> impl Future<Output = T> {
     let place = std::panic::Location::caller();
+    let future = Box::pin(future);
     async move {
         match tokio::time::timeout(LIMIT, future).await {
             Ok(value) => value,
@@ -123,6 +127,7 @@ pub struct Api {
     pub log: LogServiceClient<Channel>,
     topics: TopicServiceClient<Channel>,
     cluster: ClusterServiceClient<Channel>,
+    channel: Channel,
 }
 
 impl Api {
@@ -135,11 +140,12 @@ impl Api {
         Self {
             log: LogServiceClient::new(channel.clone()),
             topics: TopicServiceClient::new(channel.clone()),
-            cluster: ClusterServiceClient::new(channel),
+            cluster: ClusterServiceClient::new(channel.clone()),
+            channel,
         }
     }
 
-    /// Creates a topic, with settings, and gives its id.
+    /// Creates a topic, with settings, and gives its id once its leaders answer.
     pub async fn create(&self, name: &str, partitions: i32, config: &[(&str, &str)]) -> String {
         let request = v1::CreateTopicRequest {
             name: name.to_owned(),
@@ -151,7 +157,11 @@ impl Api {
                 .collect(),
         };
         let created = self.create_topic(request).await;
-        created.expect("a topic can be created").id
+        let id = created.expect("a topic can be created").id;
+        for partition in 0..partitions {
+            self.high_watermark(name, partition).await;
+        }
+        id
     }
 
     /// Creates a topic.
@@ -199,6 +209,26 @@ impl Api {
     /// Waits until the leader of a partition, as this broker knows it, is one that `wanted`
     /// takes; gives its id.
     pub async fn leader(&self, topic: &str, partition: usize, wanted: impl Fn(i32) -> bool) -> i32 {
+        let leader = |metadata: v1::Metadata| {
+            let topic = metadata.topics.into_iter().next()?;
+            let leader = topic.partitions[partition].leader;
+            (leader != 0 && wanted(leader)).then_some(leader)
+        };
+        self.watch(topic, leader).await
+    }
+
+    /// Waits until the broker that leads the metadata group, as this broker knows it, is one that
+    /// `wanted` takes; gives its id.
+    pub async fn controller(&self, wanted: impl Fn(i32) -> bool) -> i32 {
+        let controller = |metadata: v1::Metadata| {
+            let controller = metadata.controller;
+            (controller != 0 && wanted(controller)).then_some(controller)
+        };
+        self.watch("none", controller).await
+    }
+
+    /// Waits until the metadata of a topic, as this broker knows it, gives what is looked for.
+    async fn watch<T>(&self, topic: &str, find: impl Fn(v1::Metadata) -> Option<T>) -> T {
         let mut cluster = self.cluster.clone();
         let topics = vec![topic.to_owned()];
         let waiting = async {
@@ -207,14 +237,12 @@ impl Api {
             loop {
                 let change = changes.message().await.expect("a broker watches metadata");
                 let metadata = change.and_then(|change| change.metadata);
-                let topic = metadata.and_then(|metadata| metadata.topics.into_iter().next());
-                let leader = topic.map_or(0, |topic| topic.partitions[partition].leader);
-                if leader != 0 && wanted(leader) {
-                    return leader;
+                if let Some(found) = metadata.and_then(&find) {
+                    return found;
                 }
             }
         };
-        soon("the partition gets a leader", waiting).await
+        soon("a change of the metadata", waiting).await
     }
 
     /// Appends.
@@ -233,12 +261,12 @@ impl Api {
         Ok(soon("Produce", log.produce(request)).await?.into_inner())
     }
 
-    /// Appends a batch to a partition.
+    /// Appends a batch to a partition; asks again while there is no leader that can answer.
     pub async fn append(
         &self,
         topic: &str,
         partition: i32,
-        batch: impl Into<bytes::Bytes>,
+        batch: impl Into<Bytes>,
     ) -> Answer<v1::ProduceResponse> {
         let request = v1::ProduceRequest {
             topic: topic.to_owned(),
@@ -246,7 +274,34 @@ impl Api {
             batch: batch.into(),
             ..v1::ProduceRequest::default()
         };
-        self.produce(request).await
+        self.led(|| self.produce(request.clone())).await
+    }
+
+    /// Appends a batch that its producer numbered, and asks again until it is known to be in the
+    /// log of partition 0.
+    pub async fn append_surely(&self, topic: &str, batch: &Bytes) -> v1::ProduceResponse {
+        let appending = async {
+            loop {
+                match self.append(topic, 0, batch.clone()).await {
+                    Err(refusal) if refusal.reason == "OUTCOME_UNKNOWN" => {}
+                    answer => return answer.expect("the batch is sound"),
+                }
+            }
+        };
+        soon("a batch is in the log", appending).await
+    }
+
+    /// Asks again while there is no leader that can answer.
+    async fn led<T, F: Future<Output = Answer<T>>>(&self, ask: impl Fn() -> F) -> Answer<T> {
+        let asking = async {
+            loop {
+                match ask().await {
+                    Err(refusal) if refusal.reason == "NO_LEADER" => {}
+                    answer => return answer,
+                }
+            }
+        };
+        soon("an answer of a leader", asking).await
     }
 
     /// Reads.
@@ -292,7 +347,7 @@ impl Api {
             partition,
             ..v1::ListOffsetsRequest::default()
         };
-        let found = self.list_offsets(request).await;
+        let found = self.led(|| self.list_offsets(request.clone())).await;
         found.expect("the partition is led").high_watermark
     }
 
@@ -308,7 +363,8 @@ impl Api {
                 offset,
                 ..v1::FetchRequest::default()
             };
-            let read = self.fetch(request).await.expect("committed data is read");
+            let read = self.led(|| self.fetch(request.clone())).await;
+            let read = read.expect("committed data is read");
             for record in read.records {
                 assert_eq!(record.offset, offset, "offsets are dense");
                 offset += 1;
@@ -317,6 +373,28 @@ impl Api {
             assert_eq!(read.next_offset, offset);
         }
         values
+    }
+
+    /// Begins a subscription.
+    pub async fn subscribe(
+        &self,
+        request: v1::SubscribeRequest,
+    ) -> Answer<Streaming<v1::SubscribeResponse>> {
+        let mut log = self.log.clone();
+        Ok(soon("Subscribe", log.subscribe(request))
+            .await?
+            .into_inner())
+    }
+
+    /// Calls a unary method, such as `highwater.v1.LogService/Produce`, with any bytes.
+    pub async fn call(&self, method: &str, request: impl Into<Bytes>) -> Answer<Bytes> {
+        let mut grpc = tonic::client::Grpc::new(self.channel.clone());
+        let path = format!("/{method}").parse().expect("a method is a path");
+        let calling = async {
+            grpc.ready().await.expect("the connection is open");
+            grpc.unary(Request::new(request.into()), path, Plain).await
+        };
+        Ok(soon("an answer to a call", calling).await?.into_inner())
     }
 
     /// Asks for a producer id.

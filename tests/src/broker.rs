@@ -121,6 +121,26 @@ impl Broker {
         self.ready["broker"].as_u64().expect("a broker has an id")
     }
 
+    /// Its process, as `/proc` tells of it.
+    pub fn process(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}", self.child.id()))
+    }
+
+    /// The memory that is its own and nobody else's, in bytes: what it has mapped of its files is
+    /// the page cache's.
+    pub fn memory(&self) -> usize {
+        let status = std::fs::read_to_string(self.process().join("status"));
+        let status = status.expect("the process runs");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kib: usize = kib
+            .and_then(|kib| kib.parse().ok())
+            .expect("a process has memory");
+        kib << 10
+    }
+
     /// The address for clients.
     pub fn listen(&self) -> &str {
         self.address("listen")

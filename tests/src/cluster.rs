@@ -41,7 +41,26 @@ impl Cluster {
             _dir: dir,
         };
         cluster.until_healthy();
+        cluster.until_metadata_is_replicated();
         cluster
+    }
+
+    /// Waits until the loss of a broker does not cost the metadata, which grows to three brokers
+    /// by itself after they have joined. Only the log of the broker in charge tells.
+    #[track_caller]
+    fn until_metadata_is_replicated(&self) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let votes = |id: &u64| {
+            let line = format!("votes on the metadata broker={id}");
+            self.brokers
+                .iter()
+                .any(|broker| broker.log().contains(&line))
+        };
+        let ids = || self.brokers.iter().skip(1).take(2).map(Broker::id);
+        while !ids().all(|id| votes(&id)) {
+            assert!(Instant::now() < deadline, "the metadata is not replicated");
+            self.run(&["cluster", "health"]).end();
+        }
     }
 
     /// The addresses of all brokers, for `-b`.

@@ -13,6 +13,7 @@ pub mod broker;
 pub mod cluster;
 pub mod conversation;
 pub mod input;
+pub mod neighbour;
 pub mod program;
 pub mod reflect;
 pub mod session;
@@ -22,6 +23,7 @@ pub use api::{Answer, Api, Refusal};
 pub use broker::Broker;
 pub use cluster::Cluster;
 pub use conversation::Conversation;
+pub use neighbour::Neighbour;
 pub use program::{Ended, Program};
 pub use session::Session;
 

@@ -1,7 +1,7 @@
 //! A client that knows nothing of the API but an address: it asks for the descriptors by
 //! reflection and turns JSON into messages and back by what they say, as grpcurl does.
 
-mod codec;
+pub(crate) mod codec;
 mod message;
 
 use futures_util::stream;

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
+use highwater_proto::pb::v1::BatchAck;
 use highwater_tests::api::soon;
 use highwater_tests::batches::{batch, changed, sequenced};
 use highwater_tests::{Answer, Api, Broker, Cluster, Session, batches, program};
@@ -51,9 +52,9 @@ impl Story {
     async fn go_on(&mut self, api: &Api) {
         let records = i32::try_from(self.sent.len()).unwrap() % 8 + 1;
         let batch = self.batch(self.next, records);
-        let appended = persistently(api, &batch).await.unwrap();
+        let base_offset = api.append_surely("t", &batch).await.base_offset;
         self.next += records;
-        self.sent.push((batch, appended.base_offset));
+        self.sent.push((batch, base_offset));
     }
 
     /// Fails unless the broker recognises what it has and refuses what does not follow, and
@@ -61,7 +62,7 @@ impl Story {
     async fn is_known(&self, api: &Api) {
         let (older, last) = self.sent.split_at(self.sent.len() - REMEMBERED);
         for (batch, base_offset) in last {
-            let again = persistently(api, batch).await.unwrap();
+            let again = api.append("t", 0, batch.clone()).await.unwrap();
             assert_eq!((again.base_offset, again.duplicate), (*base_offset, true));
         }
         let end = api.high_watermark("t", 0).await;
@@ -95,22 +96,6 @@ impl Story {
         }
         assert_eq!(api.high_watermark("t", 0).await, end, "nothing was written");
     }
-}
-
-/// Appends to partition 0 of `t`; asks again while there is no leader that can answer.
-async fn persistently(
-    api: &Api,
-    batch: &Bytes,
-) -> Answer<highwater_proto::pb::v1::ProduceResponse> {
-    let asking = async {
-        loop {
-            match api.append("t", 0, batch.clone()).await {
-                Err(refusal) if refusal.retriable || refusal.reason == "OUTCOME_UNKNOWN" => {}
-                other => return other,
-            }
-        }
-    };
-    soon("an answer of a leader", asking).await
 }
 
 async fn refuses_an_id_that_was_never_given(api: &Api) {
@@ -252,8 +237,13 @@ async fn what_is_recognised_is_saved_at_each_roll_and_found_again() {
 async fn a_new_leader_recognises_what_the_old_one_appended() {
     let mut cluster = Cluster::start(&program!(), 3);
     let api = Api::connect(cluster.brokers[0].listen()).await;
-    api.create("t", 1, &[]).await;
+    api.create("t", 1, &[("segment.bytes", "1MiB")]).await;
     let mut stories = [Story::begin(&api, 0).await, Story::begin(&api, 4).await];
+    // Enough for the replicas to begin new segments.
+    let filler = vec!["f".repeat(600_000)];
+    for _ in 0..3 {
+        api.append("t", 0, batch(&filler)).await.unwrap();
+    }
     for _ in 0..2 {
         let leader = cluster.leader_of("t", 0);
         let old = i32::try_from(cluster.brokers[leader].id()).unwrap();
@@ -275,30 +265,22 @@ async fn a_new_leader_recognises_what_the_old_one_appended() {
         story.is_known(&api).await;
     }
     let expected: i64 = stories.iter().map(|story| i64::from(story.next)).sum();
-    assert_eq!(api.high_watermark("t", 0).await, expected);
+    assert_eq!(api.high_watermark("t", 0).await, expected + 3);
 }
 
-#[tokio::test]
-async fn a_batch_repeated_while_it_is_in_flight_is_answered_when_it_commits() {
-    let cluster = Cluster::start(&program!(), 3);
-    let api = Api::connect(cluster.brokers[0].listen()).await;
-    api.create("t", 1, &[]).await;
+/// Sends a batch three times while nothing can be committed, and more after it. `None` when the
+/// leader noticed that it was alone before all was sent.
+async fn repeated_in_flight(cluster: &Cluster) -> Option<[Ack; 4]> {
     let place = cluster.leader_of("t", 0);
-    let leader = Api::connect(cluster.brokers[place].listen()).await;
-    let producer = leader.producer_id().await;
-    persistently(&leader, &sequenced(producer, 0, 0, ["a", "b"]))
-        .await
-        .unwrap();
-    let mut session = Session::open(&leader).await;
-    let mut other = Session::open(&leader).await;
+    let api = Api::connect(cluster.brokers[place].listen()).await;
+    let producer = api.producer_id().await;
+    let before = sequenced(producer, 0, 0, ["a", "b"]);
+    let before = api.append_surely("t", &before).await.base_offset;
+    let mut session = Session::open(&api).await;
+    let mut other = Session::open(&api).await;
 
-    let followers: Vec<_> = (0..3).filter(|broker| *broker != place).collect();
-    let signal = |signal| {
-        for follower in &followers {
-            cluster.brokers[*follower].signal(signal);
-        }
-    };
-    signal(Signal::STOP);
+    let followers = || (0..3).filter(|broker| *broker != place);
+    followers().for_each(|broker| cluster.brokers[broker].signal(Signal::STOP));
     let once = sequenced(producer, 0, 2, ["c"]);
     let first = session.send("t", 0, once.clone());
     let second = session.send("t", 0, once.clone());
@@ -310,17 +292,46 @@ async fn a_batch_repeated_while_it_is_in_flight_is_answered_when_it_commits() {
     let elsewhere = other.send("t", 0, once);
     let bad = other.send("t", 0, Bytes::new());
     assert_eq!(other.answer(bad).await.unwrap_err().reason, "BAD_BATCH");
-    signal(Signal::CONT);
+    followers().for_each(|broker| cluster.brokers[broker].signal(Signal::CONT));
 
-    let ack = session.answer(first).await.unwrap();
-    assert_eq!((ack.base_offset, ack.duplicate), (2, false));
-    let ack = session.answer(second).await.unwrap();
-    assert_eq!((ack.base_offset, ack.duplicate), (2, true));
-    let ack = session.answer(third).await.unwrap();
-    assert_eq!((ack.base_offset, ack.duplicate), (3, false));
-    let ack = other.answer(elsewhere).await.unwrap();
-    assert_eq!((ack.base_offset, ack.duplicate), (2, true));
-    assert_eq!(leader.values("t", 0).await, ["a", "b", "c", "d"]);
+    let place_of = |answer: Answer<BatchAck>| match answer {
+        Ok(ack) => Some((ack.base_offset - before, ack.duplicate)),
+        Err(refusal) => {
+            let lone = ["QUORUM_LOST", "NO_LEADER", "NOT_LEADER", "OUTCOME_UNKNOWN"];
+            assert!(lone.contains(&&*refusal.reason), "{refusal:?}");
+            None
+        }
+    };
+    Some([
+        place_of(session.answer(first).await)?,
+        place_of(session.answer(second).await)?,
+        place_of(session.answer(third).await)?,
+        place_of(other.answer(elsewhere).await)?,
+    ])
+}
+
+/// Where a batch is, counted from the first of its producer, and whether it was there before.
+type Ack = (i64, bool);
+
+#[tokio::test]
+async fn a_batch_repeated_while_it_is_in_flight_is_answered_when_it_commits() {
+    let cluster = Cluster::start(&program!(), 3);
+    let api = Api::connect(cluster.brokers[0].listen()).await;
+    api.create("t", 1, &[]).await;
+    let repeating = async {
+        loop {
+            if let Some(acks) = repeated_in_flight(&cluster).await {
+                return acks;
+            }
+        }
+    };
+    let acks = soon("a leader that does not notice", repeating).await;
+    assert_eq!(acks, [(2, false), (2, true), (3, false), (2, true)]);
+    let values = api.values("t", 0).await;
+    assert!(
+        values.ends_with(&["a", "b", "c", "d"].map(str::to_owned)),
+        "{values:?}"
+    );
 }
 
 #[tokio::test]

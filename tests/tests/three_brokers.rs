@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use highwater_tests::{Cluster, input, program};
+use highwater_tests::{Broker, Cluster, input, program};
 
 const RECORDS: usize = 20_000;
 const FIRST: usize = 5_000;
@@ -155,4 +155,58 @@ fn a_new_topic_has_a_leader_and_replicas_in_sync_on_three() {
     leaders.dedup();
     assert!(leaders.len() > 1, "leaders are spread: {described}");
     cluster.until_healthy();
+}
+
+#[test]
+fn a_broker_that_is_stopped_hands_over_and_its_clients_see_no_error() {
+    let mut cluster = Cluster::start(&program!(), 3);
+    cluster
+        .run(&["topic", "create", "changes", "-p", "6", "-r", "3"])
+        .ok();
+    let text = input::changes(RECORDS);
+    let cut = text.match_indices('\n').nth(FIRST - 1).unwrap().0 + 1;
+    let produce = ["produce", "changes", "-o", "jsonl"];
+    let mut producing = cluster.run(&produce).converse();
+    producing.write(&text[..cut]);
+    producing.read(FIRST / 2);
+    let leader = cluster.leader_of("changes", 0);
+    assert!(cluster.brokers[leader].stop().success());
+    let log = cluster.brokers[leader].log();
+    assert!(log.contains("others lead what this broker led"), "{log}");
+    producing.write(&text[cut..]);
+    producing.end_input();
+    let ended = producing.end().exited(0);
+    assert!(
+        ended
+            .stderr
+            .contains(&format!("{RECORDS} records acknowledged")),
+        "{ended}"
+    );
+    let consumed = cluster.run(&["consume", "changes", "--exit-at-end"]).ok();
+    assert_eq!(input::sorted(consumed.text()), input::sorted(&text));
+    cluster.brokers[leader].restart();
+    cluster.until_healthy();
+}
+
+#[test]
+fn a_directory_of_one_cluster_does_not_join_another() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let mut one = Broker::start(&program!(), dirs[0].path(), &[]);
+    let other = Broker::start(&program!(), dirs[1].path(), &[]);
+    assert!(one.stop().success());
+    let dir = dirs[0].path().to_str().unwrap();
+    let refused = program!()
+        .run([
+            "serve",
+            "--data-dir",
+            dir,
+            "--listen",
+            "127.0.0.1:0",
+            "--join",
+            other.peer(),
+        ])
+        .end()
+        .exited(1);
+    assert!(refused.stderr.contains("cluster"), "{refused}");
+    assert!(refused.stderr.contains("error[START]"), "{refused}");
 }

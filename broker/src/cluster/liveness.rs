@@ -2,6 +2,7 @@
 //! that load elsewhere does not look like a failure. The judgement is `raft::suspicion`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ use crate::tasks::Tasks;
 
 /// A ping that takes longer is not waited for; a later answer still counts for the next round.
 const PING_LIMIT: Duration = Duration::from_secs(1);
+/// How long a peer is given to take note that this broker is stopping.
+const TELL_LIMIT: Duration = Duration::from_millis(200);
 
 /// What is known of the other brokers.
 #[derive(Debug)]
@@ -30,6 +33,10 @@ pub struct Liveness {
     started: Instant,
     // guards: the detector; held for its methods only.
     suspicion: Mutex<Suspicion>,
+    /// True once this broker is stopping.
+    leaving: AtomicBool,
+    // guards: the peers that say they are stopping; held for set operations only.
+    left: Mutex<BTreeSet<BrokerId>>,
     suspected: watch::Sender<BTreeSet<BrokerId>>,
 }
 
@@ -41,6 +48,8 @@ impl Liveness {
             config,
             started: clock::monotonic(),
             suspicion: Mutex::new(Suspicion::new(config)),
+            leaving: AtomicBool::new(false),
+            left: Mutex::default(),
             suspected: watch::Sender::default(),
         }
     }
@@ -55,9 +64,51 @@ impl Liveness {
         clock::monotonic().duration_since(self.started)
     }
 
-    /// True unless the broker is suspected of having failed.
+    /// True unless the broker is suspected of having failed, or says that it is stopping.
     pub fn is_up(&self, broker: BrokerId) -> bool {
-        broker == self.me.broker || self.suspicion().health(broker, self.now()) == Health::Alive
+        if broker == self.me.broker {
+            return true;
+        }
+        // One lock at a time: another order elsewhere could not deadlock with this one.
+        let left = self.left().contains(&broker);
+        !left && self.suspicion().health(broker, self.now()) == Health::Alive
+    }
+
+    fn left(&self) -> MutexGuard<'_, BTreeSet<BrokerId>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True once this broker is stopping.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+
+    /// Takes what a peer says of itself: that it is stopping, or that it is back.
+    pub fn hear(&self, broker: BrokerId, leaving: bool, leaders: &Leaders) {
+        let changed = if leaving {
+            self.left().insert(broker)
+        } else {
+            self.left().remove(&broker)
+        };
+        if changed {
+            self.publish(leaders);
+        }
+    }
+
+    /// Tells every peer that this broker is stopping, so that they take over what it leads.
+    pub async fn leave(&self, peers: &Peers) {
+        self.leaving.store(true, Ordering::Relaxed);
+        let links = peers.all();
+        let told = links.values().map(|link| async move {
+            let hello = Some(self.me.hello());
+            let ping = PingRequest {
+                hello,
+                known_version: 0,
+                leaving: true,
+            };
+            drop(peer::call(TELL_LIMIT, link.calls().ping(ping)).await);
+        });
+        futures_util::future::join_all(told).await;
     }
 
     /// The suspected brokers, and every change.
@@ -83,8 +134,8 @@ impl Liveness {
                     self.publish(&leaders);
                 }
                 Some(answer) = pings.next() => {
-                    if let Some((broker, response)) = answer {
-                        self.answered(broker, response, &leaders);
+                    if let Some((broker, asked, response)) = answer {
+                        self.answered(broker, asked, response, &leaders);
                     }
                 }
             }
@@ -118,22 +169,28 @@ impl Liveness {
         broker: BrokerId,
         mut calls: Calls,
         known_version: u64,
-    ) -> Option<(BrokerId, PingResponse)> {
+    ) -> Option<(BrokerId, u64, PingResponse)> {
         let request = PingRequest {
             hello: Some(self.me.hello()),
             known_version,
+            leaving: self.is_leaving(),
         };
         let answer = peer::call(PING_LIMIT, calls.ping(request)).await;
-        answer.ok().map(|response| (broker, response))
+        answer
+            .ok()
+            .map(|response| (broker, known_version, response))
     }
 
-    fn answered(&self, broker: BrokerId, response: PingResponse, leaders: &Leaders) {
+    /// `asked` is the version that the ping said was known: only an answer of another version
+    /// lists the leaderships. What is known may have been dropped since the ping went out.
+    fn answered(&self, broker: BrokerId, asked: u64, response: PingResponse, leaders: &Leaders) {
         // An answer of another broker at that address says nothing about this one.
         if self.me.admit(response.hello.as_ref()) != Ok(broker) {
             return;
         }
         self.suspicion().answered(broker, self.now());
-        if response.version != leaders.known_version(broker) {
+        self.hear(broker, response.leaving, leaders);
+        if response.version != asked {
             let groups = response.leaderships.iter().filter_map(|leadership| {
                 let group = leadership.group.as_ref().and_then(GroupId::from_pb)?;
                 Some((group, ReplicaId(leadership.replica), Term(leadership.term)))
@@ -146,17 +203,19 @@ impl Liveness {
     /// Tells of changes, and that a suspected broker leads nothing.
     fn publish(&self, leaders: &Leaders) {
         let now = self.now();
+        let left = self.left().clone();
         let suspected: BTreeSet<BrokerId> = {
             let suspicion = self.suspicion();
             let is_suspected = |peer: &BrokerId| suspicion.health(*peer, now) != Health::Alive;
-            suspicion.peers().filter(is_suspected).collect()
+            let gone = |peer: &BrokerId| is_suspected(peer) || left.contains(peer);
+            suspicion.peers().filter(gone).collect()
         };
         let before = self.suspected.borrow().clone();
         if before == suspected {
             return;
         }
         for broker in suspected.difference(&before) {
-            tracing::warn!(%broker, "the broker does not answer");
+            tracing::warn!(%broker, "the broker does not answer, or is stopping");
             leaders.lost(*broker);
         }
         for broker in before.difference(&suspected) {

@@ -96,16 +96,20 @@ impl Metadata {
         Ok(self.published.borrow().applied)
     }
 
-    /// Waits until everything that was done before the call is applied here. Without a leader, or
-    /// after `limit`, it gives up: the metadata here may be behind.
-    pub async fn catch_up(&self, limit: Duration) {
+    /// Waits until everything that was done before the call is applied here. False when it gave up
+    /// after `limit`, as without a leader: the metadata here may be behind.
+    pub async fn catch_up(&self, limit: Duration) -> bool {
+        let mut changes = self.leaders.changes();
         let caught_up = async {
-            match self.read_leader().await {
-                Ok(index) => self.applied(index).await,
-                Err(error) => tracing::debug!(%error, "the metadata here may be behind"),
+            loop {
+                match self.read_leader().await {
+                    Ok(index) => return self.applied(index).await,
+                    Err(error) => tracing::debug!(%error, "the metadata here may be behind"),
+                }
+                drop(tokio::time::timeout(LOOK_AGAIN, changes.changed()).await);
             }
         };
-        drop(tokio::time::timeout(limit, caught_up).await);
+        tokio::time::timeout(limit, caught_up).await.is_ok()
     }
 
     async fn read_leader(&self) -> Result<LogIndex, LocalError> {
@@ -153,30 +157,40 @@ impl Metadata {
     }
 
     /// Proposes `command` to the leader wherever it is, and waits until its effect is visible
-    /// here. It is tried again only while it is certain that nothing was proposed.
+    /// here. A command whose fate is not known is proposed again: a repetition changes nothing, or
+    /// says so.
     pub async fn propose(&self, command: &Command, deadline: Duration) -> Result<Reply, Refusal> {
         let until = clock::monotonic() + deadline;
+        let mut unsure: Option<String> = None;
+        let mut changes = self.leaders.changes();
         loop {
-            match self.attempt(command).await {
-                Ok((index, reply)) => {
-                    let applied = tokio::time::timeout_at(until, self.applied(index));
-                    if applied.await.is_err() {
-                        tracing::debug!(%index, "the metadata is not yet applied here");
-                    }
-                    return reply.accepted();
+            let attempt = tokio::time::timeout_at(until, self.attempt(command)).await;
+            match attempt {
+                Ok(Ok((index, reply))) => {
+                    drop(tokio::time::timeout_at(until, self.applied(index)).await);
+                    return match reply.accepted() {
+                        Err(refusal) if unsure.is_some() && repeats(command, &refusal) => {
+                            Ok(Reply::Done)
+                        }
+                        answered => answered,
+                    };
                 }
-                Err(LocalError::NotLeader) if clock::monotonic() < until => {
-                    let mut changes = self.leaders.changes();
-                    drop(tokio::time::timeout(LOOK_AGAIN, changes.changed()).await);
-                }
-                Err(LocalError::NotLeader) => {
-                    let message = "the metadata group has no leader that can be reached";
-                    return Err(Refusal::new(Reason::NotReady, message));
-                }
-                Err(LocalError::Unknown(why)) => {
-                    return Err(Refusal::new(Reason::TimedOut, why));
+                Ok(Err(LocalError::NotLeader)) => {}
+                Ok(Err(LocalError::Unknown(why))) => unsure = Some(why),
+                Err(_) => {
+                    unsure.get_or_insert_with(|| "the answer did not come in time".to_owned());
                 }
             }
+            if clock::monotonic() >= until {
+                return Err(match unsure {
+                    Some(why) => Refusal::new(Reason::TimedOut, why),
+                    None => Refusal::new(
+                        Reason::NotReady,
+                        "the metadata group has no leader that can be reached",
+                    ),
+                });
+            }
+            drop(tokio::time::timeout(LOOK_AGAIN, changes.changed()).await);
         }
     }
 
@@ -209,4 +223,9 @@ impl Metadata {
         let reply = reply.map_err(|error| LocalError::Unknown(error.to_string()))?;
         Ok((LogIndex(response.index), reply))
     }
+}
+
+/// True when a repeated command is refused because its first proposal took effect.
+fn repeats(command: &Command, refusal: &Refusal) -> bool {
+    matches!(command, Command::DeleteTopic { .. }) && refusal.reason == Reason::TopicNotFound
 }

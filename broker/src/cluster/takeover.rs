@@ -8,10 +8,11 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use highwater_proto::pb::peer::{ConferRequest, GroupView};
 use highwater_proto::{BrokerId, EntryId, LogIndex, ReplicaId, Term};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::leaders::Leaders;
 use super::liveness::Liveness;
+use crate::clock;
 use crate::peer::{self, Peers};
 use crate::raft::succession::{Succession, View, VoteView, decide};
 use crate::raft::{GroupId, Replica, Replicas};
@@ -22,6 +23,10 @@ const ROUND: Duration = Duration::from_millis(100);
 const CONFER_LIMIT: Duration = Duration::from_millis(300);
 /// A group that never had a leader here is given this many rounds to find one by itself.
 const PATIENCE: u32 = 3;
+/// How long an election is given before this replica stands again; doubles up to the longest. A
+/// slow disk needs the time, and each attempt ends the one before.
+const ELECTION: Duration = Duration::from_secs(1);
+const LONGEST_ELECTION: Duration = Duration::from_secs(8);
 
 /// Looks after the groups that have a replica on this broker.
 #[derive(Debug)]
@@ -36,6 +41,21 @@ pub struct Takeover {
     pub leaders: Arc<Leaders>,
 }
 
+/// How long a group has had no living leader, and when this replica may stand again.
+#[derive(Debug, Default)]
+struct Leaderless {
+    rounds: u32,
+    stand_after: Option<Instant>,
+    patience: Duration,
+}
+
+impl Leaderless {
+    fn stands(&mut self) {
+        self.patience = (self.patience * 2).clamp(ELECTION, LONGEST_ELECTION);
+        self.stand_after = Some(clock::monotonic() + self.patience);
+    }
+}
+
 /// A group here that has no living leader.
 struct Orphan {
     replica: Replica,
@@ -48,17 +68,21 @@ impl Takeover {
     pub async fn run(self) {
         let mut rounds = tokio::time::interval(ROUND);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut leaderless: BTreeMap<GroupId, u32> = BTreeMap::new();
+        let mut leaderless: BTreeMap<GroupId, Leaderless> = BTreeMap::new();
+        let mut suspected = self.liveness.suspected();
         loop {
-            rounds.tick().await;
+            tokio::select! {
+                _ = rounds.tick() => {}
+                Ok(()) = suspected.changed() => {}
+            }
             let orphans = self.orphans(&mut leaderless);
             if !orphans.is_empty() {
-                self.settle(orphans).await;
+                self.settle(orphans, &mut leaderless).await;
             }
         }
     }
 
-    fn orphans(&self, leaderless: &mut BTreeMap<GroupId, u32>) -> Vec<Orphan> {
+    fn orphans(&self, leaderless: &mut BTreeMap<GroupId, Leaderless>) -> Vec<Orphan> {
         let mut found = Vec::new();
         for (group, replica) in self.replicas.all().iter() {
             let leadership = *replica.leadership().borrow();
@@ -71,11 +95,17 @@ impl Takeover {
                 }
                 continue;
             }
-            let rounds = leaderless.entry(*group).or_default();
-            *rounds += 1;
+            let since = leaderless.entry(*group).or_default();
+            since.rounds += 1;
+            if since
+                .stand_after
+                .is_some_and(|after| clock::monotonic() < after)
+            {
+                continue;
+            }
             let members = replica.members();
             let others = members.brokers.len() > 1;
-            if others && (lost || *rounds > PATIENCE) {
+            if others && (lost || since.rounds > PATIENCE) {
                 found.push(Orphan {
                     replica: replica.clone(),
                     voters: members.voters,
@@ -86,14 +116,17 @@ impl Takeover {
         found
     }
 
-    async fn settle(&self, orphans: Vec<Orphan>) {
+    async fn settle(&self, orphans: Vec<Orphan>, leaderless: &mut BTreeMap<GroupId, Leaderless>) {
         let views = self.ask(&orphans).await;
         for orphan in orphans {
             let group = orphan.replica.group();
             let mine = own_view(&orphan.replica);
             let others: Vec<View> = views.get(&group).cloned().unwrap_or_default();
             match decide(&orphan.voters, &mine, &others) {
-                Succession::TakeOver => orphan.replica.take_over().await,
+                Succession::TakeOver => {
+                    leaderless.entry(group).or_default().stands();
+                    orphan.replica.take_over().await;
+                }
                 Succession::Wait(why) => tracing::debug!(%group, ?why, "not standing"),
             }
         }

@@ -45,22 +45,22 @@ pub(super) enum SegmentIndex {
 }
 
 impl SegmentIndex {
-    /// Where the last indexed frame for which `before` holds begins; the first frame's place when
-    /// there is none. `before` must hold for a first part of the frames only.
-    pub(super) fn seek(&self, before: impl Fn(&IndexEntry) -> bool) -> u32 {
+    /// The last indexed frame for which `before` holds; `None` when it holds for none. `before`
+    /// must hold for a first part of the frames only.
+    pub(super) fn seek(&self, before: impl Fn(&IndexEntry) -> bool) -> Option<IndexEntry> {
         let (mut low, mut high) = (0, self.len());
-        let mut position = SEGMENT_HEADER;
+        let mut found = None;
         while low < high {
             let middle = low + (high - low) / 2;
             match self.entry(middle) {
                 Some(entry) if before(&entry) => {
-                    position = entry.position;
+                    found = Some(entry);
                     low = middle + 1;
                 }
                 _ => high = middle,
             }
         }
-        position
+        found
     }
 
     fn len(&self) -> usize {

@@ -1,5 +1,6 @@
 //! The log of one replica: the one writer of its segment files.
 
+use std::io::IoSlice;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -9,13 +10,13 @@ use super::dir::{Dir, SyncDone, SyncError};
 use super::encode::Encoder;
 use super::error::{LogError, OpenError};
 use super::flusher::{Flusher, Written};
-use super::frame::{LastFrame, Tail};
+use super::frame::{LastFrame, Position, Tail};
 use super::index::IndexEntry;
 use super::open;
 use super::plan::{NewFrame, Planned, plan};
 use super::recovery::Recovered;
 use super::segment::{Segment, file_name, times};
-use super::segment_header::{FOOTER, Footer, Owner, SEGMENT_HEADER};
+use super::segment_header::{FOOTER, Footer, HINT_AT, Owner, SEGMENT_HEADER, encode_hint};
 use super::spare::Spare;
 use super::view::{LogReader, Part, View};
 
@@ -27,6 +28,9 @@ mod roll;
 pub struct LogOptions {
     /// Whose log it is; every file says so, and files of others are refused.
     pub owner: Owner,
+    /// A secret for a new log, from the caller's randomness: nobody can make a payload that passes
+    /// for a frame of it. A log that exists keeps the one it began with.
+    pub salt: u32,
     /// The size of the first segment file in bytes; each next is twice as large.
     pub first_segment_bytes: u64,
     /// The largest size of a segment file, unless one frame needs more.
@@ -43,6 +47,7 @@ impl LogOptions {
     pub fn new(owner: Owner) -> Self {
         Self {
             owner,
+            salt: 0,
             first_segment_bytes: 1 << 20,
             max_segment_bytes: 64 << 20,
             segment_ms: None,
@@ -89,13 +94,19 @@ struct Active {
     named: bool,
     /// Whether its footer is written: no frame may follow.
     sealed: bool,
+    /// What its hint says is durable.
+    marked: Position,
 }
 
 impl Log {
     /// Opens the log in `dir`, recovering it; an empty directory is an empty log. What it returns
     /// is on the disk, including what a crashed process had not synced.
-    pub fn open(dir: Arc<dyn Dir>, options: LogOptions) -> Result<(Self, Recovered), OpenError> {
+    pub fn open(
+        dir: Arc<dyn Dir>,
+        mut options: LogOptions,
+    ) -> Result<(Self, Recovered), OpenError> {
         let opened = open::open(&dir, &options)?;
+        options.salt = opened.salt;
         let flusher = Flusher::new(Arc::clone(&dir), opened.durable);
         let tail = opened.tail;
         let first = opened
@@ -123,6 +134,7 @@ impl Log {
                 began: scan.and_then(|scan| scan.began),
                 named: true,
                 sealed: false,
+                marked: Position::default(),
             }),
             tail,
             has_past: opened.has_past,
@@ -162,6 +174,31 @@ impl Log {
         }
         self.flusher.submit(done);
         Ok(())
+    }
+
+    /// Notes in the file how far the log is durable, without a sync. Frames vouch for those before
+    /// them; this vouches for the last ones, which otherwise could rot and pass for a torn tail.
+    /// For a log that is idle for a while; dropping the log does it, too.
+    pub fn mark_durable(&mut self) {
+        let durable = self.flusher.durable();
+        let Some(active) = &mut self.active else {
+            return;
+        };
+        let number = active.segment.header.number;
+        if durable.file != number || durable <= active.marked || self.flusher.failed().is_some() {
+            return;
+        }
+        let hint = encode_hint(durable, active.segment.generation);
+        let position = HINT_AT as u64;
+        // A hint that could not be written is one that is missing.
+        if active
+            .segment
+            .file
+            .write_at(&[IoSlice::new(&hint)], position)
+            .is_ok()
+        {
+            active.marked = durable;
+        }
     }
 
     /// The last frame; `None` while there never was one. It may have been purged.
@@ -302,6 +339,12 @@ impl Log {
             log_start_offset: self.log_start_offset,
             last: self.last(),
         }));
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.mark_durable();
     }
 }
 

@@ -49,7 +49,7 @@ pub use log::{Log, LogOptions};
 pub use plan::{NewFrame, Source};
 pub use recovery::{Recovered, TornTail};
 pub use segment_header::{HeaderFault, Owner};
-pub use view::{CommittedBatch, Frame, LogReader};
+pub use view::{CommittedBatch, Frame, LogReader, SegmentInfo};
 
 #[cfg(test)]
 mod tests;

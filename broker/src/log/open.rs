@@ -1,7 +1,7 @@
 //! Opening a log: reads what is in the directory, has recovery decide what counts, makes that
 //! durable, and only then removes what does not count.
 
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use highwater_proto::{LogIndex, Offset};
@@ -18,6 +18,9 @@ use super::segment::{Segment, file_name, index_name};
 use super::segment_header::{HeaderFault, Origin, SEGMENT_HEADER, SegmentHeader};
 use super::view::Part;
 
+/// How much is written again at once.
+const REWRITE: usize = 1 << 20;
+
 /// A recovered log. Everything it holds is on the disk.
 #[derive(Debug)]
 pub(super) struct Opened {
@@ -31,6 +34,7 @@ pub(super) struct Opened {
     pub(super) has_past: bool,
     pub(super) next_number: u32,
     pub(super) durable: Position,
+    pub(super) salt: u32,
     pub(super) recovered: Recovered,
 }
 
@@ -41,14 +45,13 @@ pub(super) fn open(dir: &Arc<dyn Dir>, options: &LogOptions) -> Result<Opened, O
         .map_err(OpenError::io("list", "the log's directory"))?;
     let (handles, files) = read_files(&**dir, &names, options)?;
     let decision = recovery::decide(&files, &options.owner, options.max_unsynced_bytes)?;
-    for live in decision.live.iter().filter(|live| live.scanned.is_some()) {
-        // A crashed process may have left it in the page cache only.
-        let name = file_name(files[live.at].number);
-        handles[live.at]
-            .sync_now()
-            .map_err(OpenError::io("sync", name))?;
+    for live in &decision.live {
+        let file = &files[live.at];
+        make_durable(&*handles[live.at], file, live.end, decision.durable)
+            .map_err(OpenError::io("sync", file_name(file.number)))?;
     }
-    let mut opened = Opened::new(dir, &handles, &files, decision);
+    let durable = decision.durable;
+    let mut opened = Opened::new(dir, &handles, &files, decision, options.salt);
     let newest = opened
         .active
         .as_ref()
@@ -59,8 +62,10 @@ pub(super) fn open(dir: &Arc<dyn Dir>, options: &LogOptions) -> Result<Opened, O
     if opened.active.is_some() && (opened.must_begin || rivals) {
         opened.begin_file(dir, options)?;
     }
-    dir.sync_dir()
-        .map_err(OpenError::io("sync", "the log's directory"))?;
+    if opened.durable.file != durable.file || durable.byte < SEGMENT_HEADER {
+        dir.sync_dir()
+            .map_err(OpenError::io("sync", "the log's directory"))?;
+    }
     opened.remove_others(&**dir, &files, &names)?;
     Ok(opened)
 }
@@ -104,6 +109,38 @@ fn read_files(
     Ok((handles, files))
 }
 
+/// Makes a file durable up to `end`, as far as nothing proves that it is. A sync alone would not do:
+/// if the process before this one ended of a failed sync, the page cache still shows what the disk
+/// never got, and takes it for written. So it is written once more.
+fn make_durable(
+    handle: &dyn File,
+    file: &FoundFile,
+    end: u32,
+    durable: Position,
+) -> io::Result<()> {
+    let wanted = Position {
+        file: file.number,
+        byte: end,
+    };
+    if wanted <= durable {
+        return Ok(());
+    }
+    let from = if durable.file == file.number {
+        durable.byte
+    } else {
+        0
+    };
+    let doubtful = &file.bytes[from as usize..end as usize];
+    let mut position = u64::from(from);
+    for chunk in doubtful.chunks(REWRITE) {
+        // Copied first: a write must not read from the map of the page it changes.
+        let copy = Vec::from(chunk);
+        handle.write_at(&[IoSlice::new(&copy)], position)?;
+        position += chunk.len() as u64;
+    }
+    handle.sync_now()
+}
+
 fn segment_number(name: &str) -> Option<u32> {
     let number = name.strip_suffix(".seg")?.parse().ok()?;
     (file_name(number) == name).then_some(number)
@@ -115,6 +152,7 @@ impl Opened {
         handles: &[Arc<dyn File>],
         files: &[FoundFile],
         decision: Decision,
+        salt: u32,
     ) -> Self {
         let mut opened = Self {
             sealed: Vec::new(),
@@ -124,6 +162,7 @@ impl Opened {
             has_past: false,
             next_number: files.last().map_or(1, |file| file.number.saturating_add(1)),
             durable: Position::default(),
+            salt: recovery::salt_of(files).unwrap_or(salt),
             recovered: Recovered {
                 torn: decision.torn,
                 ..Recovered::default()
@@ -204,6 +243,7 @@ impl Opened {
         };
         let header = SegmentHeader {
             owner: options.owner,
+            salt: self.salt,
             origin,
             number: self.next_number,
             file_len: options

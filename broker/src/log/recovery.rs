@@ -11,7 +11,9 @@ use super::frame::{Position, Tail};
 use super::index::{GrowingIndex, SegmentIndex};
 use super::scan::{self, Evidence, Scan, Stop};
 use super::segment::file_name;
-use super::segment_header::{HeaderFault, Owner, SEGMENT_HEADER, SegmentHeader, generation};
+use super::segment_header::{
+    HeaderFault, Owner, SEGMENT_HEADER, SegmentHeader, generation, read_hint,
+};
 
 /// A file found in the directory.
 #[derive(Debug)]
@@ -65,6 +67,8 @@ pub(super) struct Decision {
     /// Whether the last of them may be written on.
     pub(super) appendable: bool,
     pub(super) torn: Option<TornTail>,
+    /// Everything before this was proven to be durable.
+    pub(super) durable: Position,
 }
 
 /// Decides what counts of `files`, which are in the order of their numbers.
@@ -81,7 +85,10 @@ pub(super) fn decide(
     };
     let proof = Proof::gather(files, owner, reach);
     let chain = chain(files, &proof)?;
-    let mut decision = Decision::default();
+    let mut decision = Decision {
+        durable: proof.durable,
+        ..Decision::default()
+    };
     for (nth, link) in chain.iter().enumerate() {
         let file = &files[link.at];
         let Ok(header) = &file.header else {
@@ -155,6 +162,8 @@ impl Proof {
             .map(|header| header.durable)
             .max()
             .unwrap_or_default();
+        // Without one good header the secret is lost, and any whole frame is believed.
+        let salt = salt_of(files);
         let mut proof = Self {
             durable,
             seen: Vec::new(),
@@ -163,7 +172,8 @@ impl Proof {
             if file.number < proof.durable.file {
                 break;
             }
-            let generation = generation(owner, file.number);
+            let generation = salt.map(|salt| generation(owner, salt, file.number));
+            proof.durable = proof.durable.max(read_hint(&file.bytes, generation));
             let found = scan::evidence(&file.bytes, file.number, generation, reach(file));
             proof.durable = proof.durable.max(found.durable);
             proof.seen.push((file.number, found));
@@ -258,6 +268,12 @@ impl Proof {
                 .map_or(self.durable.file, |file| file.number),
         )
     }
+}
+
+/// The secret of the log that these files are of.
+pub(super) fn salt_of(files: &[FoundFile]) -> Option<u32> {
+    let headers = files.iter().filter_map(|file| file.header.as_ref().ok());
+    headers.last().map(|header| header.salt)
 }
 
 /// A file of the chain, and the byte at which the next one takes over.

@@ -7,7 +7,10 @@ use highwater_proto::Timestamp;
 use super::frame::{ALIGN, FrameFault, HEADER_LEN, MAGIC, Position, RawFrame, Tail, check_unknown};
 use super::index::IndexEntry;
 use super::segment::{times, verify_body};
-use super::segment_header::{Footer, SEGMENT_HEADER, SegmentHeader};
+use super::segment_header::{Footer, SEGMENT_HEADER, SegmentHeader, u32_at};
+
+/// How much is skipped at once where nothing was written.
+const PAGE: usize = 4096;
 
 /// Why a scan ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +105,8 @@ pub(super) struct Evidence {
 
 /// Looks for whole frame headers from the first frame's place on, skipping what is not one, until
 /// `reach` bytes held none: no write can have gone further beyond the last one that is durable.
-pub(super) fn evidence(bytes: &[u8], number: u32, generation: u32, reach: u64) -> Evidence {
+/// Without a generation a frame of any will do.
+pub(super) fn evidence(bytes: &[u8], number: u32, generation: Option<u32>, reach: u64) -> Evidence {
     let mut found = Evidence {
         durable: Position::default(),
         written_end: SEGMENT_HEADER,
@@ -115,9 +119,12 @@ pub(super) fn evidence(bytes: &[u8], number: u32, generation: u32, reach: u64) -
         if at - found.written_end as usize > reach {
             break;
         }
-        let frame = match rest.starts_with(&MAGIC) {
-            true => RawFrame::parse(rest, generation).ok(),
-            false => None,
+        let stored = rest.get(72..76).map(u32_le);
+        let likely = rest.starts_with(&MAGIC) && (generation.is_none() || generation == stored);
+        let frame = if likely {
+            RawFrame::parse_any(rest).ok().map(|(frame, _)| frame)
+        } else {
+            None
         };
         // A frame cannot know of anything durable behind itself: that is a payload posing as one.
         let here = Position {
@@ -130,10 +137,20 @@ pub(super) fn evidence(bytes: &[u8], number: u32, generation: u32, reach: u64) -
                 at += frame.head.frame_len() as usize;
                 found.written_end = at.min(bytes.len()) as u32;
             }
+            None if at.is_multiple_of(PAGE) && is_zero(&rest[..rest.len().min(PAGE)]) => at += PAGE,
             None => at += ALIGN,
         }
     }
     found
+}
+
+/// All of it is looked at: that is faster than to stop at the first byte that is not zero.
+fn is_zero(chunk: &[u8]) -> bool {
+    chunk.iter().fold(0, |any, byte| any | byte) == 0
+}
+
+fn u32_le(bytes: &[u8]) -> u32 {
+    u32_at(bytes, 0)
 }
 
 /// The first frame behind `at` whose header is whole, and its place.
@@ -162,8 +179,7 @@ pub(super) fn blank_after(bytes: &[u8], end: u32, reach: u64) -> bool {
     let start = end as usize;
     let until = start.saturating_add(usize::try_from(reach).unwrap_or(usize::MAX));
     let rest = bytes.get(start..until.min(bytes.len())).unwrap_or_default();
-    rest.chunks(4096)
-        .all(|chunk| chunk.iter().fold(0, |any, byte| any | byte) == 0)
+    rest.chunks(PAGE).all(is_zero)
 }
 
 /// Whether the frame at the first byte is whole and of a version or kind this broker cannot read.

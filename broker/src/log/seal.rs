@@ -64,7 +64,7 @@ pub(super) fn read_index(segment: &Segment, end: u32) -> Arc<SegmentIndex> {
 fn rebuild(segment: &Segment, end: u32) -> GrowingIndex {
     let index = GrowingIndex::for_file(segment.header.file_len);
     let mut max_before = i64::MIN;
-    let mut frames = segment.frames_from(super::segment_header::SEGMENT_HEADER, end);
+    let mut frames = segment.frames(end);
     while let Ok(Some(frame)) = frames.next_header() {
         index.offer(frame.entry(max_before));
         max_before = max_before.max(super::segment::times(&frame.raw.head));

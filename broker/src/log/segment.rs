@@ -80,13 +80,18 @@ impl Segment {
         }
     }
 
-    /// The frames from `position`, where one must begin, up to `end`.
-    pub(super) fn frames_from(&self, position: u32, end: u32) -> Frames<'_> {
+    /// The frames up to `end`.
+    pub(super) fn frames(&self, end: u32) -> Frames<'_> {
+        self.frames_from(SEGMENT_HEADER, self.header.first_index, end)
+    }
+
+    fn frames_from(&self, position: u32, next_index: LogIndex, end: u32) -> Frames<'_> {
         Frames {
             segment: self,
             window: Bytes::new(),
             window_start: position,
             position,
+            next_index,
             end,
         }
     }
@@ -97,8 +102,10 @@ impl Segment {
         if matches!(*index, SegmentIndex::Unread) {
             index = seal::read_index(self, end);
         }
-        let position = index.seek(|entry| entry.position < end && before(entry));
-        self.frames_from(position, end)
+        match index.seek(|entry| entry.position < end && before(entry)) {
+            Some(entry) => self.frames_from(entry.position, LogIndex(entry.index), end),
+            None => self.frames(end),
+        }
     }
 
     /// The frames up to `end` of which the first has an index of at most `index`.
@@ -195,51 +202,54 @@ pub(super) struct Frames<'a> {
     window: Bytes,
     window_start: u32,
     position: u32,
+    next_index: LogIndex,
     end: u32,
 }
 
 impl Frames<'_> {
-    /// The next frame with its header checked, or `None` at the end.
+    /// The next frame with its header checked, or `None` at the end. A whole frame in the wrong
+    /// place is damage, too.
     pub(super) fn next_header(&mut self) -> Result<Option<Found>, LogError> {
         if self.position >= self.end {
             return Ok(None);
         }
-        let position = self.position;
-        let bad = |fault| self.segment.damage(position, None, fault);
-        let head = self.view(HEADER_LEN as u64);
-        let head = Head::decode(&head).map_err(|error| bad(error.into()))?;
+        let (segment, position, index) = (self.segment, self.position, self.next_index);
+        let bad = |fault| segment.damage(position, Some(index), fault);
+        let head = Head::decode(self.view(HEADER_LEN as u64)).map_err(|fault| bad(fault.into()))?;
         let frame_end = u64::from(position) + head.frame_len();
         if frame_end > u64::from(self.end) {
             return Err(bad(FrameFault::Cut));
         }
         let bytes = self.view(head.frame_len());
-        let raw = RawFrame::parse(&bytes, self.segment.generation)
-            .map_err(|fault| self.segment.damage(position, Some(head.index), fault))?;
-        let body = bytes.slice(raw.body_start..raw.body_start + head.body_len as usize);
-        self.position = frame_end as u32;
+        let raw = RawFrame::parse(bytes, segment.generation).map_err(bad)?;
+        if raw.head.index != index {
+            return Err(bad(FrameFault::Order));
+        }
+        let body_start = (position - self.window_start) as usize + raw.body_start;
+        let body = self
+            .window
+            .slice(body_start..body_start + head.body_len as usize);
+        let end = frame_end as u32;
+        (self.position, self.next_index) = (end, index.next());
         Ok(Some(Found {
             raw,
             body,
             position,
-            end: self.position,
+            end,
         }))
     }
 
     /// The next `len` bytes at the position, cut at the end.
-    fn view(&mut self, len: u64) -> Bytes {
+    fn view(&mut self, len: u64) -> &[u8] {
         let len = len.min(u64::from(self.end - self.position));
-        let from = (self.position - self.window_start) as usize;
-        let within = from..from + len as usize;
-        if within.end > self.window.len() {
+        let mut from = (self.position - self.window_start) as usize;
+        if from + len as usize > self.window.len() {
             let start = u64::from(self.position);
-            let until = start + len.max(WINDOW);
-            self.window = self
-                .segment
-                .file
-                .slice(start..until.min(u64::from(self.end)));
-            self.window_start = self.position;
-            return self.window.slice(..(len as usize).min(self.window.len()));
+            let until = (start + len.max(WINDOW)).min(u64::from(self.end));
+            self.window = self.segment.file.slice(start..until);
+            (self.window_start, from) = (self.position, 0);
         }
-        self.window.slice(within)
+        let until = (from + len as usize).min(self.window.len());
+        self.window.get(from..until).unwrap_or_default()
     }
 }

@@ -18,6 +18,10 @@ pub(super) const SEGMENT_HEADER: u32 = 4096;
 pub(super) const FOOTER: u32 = 64;
 /// The bytes of the header that its CRC covers; the CRC follows them.
 const CRC_AT: usize = 252;
+/// Where the hint of what is durable lies: in a sector of its own, rewritten by itself.
+pub(super) const HINT_AT: usize = 2048;
+/// Bytes of the hint.
+pub(super) const HINT: usize = 16;
 
 /// Whose log it is. Every file says it, so that a misplaced file is never taken for another's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +54,8 @@ pub(super) enum Origin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SegmentHeader {
     pub(super) owner: Owner,
+    /// The log's secret, the same in all its files.
+    pub(super) salt: u32,
     pub(super) origin: Origin,
     pub(super) number: u32,
     pub(super) file_len: u64,
@@ -86,7 +92,7 @@ impl SegmentHeader {
     /// The generation of the file: what its frames carry, so that no frame of another log, another
     /// file or an earlier use of the same blocks is ever taken for one of this file.
     pub(super) fn generation(&self) -> u32 {
-        generation(&self.owner, self.number)
+        generation(&self.owner, self.salt, self.number)
     }
 
     /// Where the log stands before the first frame here.
@@ -121,6 +127,7 @@ impl SegmentHeader {
             put(128, &1u32.to_le_bytes());
         }
         put(124, &self.generation().to_le_bytes());
+        put(132, &self.salt.to_le_bytes());
         put(
             136,
             &self.continues.unwrap_or_default().to_u64().to_le_bytes(),
@@ -150,6 +157,7 @@ impl SegmentHeader {
         let continues = Position::from_u64(u64_at(head, 136));
         let header = Self {
             owner: owner(head),
+            salt: u32_at(head, 132),
             origin,
             number: u32::try_from(u64_at(head, 64)).map_err(|_| HeaderFault::Damaged)?,
             file_len: u64_at(head, 72),
@@ -192,14 +200,40 @@ impl SegmentHeader {
     }
 }
 
-/// What the frames of file `number` of a log carry.
-pub(super) fn generation(owner: &Owner, number: u32) -> u32 {
-    let mut bytes = [0; 48];
+/// The hint that everything before `durable` is on the disk, for the file of this generation.
+pub(super) fn encode_hint(durable: Position, generation: u32) -> [u8; HINT] {
+    let mut out = [0; HINT];
+    out[..8].copy_from_slice(&durable.to_u64().to_le_bytes());
+    out[8..12].copy_from_slice(&generation.to_le_bytes());
+    let crc = hash(&out[..12]);
+    out[12..].copy_from_slice(&crc.to_le_bytes());
+    out
+}
+
+/// The hint in a file's header; nothing is known to be durable without a whole one.
+/// Without a generation any will do.
+pub(super) fn read_hint(bytes: &[u8], generation: Option<u32>) -> Position {
+    let hint = bytes.get(HINT_AT..HINT_AT + HINT);
+    let whole = |hint: &&[u8]| {
+        generation.is_none_or(|generation| u32_at(hint, 8) == generation)
+            && hash(&hint[..12]) == u32_at(hint, 12)
+    };
+    let durable = hint
+        .filter(whole)
+        .map(|hint| Position::from_u64(u64_at(hint, 0)));
+    durable.unwrap_or_default()
+}
+
+/// What the frames of file `number` of a log carry. Whoever does not know the salt cannot make a
+/// payload that passes for a frame.
+pub(super) fn generation(owner: &Owner, salt: u32, number: u32) -> u32 {
+    let mut bytes = [0; 52];
     bytes[..16].copy_from_slice(&owner.cluster.to_bytes());
     bytes[16..32].copy_from_slice(&owner.group);
     bytes[32..36].copy_from_slice(&owner.partition.to_le_bytes());
     bytes[36..44].copy_from_slice(&owner.replica.0.to_le_bytes());
-    bytes[44..].copy_from_slice(&number.to_le_bytes());
+    bytes[44..48].copy_from_slice(&number.to_le_bytes());
+    bytes[48..].copy_from_slice(&salt.to_le_bytes());
     hash(&bytes)
 }
 

@@ -1,5 +1,5 @@
-//! The next segment file, made ready in the background: allocated, filled with zeroes (so that a
-//! sync need not convert extents) and named durably before the log needs it.
+//! The next segment file, made ready in the background: allocated, filled with zeroes where that
+//! pays (a sync need not convert extents then) and named durably before the log needs it.
 
 use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -54,13 +54,13 @@ impl Spare {
         self.slot.is_some()
     }
 
-    /// Starts to prepare file `number` of `len` bytes.
-    pub(super) fn prepare(&mut self, dir: &Arc<dyn Dir>, number: u32, len: u64) {
+    /// Starts to prepare file `number` of `len` bytes, filled with zeroes if `zeroed`.
+    pub(super) fn prepare(&mut self, dir: &Arc<dyn Dir>, number: u32, len: u64, zeroed: bool) {
         let slot = Arc::new(Mutex::new(State::Preparing));
         self.slot = Some(Arc::clone(&slot));
         let home = Arc::clone(dir);
         dir.offload(Box::new(move || {
-            let prepared = prepare(&*home, number, len);
+            let prepared = prepare(&*home, number, len, zeroed);
             let abandoned = {
                 let mut state = slot.lock().unwrap_or_else(PoisonError::into_inner);
                 let abandoned = matches!(*state, State::Abandoned);
@@ -90,9 +90,10 @@ impl Spare {
     }
 }
 
-fn prepare(dir: &dyn Dir, number: u32, len: u64) -> io::Result<BlankFile> {
+fn prepare(dir: &dyn Dir, number: u32, len: u64, zeroed: bool) -> io::Result<BlankFile> {
     let mut blank = BlankFile::create(dir, number, len)?;
-    match fill(&*blank.file).and_then(|()| dir.sync_dir()) {
+    let filled = if zeroed { fill(&*blank.file) } else { Ok(()) };
+    match filled.and_then(|()| dir.sync_dir()) {
         Ok(()) => {
             blank.named = true;
             Ok(blank)

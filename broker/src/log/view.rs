@@ -70,6 +70,25 @@ pub struct CommittedBatch {
     pub bytes: Bytes,
 }
 
+/// One file of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// The index of its first entry.
+    pub first_index: LogIndex,
+    /// The index after its last entry: purging through the one before frees the file.
+    pub next_index: LogIndex,
+    /// The offset of its first record.
+    pub first_offset: Offset,
+    /// The offset after its last record.
+    pub next_offset: Offset,
+    /// When its last entry was appended; of the entry before it if it has none.
+    pub last_append_time: Timestamp,
+    /// The bytes it takes on the disk.
+    pub bytes: u64,
+    /// Whether it is full; the last one is written to.
+    pub sealed: bool,
+}
+
 /// Reads a log while its one writer goes on. Cheap to clone; every call sees one moment of the log.
 ///
 /// Every frame returned has its header CRC checked. The CRC of a body is checked once: by recovery,
@@ -225,6 +244,26 @@ impl LogReader {
             }
         }
         Ok(None)
+    }
+
+    /// The files of the log, oldest first, for retention and for whoever asks how large it is.
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        let view = self.view.load();
+        let sealed = view.sealed.len();
+        let parts = view.sealed.iter().chain(&view.active).enumerate();
+        let info = |(nth, part): (usize, &Part)| {
+            let start = part.segment.header.start();
+            SegmentInfo {
+                first_index: start.next_index,
+                next_index: part.tail.next_index,
+                first_offset: start.next_offset,
+                next_offset: part.tail.next_offset,
+                last_append_time: part.tail.append_time,
+                bytes: part.segment.header.file_len,
+                sealed: nth < sealed,
+            }
+        };
+        parts.map(info).collect()
     }
 
     /// The first index of the first file that begins above `after`: where the state machine saves

@@ -7,6 +7,7 @@ use highwater_proto::ReplicaId;
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
+use crate::entropy;
 use crate::log::{Dir, HardKey, HardState, Log, LogOptions, Owner};
 use crate::peer::Peers;
 use crate::raft::{GroupId, OpenReplica, Replica, Replicated};
@@ -50,6 +51,7 @@ impl Groups {
             replica: id,
         };
         let mut options = LogOptions::new(owner);
+        options.salt = entropy::random_u32();
         if let Some(sizes) = sizes {
             options.max_segment_bytes = sizes.max_segment_bytes;
             options.segment_ms = sizes.segment_ms;

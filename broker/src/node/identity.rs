@@ -106,6 +106,7 @@ async fn refuse_other_cluster(join: &[String], membership: &Membership) -> Resul
         let ping = pb::PingRequest {
             hello,
             known_version: 0,
+            leaving: false,
         };
         let mut calls = peer::client(channel);
         let answer = peer::call(PING_LIMIT, calls.ping(ping)).await;

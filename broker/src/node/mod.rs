@@ -8,6 +8,7 @@ mod identity;
 mod reconcile;
 mod register;
 mod start;
+mod watching;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,8 +23,10 @@ use crate::raft::Replicas;
 use crate::service::Services;
 use crate::tasks::Tasks;
 
+/// How long a stop waits for others to take over.
+const HAND_OVER_LIMIT: Duration = Duration::from_secs(2);
 /// How long a stop may take before what still runs is cut off.
-const STOP_LIMIT: Duration = Duration::from_secs(8);
+const STOP_LIMIT: Duration = Duration::from_secs(6);
 
 /// A running broker.
 #[derive(Debug)]
@@ -84,9 +87,31 @@ impl Broker {
         ended.ok().and_then(|why| why.clone()).unwrap_or_default()
     }
 
-    /// Stops: ends the streams, stops the groups, closes the listeners. Bounded in time; whatever
+    /// Lets other brokers take over what this one leads, as far as there are others that can.
+    async fn hand_over(&self) {
+        let leads_with_others = || {
+            let replicas = self.replicas.all();
+            let shared = |replica: &crate::raft::Replica| {
+                replica.leadership().borrow().mine && replica.members().brokers.len() > 1
+            };
+            replicas.values().any(shared)
+        };
+        if !leads_with_others() {
+            return;
+        }
+        let mut changes = self.services.leaders.changes();
+        self.services.liveness.leave(&self.services.peers).await;
+        let handed_over = async { while leads_with_others() && changes.changed().await.is_ok() {} };
+        match tokio::time::timeout(HAND_OVER_LIMIT, handed_over).await {
+            Ok(()) => tracing::info!("others lead what this broker led"),
+            Err(_) => tracing::warn!("not everything was taken over within {HAND_OVER_LIMIT:?}"),
+        }
+    }
+
+    /// Stops: hands over what it leads, ends the streams, stops the groups, closes the listeners. Bounded in time; whatever
     /// was acknowledged is on the disk already.
     pub async fn shutdown(self) {
+        self.hand_over().await;
         let stop = async {
             self.tasks.cancel();
             let partitions = self.services.partitions.all();

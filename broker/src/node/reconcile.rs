@@ -1,39 +1,70 @@
 //! Brings what this broker runs in line with the metadata: opens the replicas that are placed here,
 //! deletes those that were removed, and keeps the links to the other brokers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use highwater_proto::pb::peer::{Endpoints, Member};
 use highwater_proto::{BrokerId, PartitionIndex, ReplicaId, TopicId};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use super::groups::{Groups, Sizes, offloaded};
 use super::identity::remember_addresses;
+use super::watching::{Ended, permission, watch_end, watch_leadership};
+use crate::clock;
 use crate::cluster::{ClusterState, Command, Placed, Published, Topic};
-use crate::partition::{Partition, PartitionMachine, Reach, Shared};
-use crate::raft::{GroupId, Replica, Replicas};
+use crate::partition::{Partition, PartitionMachine, Shared};
+use crate::raft::{GroupId, Replicas};
 use crate::service::Services;
 use crate::tasks::Tasks;
 
 /// How long the metadata group may take to confirm.
-const CONFIRM_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
+const CONFIRM_LIMIT: Duration = Duration::from_secs(10);
+/// How long one attempt to catch up with the metadata takes.
+const CATCH_UP: Duration = Duration::from_secs(1);
+/// When a replica that is out of its group is opened again: at first, and at last.
+const REOPEN_AFTER: Duration = Duration::from_secs(1);
+const REOPEN_AT_LAST: Duration = Duration::from_secs(60);
+/// Without anything to do it looks again after this long.
+const IDLE: Duration = Duration::from_secs(3600);
 /// Replicas opened at the same time.
 const OPEN_AT_ONCE: usize = 16;
 
 /// The reconciler of one broker.
 #[derive(Debug)]
 pub(super) struct Reconciler {
-    pub(super) services: Arc<Services>,
-    pub(super) replicas: Arc<Replicas>,
-    pub(super) groups: Arc<Groups>,
-    pub(super) tasks: Tasks,
+    services: Arc<Services>,
+    replicas: Arc<Replicas>,
+    groups: Arc<Groups>,
+    tasks: Tasks,
     /// Where it says why the broker must exit.
-    pub(super) failed: watch::Sender<Option<String>>,
+    failed: watch::Sender<Option<String>>,
     /// True once everything placed here has been opened.
-    pub(super) settled: watch::Sender<bool>,
-    /// Replicas that could not be opened, with the reason; they stay out of their groups.
-    pub(super) broken: BTreeMap<ReplicaId, String>,
+    settled: watch::Sender<bool>,
+    /// Replicas that could not be opened or have stopped; they stay out of their groups for a while.
+    broken: BTreeMap<ReplicaId, Broken>,
+    /// The peer addresses that the links have.
+    addresses: BTreeMap<BrokerId, String>,
+    ending: mpsc::UnboundedSender<Ended>,
+    ended: mpsc::UnboundedReceiver<Ended>,
+}
+
+/// A replica that is out of its group.
+#[derive(Debug)]
+struct Broken {
+    retry_at: Instant,
+    patience: Duration,
+}
+
+impl Default for Broken {
+    fn default() -> Self {
+        Self {
+            retry_at: clock::monotonic(),
+            patience: Duration::ZERO,
+        }
+    }
 }
 
 /// A replica that is to be opened.
@@ -45,31 +76,93 @@ struct ToOpen {
 }
 
 impl Reconciler {
+    /// A reconciler that has not begun.
+    pub(super) fn new(
+        services: Arc<Services>,
+        replicas: Arc<Replicas>,
+        groups: Arc<Groups>,
+        tasks: Tasks,
+        failed: watch::Sender<Option<String>>,
+        settled: watch::Sender<bool>,
+    ) -> Self {
+        let (ending, ended) = mpsc::unbounded_channel();
+        let (broken, addresses) = (BTreeMap::new(), BTreeMap::new());
+        Self {
+            services,
+            replicas,
+            groups,
+            tasks,
+            failed,
+            settled,
+            broken,
+            addresses,
+            ending,
+            ended,
+        }
+    }
+
     /// Follows the metadata until it ends.
     pub(super) async fn run(mut self) {
         let mut published = self.services.metadata.watch();
-        let mut addresses = BTreeMap::new();
+        self.catch_up().await;
         loop {
             let Published { state, .. } = published.borrow_and_update().clone();
-            self.follow_brokers(&state, &mut addresses).await;
+            self.follow_brokers(&state).await;
             self.close_removed(&state).await;
             self.open_placed(&state).await;
             if state.broker(self.services.me.broker).is_some() {
                 self.settled.send_replace(true);
             }
-            if published.changed().await.is_err() {
+            let retry = self.broken.values().map(|broken| broken.retry_at).min();
+            let retry = retry.unwrap_or_else(|| clock::monotonic() + IDLE);
+            tokio::select! {
+                changed = published.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+                Some(ended) = self.ended.recv() => self.close_ended(ended).await,
+                () = tokio::time::sleep_until(retry) => {}
+            }
+        }
+    }
+
+    /// Waits for the metadata of now. While the log is applied again the state goes through what
+    /// was once true: a replica that is long deleted must not come to life meanwhile.
+    async fn catch_up(&mut self) {
+        loop {
+            let state = self.services.metadata.state();
+            self.follow_brokers(&state).await;
+            if self.services.metadata.catch_up(CATCH_UP).await {
                 return;
             }
         }
     }
 
+    /// A replica whose core ended is opened again later; recovery decides what it still has.
+    async fn close_ended(&mut self, ended: Ended) {
+        if let GroupId::Partition(topic, index) = ended.group {
+            tracing::error!(group = %ended.group, why = %ended.why, "a replica has stopped");
+            self.close(topic, index, ended.replica).await;
+            self.stays_out(ended.replica, &ended.why);
+        }
+    }
+
+    fn stays_out(&mut self, replica: ReplicaId, why: &str) {
+        let broken = self.broken.entry(replica).or_default();
+        broken.patience = (broken.patience * 2).clamp(REOPEN_AFTER, REOPEN_AT_LAST);
+        broken.retry_at = clock::monotonic() + broken.patience;
+        let again_in = broken.patience;
+        tracing::error!(%replica, why, ?again_in, "a replica stays out of its group");
+    }
+
     /// Keeps the links, and the addresses that a restart begins with.
-    async fn follow_brokers(&self, state: &ClusterState, known: &mut BTreeMap<BrokerId, String>) {
+    async fn follow_brokers(&mut self, state: &ClusterState) {
         let now: BTreeMap<_, _> = state
             .brokers()
             .map(|broker| (broker.id, broker.endpoints.peer.clone()))
             .collect();
-        if now.is_empty() || now == *known {
+        if now.is_empty() || now == self.addresses {
             return;
         }
         self.services.peers.update(&now);
@@ -89,7 +182,7 @@ impl Reconciler {
         if let Err(error) = kept.await {
             tracing::warn!(%error, "the addresses of the other brokers were not kept");
         }
-        *known = now;
+        self.addresses = now;
     }
 
     async fn close_removed(&mut self, state: &ClusterState) {
@@ -139,13 +232,19 @@ impl Reconciler {
     }
 
     async fn open_placed(&mut self, state: &ClusterState) {
+        let now = clock::monotonic();
+        let waiting = |id: &ReplicaId| {
+            self.broken
+                .get(id)
+                .is_some_and(|broken| broken.retry_at > now)
+        };
         let missing = |placed: &Placed<'_>| {
             let group = GroupId::Partition(placed.topic.id, placed.partition);
             let open = self
                 .replicas
                 .get(group)
                 .is_some_and(|r| r.id() == placed.replica);
-            !open && !self.broken.contains_key(&placed.replica)
+            !open && !waiting(&placed.replica)
         };
         let to_open: Vec<_> = state
             .replicas_on(self.services.me.broker)
@@ -162,9 +261,9 @@ impl Reconciler {
             let opened = some.into_iter().map(|open| self.open(open));
             let opened = futures_util::future::join_all(opened).await;
             for (id, result) in ids.into_iter().zip(opened) {
-                if let Err(error) = result {
-                    tracing::error!(replica = %id, %error, "a replica stays out of its group");
-                    self.broken.insert(id, error);
+                match result {
+                    Ok(()) => drop(self.broken.remove(&id)),
+                    Err(error) => self.stays_out(id, &error),
                 }
             }
         }
@@ -185,13 +284,13 @@ impl Reconciler {
             .open(group, open.replica, Some(sizes), machine, &tasks)
             .await?;
         watch_leadership(&replica, &self.services, &tasks);
-        watch_end(&replica, self.failed.clone(), &self.tasks, &tasks);
+        watch_end(&replica, self.ending.clone(), self.failed.clone(), &tasks);
         let partition = Partition::start(
             (open.topic.id, open.partition),
             replica.clone(),
             shared,
             Arc::clone(&self.services.clock),
-            self.reach(&replica),
+            permission(&self.services, &replica),
             tasks,
         );
         self.services.partitions.insert(&partition);
@@ -208,28 +307,6 @@ impl Reconciler {
         }
         Ok(())
     }
-
-    /// Whether a majority of the replica's voters can be reached, as the pings have it.
-    fn reach(&self, replica: &Replica) -> Reach {
-        let (services, replica) = (Arc::clone(&self.services), replica.clone());
-        Arc::new(move || {
-            let suspected = services.liveness.suspected();
-            if suspected.borrow().is_empty() {
-                return true;
-            }
-            let members = replica.members();
-            let is_up = |id: &ReplicaId| {
-                members
-                    .brokers
-                    .get(id)
-                    .is_some_and(|broker| services.liveness.is_up(*broker))
-            };
-            let majority = |set: &BTreeSet<ReplicaId>| {
-                set.iter().filter(|id| is_up(id)).count() > set.len() / 2
-            };
-            members.voters.iter().all(majority)
-        })
-    }
 }
 
 fn to_open(placed: Placed<'_>) -> ToOpen {
@@ -243,36 +320,4 @@ fn to_open(placed: Placed<'_>) -> ToOpen {
             .map(|replica| (replica.id, replica.broker))
             .collect(),
     }
-}
-
-/// Tells the table of leaders what the replica knows, whenever it changes.
-pub(super) fn watch_leadership(replica: &Replica, services: &Services, tasks: &Tasks) {
-    let (group, leaders) = (replica.group(), Arc::clone(&services.leaders));
-    let mut leadership = replica.leadership();
-    tasks.spawn(async move {
-        loop {
-            let now = *leadership.borrow_and_update();
-            leaders.see(group, now);
-            if leadership.changed().await.is_err() {
-                return;
-            }
-        }
-    });
-}
-
-/// A core that ends by itself met an error that it must not go on after: the broker exits.
-pub(super) fn watch_end(
-    replica: &Replica,
-    failed: watch::Sender<Option<String>>,
-    broker: &Tasks,
-    own: &Tasks,
-) {
-    let (replica, broker) = (replica.clone(), broker.clone());
-    own.spawn(async move {
-        let why = replica.ended().await;
-        if !broker.is_cancelled() {
-            tracing::error!(group = %replica.group(), %why, "a group has stopped");
-            failed.send_replace(Some(format!("{}: {why}", replica.group())));
-        }
-    });
 }

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use highwater_proto::Incarnation;
 use highwater_proto::pb::peer::Endpoints;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::config::{Addresses, BrokerConfig, advertised};
 use super::groups::Groups;
 use super::identity::{Applicant, Membership, establish, remembered_addresses};
-use super::reconcile::{Reconciler, watch_end, watch_leadership};
+use super::reconcile::Reconciler;
 use super::register::register;
+use super::watching::{watch_end, watch_leadership};
 use super::{Bound, Broker, StartError, controller};
 use crate::clock::{Clock, SystemClock};
 use crate::cluster::{Leaders, Liveness, Metadata, MetadataMachine, Takeover};
@@ -28,7 +29,7 @@ use crate::service::{Partitions, ProducerIds, Services};
 use crate::tasks::{self, Tasks};
 
 /// Threads that sync files and do other blocking work.
-const IO_THREADS: usize = 4;
+const IO_THREADS: usize = 16;
 
 struct Sockets {
     listen: TcpListener,
@@ -218,7 +219,8 @@ impl Parts {
         let replicas = Arc::new(Replicas::default());
         replicas.insert(replica.clone());
         watch_leadership(&replica, &services, &self.tasks);
-        watch_end(&replica, self.failed.clone(), &self.tasks, &self.tasks);
+        let (nobody, _) = mpsc::unbounded_channel();
+        watch_end(&replica, nobody, self.failed.clone(), &self.tasks);
         Ok((services, replicas))
     }
 
@@ -241,15 +243,14 @@ impl Parts {
         self.tasks.spawn(takeover.run());
         self.tasks.spawn(controller::run(Arc::clone(services)));
         let (settled, is_settled) = watch::channel(false);
-        let reconciler = Reconciler {
-            services: Arc::clone(services),
-            replicas: Arc::clone(replicas),
-            groups: Arc::clone(&self.groups),
-            tasks: self.tasks.clone(),
-            failed: self.failed.clone(),
+        let reconciler = Reconciler::new(
+            Arc::clone(services),
+            Arc::clone(replicas),
+            Arc::clone(&self.groups),
+            self.tasks.clone(),
+            self.failed.clone(),
             settled,
-            broken: std::collections::BTreeMap::new(),
-        };
+        );
         self.tasks.spawn(reconciler.run());
         Ok(is_settled)
     }

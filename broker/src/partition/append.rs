@@ -3,13 +3,17 @@
 //! judgement of one term never serves another.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use futures_util::FutureExt;
+use futures_util::future::Shared;
 use highwater_proto::batch::RecordBatch;
 use highwater_proto::{Offset, Term, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::AppendError;
-use super::machine::{Published, Shared};
+use super::group::{Group, Merged};
+use super::machine::{self, Published};
 use super::producers::{self, Judgement};
 use super::sequence::Sequenced;
 use crate::clock::Clock;
@@ -33,8 +37,9 @@ pub struct Appended {
     pub duplicate: bool,
 }
 
-/// Says whether a majority of the partition's voters can be reached.
-pub type Reach = Arc<dyn Fn() -> bool + Send + Sync>;
+/// Says why the leader must not propose now, if it must not: a majority of the partition's voters
+/// cannot be reached, or the broker is stopping and others take over.
+pub type Permission = Arc<dyn Fn() -> Result<(), AppendError> + Send + Sync>;
 
 /// A batch on its way to the loop.
 pub(super) struct Request {
@@ -47,10 +52,29 @@ pub(super) enum Verdict {
     Refused(AppendError),
     Known(Appended),
     Proposed {
-        fate: Answered,
+        /// The fate of the entry, shared by its batches.
+        fate: Shared<Answered>,
         term: Term,
+        /// How many records of the entry come before the batch.
+        before: u64,
         record_count: u32,
+        doubt: Doubt,
     },
+}
+
+/// The last term in which the fate of a proposal could not be told. What is then in flight in the
+/// table of producers may never be applied, so nothing more is judged in that term.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Doubt(Arc<AtomicU64>);
+
+impl Doubt {
+    fn raise(&self, term: Term) {
+        self.0.fetch_max(term.0, Ordering::Relaxed);
+    }
+
+    fn is_of(&self, term: Term) -> bool {
+        self.0.load(Ordering::Relaxed) == term.0
+    }
 }
 
 impl Verdict {
@@ -62,20 +86,25 @@ impl Verdict {
             Self::Proposed {
                 fate,
                 term,
+                before,
                 record_count,
+                doubt,
             } => match fate.await {
                 Ok(Reply::Batch {
                     base_offset,
                     append_time,
                 }) => Ok(Appended {
-                    base_offset,
+                    base_offset: base_offset.plus(before),
                     record_count,
                     append_time,
                     term,
                     duplicate: false,
                 }),
                 Ok(other) => Err(AppendError::Unknown(format!("the group answered {other}"))),
-                Err(ProposeError::Unknown(why)) => Err(AppendError::Unknown(why)),
+                Err(ProposeError::Unknown(why)) => {
+                    doubt.raise(term);
+                    Err(AppendError::Unknown(why))
+                }
                 Err(ProposeError::Stopped(why)) => Err(AppendError::Stopped(why)),
             },
         }
@@ -85,38 +114,68 @@ impl Verdict {
 /// The loop of one partition.
 pub(super) struct AppendLoop {
     pub(super) replica: Replica,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<machine::Shared>,
     pub(super) leadership: watch::Receiver<Leadership>,
     pub(super) published: watch::Receiver<Published>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) reach: Reach,
+    pub(super) permission: Permission,
     /// The term that the proposals in flight belong to.
     pub(super) term: Term,
     pub(super) proposals: u64,
-    /// Repetitions of batches in flight, and what came before the leader was ready: judged again
-    /// when more is applied. Their bytes count against the partition's budget.
-    pub(super) parked: Vec<Request>,
+    pub(super) doubt: Doubt,
+    /// The term that this replica has asked to end because of doubts.
+    pub(super) renewed: Term,
+    /// What came before the leader was ready, in order: nothing that came later passes it.
+    pub(super) early: Vec<Request>,
+    /// Repetitions of batches in flight: judged again when more is applied. The bytes of both count
+    /// against the partition's budget.
+    pub(super) repeated: Vec<Request>,
+    /// Judged, and proposed before the loop waits again.
+    pub(super) group: Group,
 }
 
 impl AppendLoop {
     pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         let mut taken = Vec::with_capacity(TAKE);
         loop {
-            let waiting = !self.parked.is_empty();
-            tokio::select! {
+            let waiting = !(self.early.is_empty() && self.repeated.is_empty());
+            let moved = tokio::select! {
                 count = requests.recv_many(&mut taken, TAKE) => {
                     if count == 0 {
                         return;
                     }
+                    false
                 }
-                _ = self.published.changed(), if waiting => {}
-                _ = self.leadership.changed(), if waiting => {}
-            }
-            // What is parked came first, and batches of a producer must keep their order.
-            let parked = std::mem::take(&mut self.parked);
-            for request in parked.into_iter().chain(taken.drain(..)) {
+                _ = self.published.changed(), if waiting => true,
+                changed = self.leadership.changed(), if waiting => {
+                    if changed.is_err() {
+                        self.refuse_waiting();
+                    }
+                    true
+                }
+            };
+            let repeated = if moved {
+                std::mem::take(&mut self.repeated)
+            } else {
+                Vec::new()
+            };
+            // Batches of a producer must keep their order.
+            let early = std::mem::take(&mut self.early);
+            let waited = repeated.into_iter().chain(early);
+            for request in waited.chain(taken.drain(..)) {
                 self.take(request).await;
             }
+            self.propose().await;
+        }
+    }
+
+    /// The replica has ended: nothing that is in flight will be applied here.
+    fn refuse_waiting(&mut self) {
+        for request in self.early.drain(..).chain(self.repeated.drain(..)) {
+            refuse(
+                request,
+                AppendError::Stopped("its log has ended".to_owned()),
+            );
         }
     }
 
@@ -124,16 +183,18 @@ impl AppendLoop {
         let term = match self.leading() {
             Ok(term) => term,
             // The first entry of the term is on its way; what came meanwhile waits for it.
-            Err(AppendError::NotReady) => return self.parked.push(request),
+            Err(AppendError::NotReady) => {
+                self.renew_if_in_doubt().await;
+                return self.early.push(request);
+            }
             Err(error) => return refuse(request, error),
         };
         let header = *request.batch.header();
         // Parsing has refused contradicting fields already.
         let sequenced = Sequenced::of(&header).unwrap_or_default();
         match sequenced.map(|batch| self.judge(&batch, term, header.record_count)) {
-            None => self.propose(request, term).await,
-            Some(Next::Propose) => self.propose(request, term).await,
-            Some(Next::Park) => self.parked.push(request),
+            None | Some(Next::Propose) => self.gather(request, term).await,
+            Some(Next::Park) => self.repeated.push(request),
             Some(Next::Answer(verdict)) => drop(request.answer.send(verdict)),
         }
     }
@@ -144,10 +205,9 @@ impl AppendLoop {
         if !leadership.mine {
             return Err(AppendError::NotLeader);
         }
-        if !(self.reach)() {
-            return Err(AppendError::QuorumLost);
-        }
-        if self.published.borrow_and_update().term != leadership.term {
+        (self.permission)()?;
+        let ready = self.published.borrow_and_update().term == leadership.term;
+        if !ready || self.doubt.is_of(leadership.term) {
             return Err(AppendError::NotReady);
         }
         if self.term != leadership.term {
@@ -155,6 +215,16 @@ impl AppendLoop {
             self.term = leadership.term;
         }
         Ok(leadership.term)
+    }
+
+    /// A term with doubts is ended by standing for election again: the next one begins with an
+    /// entry behind everything that may still be applied.
+    async fn renew_if_in_doubt(&mut self) {
+        let leadership = *self.leadership.borrow();
+        if self.doubt.is_of(leadership.term) && self.renewed < leadership.term {
+            self.renewed = leadership.term;
+            self.replica.take_over().await;
+        }
     }
 
     fn judge(&mut self, batch: &Sequenced, term: Term, record_count: i32) -> Next {
@@ -168,6 +238,12 @@ impl AppendLoop {
                 let proposal = producers::Proposal(self.proposals);
                 state.producers_mut().propose(*batch, proposal);
                 Next::Propose
+            }
+            // Applied, and about to be published: whoever is told of it must be able to read it.
+            Judgement::Duplicate { base_offset, .. }
+                if self.published.borrow().high_watermark.offset() <= base_offset =>
+            {
+                Next::Park
             }
             Judgement::Duplicate {
                 base_offset,
@@ -201,22 +277,44 @@ impl AppendLoop {
         }
     }
 
-    async fn propose(&mut self, request: Request, term: Term) {
-        let record_count = u32::try_from(request.batch.header().record_count).unwrap_or(0);
+    /// Adds a batch to the group, proposing the group first if the batch does not fit in.
+    async fn gather(&mut self, request: Request, term: Term) {
+        if !self.group.admits(request.batch.len(), term) {
+            self.propose().await;
+        }
+        self.group.push(request, term);
+    }
+
+    /// Proposes what is gathered as one entry.
+    async fn propose(&mut self) {
+        let Some(Merged {
+            term,
+            body,
+            members,
+        }) = self.group.take()
+        else {
+            return;
+        };
         let proposal = Proposal {
             kind: ProposalKind::Batch,
-            body: request.batch.into_bytes(),
+            body,
             append_time: self.clock.now(),
         };
-        let verdict = match self.replica.propose(term, proposal).await {
-            Ok(fate) => Verdict::Proposed {
-                fate,
-                term,
-                record_count,
-            },
-            Err(error) => Verdict::Refused(AppendError::Stopped(error.to_string())),
-        };
-        drop(request.answer.send(verdict));
+        let proposed = self.replica.propose(term, proposal).await;
+        let proposed = proposed.map(FutureExt::shared);
+        for member in members {
+            let verdict = match &proposed {
+                Ok(fate) => Verdict::Proposed {
+                    fate: fate.clone(),
+                    term,
+                    before: member.before,
+                    record_count: member.record_count,
+                    doubt: self.doubt.clone(),
+                },
+                Err(error) => Verdict::Refused(AppendError::Stopped(error.to_string())),
+            };
+            drop(member.answer.send(verdict));
+        }
     }
 }
 

@@ -32,9 +32,6 @@ pub enum AppendError {
         /// The sequence that came.
         sequence: i32,
     },
-    /// The producer id was never given out.
-    #[error("producer id {0} was never given out")]
-    UnknownProducer(i64),
     /// A newer incarnation of the producer has taken over.
     #[error("producer {producer} has epoch {current}; epoch {actual} is over")]
     Fenced {

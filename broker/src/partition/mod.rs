@@ -4,6 +4,7 @@
 
 mod append;
 mod error;
+mod group;
 mod machine;
 #[expect(clippy::module_inception, reason = "the partition itself")]
 mod partition;
@@ -12,7 +13,7 @@ pub mod producers;
 pub mod sequence;
 pub mod state;
 
-pub use append::{Appended, Reach};
+pub use append::{Appended, Permission};
 pub use error::{AppendError, ReadError};
 pub use machine::{PartitionMachine, Published, Shared};
 pub use partition::{Bounds, Partition, Read};

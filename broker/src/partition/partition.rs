@@ -9,8 +9,9 @@ use highwater_proto::pb::peer::PartitionStatus;
 use highwater_proto::{Offset, PartitionIndex, Term, Timestamp, TopicId};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use super::append::{AppendLoop, Appended, Reach, Request};
+use super::append::{AppendLoop, Appended, Doubt, Permission, Request};
 use super::error::{AppendError, ReadError};
+use super::group::Group;
 use super::machine::{Published, Shared};
 use crate::clock::Clock;
 use crate::log::CommittedBatch;
@@ -67,7 +68,7 @@ impl Partition {
         replica: Replica,
         shared: Arc<Shared>,
         clock: Arc<dyn Clock>,
-        reach: Reach,
+        permission: Permission,
         tasks: Tasks,
     ) -> Self {
         let (requests, queue) = mpsc::channel(QUEUE);
@@ -78,10 +79,14 @@ impl Partition {
             leadership: leadership.clone(),
             published: published.clone(),
             clock,
-            reach,
+            permission,
             term: Term(0),
             proposals: 0,
-            parked: Vec::new(),
+            doubt: Doubt::default(),
+            renewed: Term(0),
+            early: Vec::new(),
+            repeated: Vec::new(),
+            group: Group::default(),
         };
         tasks.spawn(append.run(queue));
         let (waking, mut changes) = (Arc::clone(&shared), leadership.clone());
@@ -165,7 +170,7 @@ impl Partition {
     /// What can be read now, if this replica leads and is ready to answer.
     fn bounds_here(&self) -> Result<Bounds, ReadError> {
         let leadership = *self.leadership.borrow();
-        if !leadership.mine {
+        if !leadership.mine || self.tasks.is_cancelled() {
             return Err(ReadError::NotLeader);
         }
         let published = *self.published.borrow();
@@ -250,7 +255,7 @@ impl Partition {
     /// Stops serving: the append loop ends and the replica shuts down.
     pub async fn stop(&self) {
         self.tasks.stop().await;
-        self.replica.shutdown().await;
         self.shared.wake();
+        self.replica.shutdown().await;
     }
 }

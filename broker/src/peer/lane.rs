@@ -78,16 +78,25 @@ struct Waiting {
 #[derive(Debug)]
 pub struct Pending {
     answer: oneshot::Receiver<LaneResponse>,
+    correlation: u64,
+    session: Arc<Session>,
     _window: OwnedSemaphorePermit,
 }
 
 impl Pending {
     /// Waits for the answer.
-    pub async fn answer(self) -> Result<LaneResponse, LaneError> {
-        match tokio::time::timeout(ANSWER_TIMEOUT, self.answer).await {
+    pub async fn answer(mut self) -> Result<LaneResponse, LaneError> {
+        match tokio::time::timeout(ANSWER_TIMEOUT, &mut self.answer).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(_)) | Err(_) => Err(LaneError::Broken),
         }
+    }
+}
+
+/// Nobody waits any more: the place in the map is given back.
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.session.waiting().callers.remove(&self.correlation);
     }
 }
 
@@ -126,6 +135,8 @@ impl Lane {
             .map_err(|_| LaneError::Broken)?;
         Ok(Pending {
             answer: rx,
+            correlation,
+            session,
             _window: permit,
         })
     }

@@ -6,6 +6,7 @@
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -36,6 +37,8 @@ pub(crate) struct LogStore {
     replica: ReplicaId,
     purged: Option<LogId>,
     clock: Arc<dyn Clock>,
+    /// Set once a sync of this replica has failed: it is never tried again.
+    sync_failed: Arc<AtomicBool>,
 }
 
 /// A reader of one replica's entries; any number may read beside the writer.
@@ -73,7 +76,13 @@ impl LogStore {
             replica,
             purged,
             clock,
+            sync_failed: Arc::default(),
         })
+    }
+
+    /// Tells whether a sync of this replica has failed.
+    pub(crate) fn sync_failed(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.sync_failed)
     }
 
     /// The replica's vote.
@@ -92,7 +101,8 @@ impl LogStore {
         let done = Box::new(move |result| drop(tx.send(result)));
         self.hard_state
             .put(key(self.replica, slot), Bytes::from(value), done);
-        rx.await.map_err(io::Error::other)?.map_err(sync_failed)
+        let saved = rx.await.map_err(io::Error::other)?;
+        saved.map_err(|error| sync_failed(&self.sync_failed, error))
     }
 }
 
@@ -100,7 +110,8 @@ fn key(replica: ReplicaId, slot: u8) -> HardKey {
     HardKey { replica, slot }
 }
 
-fn sync_failed(error: SyncError) -> io::Error {
+fn sync_failed(flag: &AtomicBool, error: SyncError) -> io::Error {
+    flag.store(true, Ordering::Relaxed);
     io::Error::other(error)
 }
 
@@ -226,8 +237,9 @@ impl RaftLogStorage<Types> for LogStore {
     {
         let now = self.clock.now();
         let mut frames = entries.into_iter().map(|entry| entry.into_new_frame(now));
+        let flag = Arc::clone(&self.sync_failed);
         let done = Box::new(move |result: Result<(), SyncError>| {
-            callback.io_completed(result.map_err(sync_failed));
+            callback.io_completed(result.map_err(|error| sync_failed(&flag, error)));
         });
         self.log.append(&mut frames, done).map_err(io::Error::other)
     }

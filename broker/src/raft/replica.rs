@@ -102,6 +102,7 @@ pub struct Replica {
     reader: LogReader,
     leadership: watch::Receiver<Leadership>,
     pass_leases: Arc<AtomicBool>,
+    sync_failed: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Replica {
@@ -132,6 +133,7 @@ impl Replica {
         let reader = log.reader();
         let store = LogStore::new(log, hard_state, id, clock)?;
         check_vote(&store)?;
+        let sync_failed = store.sync_failed();
         let machine = Machine::open(machine, reader.clone(), dir)?;
         let pass_leases = Arc::new(AtomicBool::new(false));
         let network = Network {
@@ -161,6 +163,7 @@ impl Replica {
             reader,
             leadership,
             pass_leases,
+            sync_failed,
         };
         replica.lead_if_alone().await;
         Ok(replica)
@@ -207,11 +210,6 @@ impl Replica {
         begun.map_err(|e| OpenError::Raft(e.to_string()))?;
         self.lead_if_alone().await;
         Ok(())
-    }
-
-    /// True once the group has begun as far as this replica knows.
-    pub async fn is_initialized(&self) -> bool {
-        self.raft.is_initialized().await.unwrap_or(false)
     }
 
     /// Who leads, and every change of it.
@@ -285,6 +283,11 @@ impl Replica {
         }
     }
 
+    /// True once a sync of this replica's log or vote has failed.
+    pub fn sync_failed(&self) -> bool {
+        self.sync_failed.load(Ordering::Relaxed)
+    }
+
     /// Why the replica's core has ended, if it has.
     pub fn stopped(&self) -> Option<String> {
         let metrics = self.raft.metrics();
@@ -323,11 +326,6 @@ impl Replica {
         self.pass_leases.store(false, Ordering::Relaxed);
     }
 
-    /// Hands leadership to another replica, if this one leads.
-    pub async fn transfer_to(&self, replica: ReplicaId) {
-        drop(self.raft.trigger().transfer_leader(replica.0).await);
-    }
-
     /// Adds `replica` without a vote, so that it learns the log. Only the leader can.
     pub async fn add_learner(&self, replica: ReplicaId, broker: BrokerId) -> Result<(), String> {
         self.raft.runtime_config().tick(true);
@@ -349,12 +347,6 @@ impl Replica {
             .change_membership(ChangeMembers::AddVoterIds(ids), false)
             .await;
         changed.map(drop).map_err(|e| e.to_string())
-    }
-
-    /// Tries a peer again at once that was unreachable.
-    pub async fn reset_backoff(&self, replicas: Vec<ReplicaId>) {
-        let ids = replicas.into_iter().map(|replica| replica.0);
-        drop(self.raft.trigger().reset_backoff(ids).await);
     }
 
     /// Stops the replica; what is proposed and not committed stays unknown.

@@ -53,8 +53,14 @@ impl Machine {
             .as_ref()
             .map(|s| (s.last_applied, s.membership.clone(), s.machine.clone()));
         for name in state_files(dir.as_ref())? {
-            let Some(saved) = load(dir.as_ref(), &name)? else {
-                continue;
+            // An older state, or none, only means that more is applied again.
+            let saved = match load(dir.as_ref(), &name) {
+                Ok(Some(saved)) => saved,
+                Ok(None) => continue,
+                Err(error) => {
+                    tracing::warn!(%error, name, "a saved state cannot be used");
+                    continue;
+                }
             };
             let newer = best
                 .as_ref()

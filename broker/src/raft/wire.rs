@@ -16,6 +16,9 @@ use super::types::{
 };
 use crate::log::{Frame, Head};
 
+/// A leader epoch has 31 bits on the wire of batches; the margin leaves room for elections.
+const MAX_TERM: u64 = 1 << 31;
+
 /// What an append on a stream led to.
 pub(crate) type AppendResult = Result<Option<LogId>, StreamAppendError<Types>>;
 
@@ -39,6 +42,9 @@ pub enum WireError {
     /// A message that is not valid protobuf.
     #[error("the message does not decode: {0}")]
     Decode(#[from] prost::DecodeError),
+    /// A term that no election can have reached.
+    #[error("term {0} is beyond every term that can be")]
+    Term(u64),
     /// A membership that cannot be.
     #[error("the membership is wrong: {0}")]
     Membership(String),
@@ -68,6 +74,9 @@ pub(crate) fn decode_vote(vote: Option<peer::Vote>) -> Result<Vote, WireError> {
     let voted_for = vote
         .replica
         .ok_or(WireError::Missing("replica of the vote"))?;
+    if vote.term > MAX_TERM {
+        return Err(WireError::Term(vote.term));
+    }
     let leader_id = LeaderId {
         term: vote.term,
         voted_for,

@@ -1,6 +1,8 @@
 //! Why a request failed: a reason from the one table, what and where, and typed detail.
 
-use highwater_proto::{BrokerId, Offset, PartitionIndex, Reason};
+use highwater_proto::{BrokerId, Offset, PartitionIndex, Reason, TopicId};
+
+use crate::cluster::Topic;
 
 /// A failed request. Unless the reason's outcome says otherwise, nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -79,6 +81,13 @@ impl Error {
     /// The topic does not exist.
     pub fn no_topic(name: &str) -> Self {
         Self::new(Reason::TopicNotFound, format!("there is no topic {name:?}"))
+    }
+
+    /// The topic of that name is not the one with id `wanted`.
+    pub fn other_topic(topic: &Topic, wanted: TopicId) -> Self {
+        let (name, id) = (topic.name.as_str(), topic.id);
+        let message = format!("topic {name:?} has id {id} now, not {wanted}");
+        Self::new(Reason::TopicIdMismatch, message)
     }
 
     /// The partition is led elsewhere, or by nobody.

@@ -11,7 +11,7 @@ use super::routing::Target;
 use super::{Context, Error, Resource, Services};
 use crate::clock;
 use crate::log::CommittedBatch;
-use crate::partition::{Partition, Read};
+use crate::partition::{Partition, Read, ReadError};
 
 /// Bytes returned when the request does not say.
 const DEFAULT_BYTES: usize = 1 << 20;
@@ -79,22 +79,18 @@ impl Services {
             .await?;
         let from = start_offset(request.offset)?;
         let partition = self.local(&target)?;
-        partition.settled().await;
         let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
         let until = clock::monotonic() + wait.min(MAX_WAIT).min(context.deadline);
         let limit = byte_limit(request.max_bytes);
         let mut published = partition.published();
-        let found = loop {
-            published.mark_unchanged();
-            let found = self.read(&partition, &target, from, limit)?;
-            if !found.batches.is_empty() {
-                break found;
-            }
+        published.mark_unchanged();
+        let mut found = self.read_first(&partition, &target, from, limit).await?;
+        while found.batches.is_empty() {
             match tokio::time::timeout_at(until, published.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => break found,
+                Ok(Ok(())) => found = self.read(&partition, &target, from, limit)?,
+                Ok(Err(_)) | Err(_) => break,
             }
-        };
+        }
         let (records, batches, next_offset) = if request.batches {
             (Vec::new(), to_batches(&found), found.next_offset)
         } else {
@@ -111,6 +107,27 @@ impl Services {
             leader_epoch: found.bounds.term.to_epoch(),
             batches,
         })
+    }
+
+    /// As [`Self::read`], for the first read of a request. A leader that has been deposed without
+    /// knowing it has an old end: nobody is told that an offset is beyond the end before a majority
+    /// has confirmed who leads.
+    pub async fn read_first(
+        &self,
+        partition: &Partition,
+        target: &Target,
+        from: Offset,
+        max_bytes: usize,
+    ) -> Result<Read, Error> {
+        partition.settled().await;
+        match partition.read(from, max_bytes) {
+            Err(ReadError::OutOfRange { high_watermark, .. }) if from > high_watermark => {
+                let confirmed = partition.bounds().await;
+                confirmed.map_err(|error| self.read_error(target, from.to_i64(), error))?;
+                self.read(partition, target, from, max_bytes)
+            }
+            read => read.map_err(|error| self.read_error(target, from.to_i64(), error)),
+        }
     }
 
     /// What can be read of `partition` from `from` on, at least one batch if there is any.
@@ -138,7 +155,8 @@ impl Services {
             .await?;
         let from = start_offset(request.offset)?;
         let partition = self.local(&target)?;
-        partition.settled().await;
+        // The first read tells a wrong offset or a wrong broker before the stream begins.
+        self.read_first(&partition, &target, from, 1).await?;
         Ok((target, partition, from, byte_limit(request.max_bytes)))
     }
 }

@@ -1,9 +1,12 @@
 //! The offsets at positions of a partition; linearizable.
 
-use highwater_proto::Timestamp;
+use bytes::Bytes;
+use highwater_proto::batch::StoredBatch;
 use highwater_proto::pb::v1::{self, list_offsets_request::Position};
+use highwater_proto::{Offset, Timestamp};
 
 use super::{Context, Error, Resource, Services};
+use crate::partition::{Bounds, Partition, ReadError};
 
 impl Services {
     /// The offset at the position that `request` names, and the range that can be read.
@@ -25,8 +28,7 @@ impl Services {
         let offset = match request.position {
             Some(Position::Earliest(_)) => bounds.log_start_offset,
             Some(Position::Latest(_)) | None => bounds.high_watermark,
-            Some(Position::Timestamp(time)) => partition
-                .offset_for_time(Timestamp(time), bounds.high_watermark)
+            Some(Position::Timestamp(time)) => offset_at(&partition, Timestamp(time), bounds)
                 .map_err(|error| self.read_error(&target, -1, error))?,
         };
         Ok(v1::ListOffsetsResponse {
@@ -38,4 +40,27 @@ impl Services {
             leader_epoch: bounds.term.to_epoch(),
         })
     }
+}
+
+/// The offset of the first record at `time` or later, or the end. The log tells the batch, its
+/// records the rest; where they cannot be read, it is the beginning of the batch.
+fn offset_at(partition: &Partition, time: Timestamp, bounds: Bounds) -> Result<Offset, ReadError> {
+    let end = bounds.high_watermark;
+    let found = partition.offset_for_time(time, end)?;
+    let found = found.max(bounds.log_start_offset);
+    if found >= end {
+        return Ok(end);
+    }
+    let read = partition.read(found, 1)?;
+    let batch = read.batches.into_iter().next();
+    let exact = batch.and_then(|batch| first_at(batch.bytes, found, time));
+    Ok(exact.unwrap_or(found))
+}
+
+/// The first record of a batch from `from` on that has this time or a later one.
+fn first_at(batch: Bytes, from: Offset, time: Timestamp) -> Option<Offset> {
+    let records = StoredBatch::decode(batch).ok()?.records().ok()?;
+    let mut views = records.views().map_while(Result::ok);
+    let found = views.find(|view| view.offset >= from && view.timestamp >= time);
+    found.map(|view| view.offset)
 }

@@ -11,6 +11,9 @@ use crate::cluster::Topic;
 use crate::partition::{AppendError, Partition, ReadError};
 use crate::raft::GroupId;
 
+/// How much of a text from outside an error repeats.
+const SHOWN: usize = 64;
+
 /// How long a request waits for the metadata here to catch up.
 pub(super) const CATCH_UP: Duration = Duration::from_secs(1);
 
@@ -37,11 +40,12 @@ impl Services {
             .topic_by_name(&parsed)
             .ok_or_else(|| Error::no_topic(name))?;
         if !id.is_empty() {
-            let wanted = TopicId::from_str(id)
-                .map_err(|_| Error::invalid(format!("topic_id {id:?} is not a topic id")))?;
+            let wanted = TopicId::from_str(id).map_err(|_| {
+                let shown: String = id.chars().take(SHOWN).collect();
+                Error::invalid(format!("topic_id {shown:?} is not a topic id"))
+            })?;
             if wanted != topic.id {
-                let message = format!("topic {name:?} has id {} now, not {wanted}", topic.id);
-                return Err(Error::new(Reason::TopicIdMismatch, message));
+                return Err(Error::other_topic(topic, wanted));
             }
         }
         Ok(Arc::clone(topic))
@@ -52,8 +56,15 @@ impl Services {
     pub async fn find_topic(&self, name: &str, id: &str) -> Result<Arc<Topic>, Error> {
         match self.topic(name, id) {
             Err(error) if may_be_stale(error.reason) => {
-                self.metadata.catch_up(CATCH_UP).await;
-                self.topic(name, id)
+                let current = self.metadata.catch_up(CATCH_UP).await;
+                self.topic(name, id).map_err(|error| match current {
+                    true => error,
+                    false => Error::new(
+                        Reason::NotReady,
+                        "the cluster's metadata cannot be reached, so it is not known which \
+                         topics there are",
+                    ),
+                })
             }
             found => found,
         }
@@ -86,6 +97,9 @@ impl Services {
 
     /// The error that sends a client to the leader of `target`.
     pub fn elsewhere(&self, target: &Target) -> Error {
+        if let Some(error) = self.gone(&target.topic) {
+            return error;
+        }
         let leader = self
             .leaders
             .leader(GroupId::Partition(target.topic.id, target.partition));
@@ -104,17 +118,28 @@ impl Services {
         })
     }
 
+    /// The error of whatever goes on with a topic that was deleted.
+    fn gone(&self, topic: &Topic) -> Option<Error> {
+        let state = self.metadata.state();
+        if state.topic(topic.id).is_some() {
+            return None;
+        }
+        Some(match state.topic_by_name(&topic.name) {
+            Some(now) => Error::other_topic(now, topic.id),
+            None => Error::no_topic(topic.name.as_str()),
+        })
+    }
+
     /// The error of a failed append to `target`.
     pub fn append_error(&self, target: &Target, error: AppendError) -> Error {
         use super::Detail;
         let Target { topic, partition } = target;
         let message = format!("{}/{partition}: {error}", topic.name);
         let reason = match error {
-            AppendError::NotLeader => return self.elsewhere(target),
-            AppendError::NotReady | AppendError::Stopped(_) => Reason::NoLeader,
+            AppendError::NotLeader | AppendError::Stopped(_) => return self.elsewhere(target),
+            AppendError::NotReady => Reason::NoLeader,
             AppendError::QuorumLost => Reason::QuorumLost,
             AppendError::OldDuplicate { .. } => Reason::DuplicateSequence,
-            AppendError::UnknownProducer(_) => Reason::UnknownProducer,
             AppendError::Fenced { .. } => Reason::ProducerFenced,
             AppendError::Unknown(_) => Reason::OutcomeUnknown,
             AppendError::SequenceGap {

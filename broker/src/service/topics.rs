@@ -69,12 +69,12 @@ impl Services {
         let most = crate::cluster::MAX_PARTITIONS;
         let count = request.partition_count.unwrap_or(1);
         let Ok(partitions @ 1..=crate::cluster::MAX_PARTITIONS) = usize::try_from(count) else {
-            let message = format!("a topic has 1 to {most} partitions, not {count}");
+            let message = format!("partition_count is {count}, expected 1 to {most}");
             return Err(Error::invalid(message));
         };
         let replication = match request.replication_factor {
             None => DEFAULT_REPLICATION.min(candidates.len()),
-            Some(factor) => usize::try_from(factor).unwrap_or(0),
+            Some(factor) => replication(factor, candidates.len())?,
         };
         let seed = u64::from_le_bytes(topic.to_bytes()[..8].try_into().unwrap_or_default());
         let placements = self.place(&candidates, partitions, replication, seed)?;
@@ -266,6 +266,17 @@ impl Services {
             topic_id: topic.to_string(),
         })
     }
+}
+
+/// As many replicas as were asked for, if there are as many brokers.
+fn replication(factor: i32, brokers: usize) -> Result<usize, Error> {
+    let fits = |factor: &usize| (1..=brokers).contains(factor);
+    usize::try_from(factor).ok().filter(fits).ok_or_else(|| {
+        let message = format!(
+            "replication_factor is {factor}, expected 1 to {brokers}, the number of brokers"
+        );
+        Error::new(Reason::InvalidReplication, message)
+    })
 }
 
 fn topic_to_pb(topic: &Topic) -> v1::Topic {

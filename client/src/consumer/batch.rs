@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use highwater_proto::batch::{BatchError, RecordHeader, Records, StoredBatch};
+use highwater_proto::batch::{
+    BatchError, RecordHeader, RecordView, RecordViews, Records, StoredBatch,
+};
 use highwater_proto::{Offset, PartitionIndex, Timestamp};
 
 use crate::error::{Error, Result};
@@ -133,6 +135,44 @@ impl ConsumerRecords {
     pub(super) fn into_rest(mut self) -> Option<ConsumerBatch> {
         self.batch.from = self.next;
         (!self.batch.is_empty()).then_some(self.batch)
+    }
+}
+
+impl ConsumerRecords {
+    /// The records from here on, borrowed. Much cheaper where they are not to be kept. The last
+    /// item is an error if the batch is malformed inside.
+    pub fn views(&self) -> ConsumerRecordViews<'_> {
+        ConsumerRecordViews {
+            batch: &self.batch,
+            inner: self.inner.views(),
+            from: self.next,
+        }
+    }
+}
+
+/// Iterator of [`ConsumerRecords::views`].
+#[derive(Debug, Clone)]
+pub struct ConsumerRecordViews<'a> {
+    batch: &'a ConsumerBatch,
+    inner: RecordViews<'a>,
+    from: Offset,
+}
+
+impl<'a> Iterator for ConsumerRecordViews<'a> {
+    type Item = Result<RecordView<'a>>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let record = match self.inner.next()? {
+                Ok(record) => record,
+                Err(error) => return Some(Err(self.batch.malformed(&error))),
+            };
+            if record.offset < self.from {
+                continue;
+            }
+            return (record.offset < self.batch.to).then_some(Ok(record));
+        }
     }
 }
 

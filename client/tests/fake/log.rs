@@ -73,7 +73,7 @@ impl FakeBroker {
     fn judge(&self, request: ProduceSessionRequest) -> Judged {
         let mut state = self.shared.state();
         self.shared.counters.batches.fetch_add(1, Ordering::SeqCst);
-        if let Some(reason) = state.faults.refuse.pop_front() {
+        if let Some(reason) = state.refusal() {
             drop(state);
             self.shared.note_change();
             return Judged::Refused(status::of(reason, "refused on demand"));
@@ -82,6 +82,11 @@ impl FakeBroker {
         let dropped = state.chance(one_in);
         if dropped && state.chance(Some(2)) {
             return Judged::Dropped;
+        }
+        let one_in = state.faults.unknown_one_in;
+        let unknown = state.chance(one_in);
+        if unknown && state.chance(Some(2)) {
+            return Judged::Refused(status::of(Reason::OutcomeUnknown, "unknown on demand"));
         }
         let partition = match self.led(
             &mut state,
@@ -107,6 +112,9 @@ impl FakeBroker {
         }
         if dropped {
             return Judged::Dropped;
+        }
+        if unknown {
+            return Judged::Refused(status::of(Reason::OutcomeUnknown, "unknown on demand"));
         }
         Judged::Ack(BatchAck {
             number: request.number,

@@ -31,6 +31,15 @@ pub(crate) use self::partition::Partition;
 /// No test waits longer than this for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What a batch may be refused for by chance: to be sent again, or never.
+const REFUSALS: [Reason; 5] = [
+    Reason::Overloaded,
+    Reason::NoLeader,
+    Reason::NotReady,
+    Reason::BadBatch,
+    Reason::Denied,
+];
+
 /// What goes wrong, and how often.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
@@ -40,6 +49,10 @@ pub(crate) struct Faults {
     pub(crate) drop_subscription_one_in: Option<u64>,
     /// The next batches are refused for these reasons, before they are appended.
     pub(crate) refuse: VecDeque<Reason>,
+    /// One of so many batches is refused for a reason chosen by chance.
+    pub(crate) refuse_one_in: Option<u64>,
+    /// One of so many batches is answered with OUTCOME_UNKNOWN, appended or not.
+    pub(crate) unknown_one_in: Option<u64>,
     /// Appends are not acknowledged until this is lifted.
     pub(crate) hold_acks: bool,
     /// This broker does not acknowledge appends, as long as it is this one.
@@ -131,6 +144,16 @@ impl State {
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
         one_in.is_some_and(|n| self.random.is_multiple_of(n))
+    }
+
+    /// Whether the next batch is refused, and why.
+    pub(crate) fn refusal(&mut self) -> Option<Reason> {
+        if let Some(reason) = self.faults.refuse.pop_front() {
+            return Some(reason);
+        }
+        let one_in = self.faults.refuse_one_in;
+        let refused = self.chance(one_in);
+        refused.then(|| REFUSALS[(self.random >> 32) as usize % REFUSALS.len()])
     }
 
     pub(crate) fn partition(&mut self, topic: &str, partition: u32) -> Option<&mut Partition> {

@@ -114,8 +114,12 @@ impl PeerService for PeerApi {
 
     async fn ping(&self, request: Request<PingRequest>) -> Result<Response<PingResponse>, Status> {
         let request = request.into_inner();
-        self.admit(request.hello.as_ref())?;
-        let (version, own) = self.services.leaders.own();
+        let broker = self.admit(request.hello.as_ref())?;
+        let services = &self.services;
+        services
+            .liveness
+            .hear(broker, request.leaving, &services.leaders);
+        let (version, own) = services.leaders.own();
         let leaderships = if version == request.known_version {
             Vec::new()
         } else {
@@ -134,6 +138,7 @@ impl PeerService for PeerApi {
             hello,
             version,
             leaderships,
+            leaving: services.liveness.is_leaving(),
         }))
     }
 

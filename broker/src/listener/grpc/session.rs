@@ -20,11 +20,23 @@ use crate::service::{Error, Resource, Services, parse_batch};
 
 /// Bytes of batches that may be in flight on one session.
 const CREDIT_BYTES: u32 = 16 << 20;
+/// What a batch takes of the credit at least: remembering it costs memory, however small it is.
+const LEAST_BYTES: u32 = 4 << 10;
+/// Messages that are prepared for a client that does not read.
+const PREPARED: usize = 2;
 /// The most batches that are answered in one message.
 const ANSWERS_AT_ONCE: usize = 1024;
 
 type Answers = mpsc::Sender<Result<v1::ProduceSessionResponse, Status>>;
 type Fate = Pin<Box<dyn Future<Output = (u64, Result<Appended, Error>)> + Send>>;
+
+/// What a message of the client has come to.
+enum Taken {
+    /// A batch, and what becomes of it.
+    Batch(Fate),
+    /// The session is over.
+    End(Status),
+}
 
 /// Starts a session.
 pub(super) fn run(
@@ -32,16 +44,16 @@ pub(super) fn run(
     context: Context,
     requests: Streaming<v1::ProduceSessionRequest>,
 ) -> ReceiverStream<Result<v1::ProduceSessionResponse, Status>> {
-    let (answers, stream) = mpsc::channel(16);
-    let (fates, awaited) = mpsc::unbounded_channel();
+    let (answers, stream) = mpsc::channel(PREPARED);
+    let (taken, awaited) = mpsc::unbounded_channel();
     let tasks = services.tasks.clone();
     let reader = Session {
         services: Arc::clone(&services),
         context,
-        fates,
+        taken,
     };
-    let refusals = answers.clone();
-    tasks.spawn(async move { reader.read(requests, &refusals).await });
+    let opening = answers.clone();
+    tasks.spawn(async move { reader.read(requests, opening).await });
     tasks.spawn(async move { answer(awaited, &answers).await });
     ReceiverStream::new(stream)
 }
@@ -49,11 +61,12 @@ pub(super) fn run(
 struct Session {
     services: Arc<Services>,
     context: Context,
-    fates: mpsc::UnboundedSender<Fate>,
+    // Bounded by the credit.
+    taken: mpsc::UnboundedSender<Taken>,
 }
 
 impl Session {
-    async fn read(self, mut requests: Streaming<v1::ProduceSessionRequest>, answers: &Answers) {
+    async fn read(self, requests: Streaming<v1::ProduceSessionRequest>, answers: Answers) {
         let opened = v1::ProduceSessionOpened {
             cluster_id: self.services.me.cluster.to_string(),
             broker: wire_number(self.services.me.broker.0),
@@ -66,40 +79,53 @@ impl Session {
         if answers.send(Ok(first)).await.is_err() {
             return;
         }
+        drop(answers);
+        if let Err(end) = self.take_all(requests).await {
+            drop(self.taken.send(Taken::End(end)));
+        }
+    }
+
+    /// Takes batches until the client has no more or sends what cannot be taken.
+    async fn take_all(
+        &self,
+        mut requests: Streaming<v1::ProduceSessionRequest>,
+    ) -> Result<(), Status> {
         let credit = Arc::new(Semaphore::new(CREDIT_BYTES as usize));
-        // A message that does not parse ends the session; what came before it is still answered.
-        loop {
-            let request = match requests.message().await {
-                Ok(Some(request)) => request,
-                Ok(None) => return,
-                Err(broken) => {
-                    drop(answers.send(Err(broken)).await);
-                    return;
-                }
-            };
+        let mut expected = 1;
+        while let Some(request) = requests.message().await? {
+            if expected == 1 && only_opens(&request) {
+                continue;
+            }
+            if request.number != expected {
+                let message = format!("the number is {}, expected {expected}", request.number);
+                return Err(status(&Error::invalid(message)));
+            }
+            expected += 1;
             let bytes = u32::try_from(request.batch.len()).unwrap_or(u32::MAX);
-            let permits = bytes.clamp(1, CREDIT_BYTES);
+            let permits = bytes.clamp(LEAST_BYTES, CREDIT_BYTES);
             let Ok(permit) = Arc::clone(&credit).acquire_many_owned(permits).await else {
-                return;
+                return Ok(());
             };
             let fate = self.take(request, permit).await;
-            if self.fates.send(fate).is_err() {
-                return;
+            if self.taken.send(Taken::Batch(fate)).is_err() {
+                return Ok(());
             }
         }
+        Ok(())
     }
 
     /// Hands one batch to its partition; batches of one partition keep their order.
     async fn take(&self, request: v1::ProduceSessionRequest, permit: OwnedSemaphorePermit) -> Fate {
         let number = request.number;
-        match self.enqueue(request).await {
-            Ok(fate) => Box::pin(async move {
-                let result = fate.await;
-                drop(permit);
-                (number, result)
-            }),
-            Err(error) => Box::pin(std::future::ready((number, Err(error)))),
-        }
+        let enqueued = self.enqueue(request).await;
+        Box::pin(async move {
+            let result = match enqueued {
+                Ok(fate) => fate.await,
+                Err(error) => Err(error),
+            };
+            drop(permit);
+            (number, result)
+        })
     }
 
     async fn enqueue(
@@ -118,30 +144,37 @@ impl Session {
     }
 }
 
+/// A first message that carries nothing: it lets a client begin before it has a batch.
+fn only_opens(request: &v1::ProduceSessionRequest) -> bool {
+    request.number == 0 && request.topic.is_empty() && request.batch.is_empty()
+}
+
 /// Sends what is known of the batches, in messages that carry all that is known by then.
-async fn answer(mut awaited: mpsc::UnboundedReceiver<Fate>, answers: &Answers) {
+async fn answer(mut awaited: mpsc::UnboundedReceiver<Taken>, answers: &Answers) {
     let mut fates = FuturesUnordered::new();
     let mut open = true;
+    let mut end = None;
     while open || !fates.is_empty() {
         let mut response = v1::ProduceSessionResponse::default();
         tokio::select! {
             biased;
             Some((number, result)) = fates.next() => put(&mut response, number, result),
-            fate = awaited.recv(), if open => {
-                match fate {
-                    Some(fate) => fates.push(fate),
+            taken = awaited.recv(), if open => {
+                match taken {
+                    Some(Taken::Batch(fate)) => fates.push(fate),
+                    Some(Taken::End(status)) => end = Some(status),
                     None => open = false,
                 }
                 continue;
             }
         }
-        while let Ok(fate) = awaited.try_recv() {
-            fates.push(fate);
-        }
         take_ready(&mut fates, &mut response);
         if answers.send(Ok(response)).await.is_err() {
             return;
         }
+    }
+    if let Some(status) = end {
+        drop(answers.send(Err(status)).await);
     }
 }
 

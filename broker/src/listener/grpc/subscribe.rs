@@ -36,8 +36,6 @@ pub(super) async fn run(
     request: v1::SubscribeRequest,
 ) -> Result<ReceiverStream<Result<v1::SubscribeResponse, Status>>, Error> {
     let (target, partition, next, max_bytes) = services.subscribe(context, &request).await?;
-    // The first read tells a wrong offset or a wrong broker before the stream begins.
-    services.read(&partition, &target, next, 1)?;
     let (messages, stream) = mpsc::channel(1);
     let tasks = services.tasks.clone();
     let batches = request.batches;

@@ -43,8 +43,19 @@ pub(in crate::log) struct RawFrame {
 }
 
 impl RawFrame {
-    /// Reads the frame that begins at the first byte of `bytes` and checks its header.
+    /// Reads the frame of this generation that begins at the first byte of `bytes` and checks its
+    /// header.
     pub(in crate::log) fn parse(bytes: &[u8], generation: u32) -> Result<Self, FrameFault> {
+        let (frame, stored) = Self::parse_any(bytes)?;
+        if stored == generation {
+            Ok(frame)
+        } else {
+            Err(FrameFault::Generation)
+        }
+    }
+
+    /// The same for a frame of any generation, and its generation.
+    pub(in crate::log) fn parse_any(bytes: &[u8]) -> Result<(Self, u32), FrameFault> {
         let header: &[u8; HEADER_LEN] = bytes.first_chunk().ok_or(FrameFault::Cut)?;
         if header.iter().all(|byte| *byte == 0) {
             return Err(FrameFault::Blank);
@@ -68,14 +79,12 @@ impl RawFrame {
         if let Some(error) = malformed {
             return Err(FrameFault::Head(error));
         }
-        if u32::from_le_bytes(stored) != generation {
-            return Err(FrameFault::Generation);
-        }
-        Ok(Self {
+        let frame = Self {
             head,
             durable,
             body_start,
-        })
+        };
+        Ok((frame, u32::from_le_bytes(stored)))
     }
 
     /// Whether the frame is the one `previous` waits for, by index, term, offsets, time and chain.

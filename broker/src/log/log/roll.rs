@@ -15,6 +15,11 @@ use super::super::spare::{BlankFile, discard};
 use super::super::view::Part;
 use super::{Active, Dead, Log, room_for};
 
+/// Files are zeroed ahead only for a log that grows by fewer bytes than this a millisecond. Beyond
+/// it a sync carries so much that converting extents is lost in it, while zeroing costs as much
+/// as the data, and comes too late.
+const FILLED_BELOW: i64 = 16 << 10;
+
 /// Frames that go to one file: the active one, or a new one.
 pub(super) struct Run {
     pub(super) blank: Option<BlankFile>,
@@ -173,6 +178,7 @@ impl Log {
             began: None,
             named: blank.named,
             sealed: false,
+            marked: Position::default(),
         });
         Ok(())
     }
@@ -223,6 +229,7 @@ impl Log {
     ) -> SegmentHeader {
         SegmentHeader {
             owner: self.options.owner,
+            salt: self.options.salt,
             origin,
             number: blank.number,
             file_len: blank.file.len(),
@@ -282,8 +289,31 @@ impl Log {
         if self.spare.is_some() || u64::from(active.end) < len / 2 {
             return;
         }
+        let began = active.began.unwrap_or(self.tail.append_time);
+        let fill = is_slow(active.end, began, self.tail.append_time);
         let next_len = self.file_len(Some(len), 0);
         let number = self.take_number();
-        self.spare.prepare(&self.dir, number, next_len);
+        self.spare.prepare(&self.dir, number, next_len, fill);
+    }
+}
+
+/// True when a file that got so many bytes in this time is followed by one that is worth zeroing.
+fn is_slow(bytes: u32, began: Timestamp, now: Timestamp) -> bool {
+    let elapsed = now.0.saturating_sub(began.0).max(1);
+    i64::from(bytes) / elapsed < FILLED_BELOW
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_zeroed_ahead_for_slow_logs_only() {
+        let half = 32_u32 << 20;
+        let slow = |ms: i64| is_slow(half, Timestamp(1_000), Timestamp(1_000 + ms));
+        assert!(slow(60_000) && slow(2_100));
+        assert!(!slow(2_000) && !slow(0));
+        let backwards = is_slow(half, Timestamp(1_000), Timestamp(0));
+        assert!(!backwards, "a clock that stands still is no slow log");
     }
 }

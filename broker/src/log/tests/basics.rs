@@ -194,6 +194,60 @@ fn purging_moves_the_floor_and_unlinks_whole_files() {
 }
 
 #[test]
+fn the_files_of_a_log_follow_each_other() {
+    let mut log = open(&MemDir::new());
+    assert_eq!(log.reader().segments(), []);
+    for index in 1..=100 {
+        append_and_wait(&mut log, vec![batch_frame(index, 2, 300)]);
+    }
+    let files = log.reader().segments();
+    assert!(files.len() > 3);
+    for pair in files.windows(2) {
+        assert_eq!(pair[0].next_index, pair[1].first_index);
+        assert_eq!(pair[0].next_offset, pair[1].first_offset);
+        assert!(pair[0].sealed && pair[0].bytes <= pair[1].bytes);
+    }
+    let last = files.last().unwrap();
+    assert!(!last.sealed);
+    assert_eq!(
+        (last.next_index, last.next_offset),
+        (LogIndex(101), Offset(200))
+    );
+    assert_eq!(last.last_append_time, Timestamp(1_100));
+    let second = files[1];
+    log.purge(LogIndex(second.next_index.0 - 1)).unwrap();
+    assert_eq!(log.reader().segments(), files[2..]);
+}
+
+#[test]
+fn a_payload_that_copies_frames_of_another_secret_proves_nothing() {
+    let (copied, dir) = (MemDir::new(), MemDir::new());
+    let mut log = open(&copied);
+    for index in 1..=3 {
+        append_and_wait(&mut log, vec![batch_frame(index, 1, 100)]);
+    }
+    let fake = copied.open("00000001.seg").unwrap().slice(4096..5000);
+    let mut options = tiny();
+    options.salt = 0x5ec2_e7ed;
+    let (mut log, _) = Log::open(Arc::new(dir.clone()), options.clone()).unwrap();
+    log.append([local(1, 1, FrameKind::Command, fake)], ignore())
+        .unwrap();
+    let jobs = log.append([batch_frame(2, 1, 10)], ignore());
+    jobs.unwrap();
+    drop(log);
+    // The header of the frame is torn; behind it lies what looks like later frames.
+    let torn = |bytes: &mut Vec<u8>| {
+        bytes[4096..4184].fill(0);
+        bytes[2048..2064].fill(0);
+        bytes[5080..].fill(0);
+    };
+    dir.damage("00000001.seg", torn).unwrap();
+    let (log, recovered) = Log::open(Arc::new(dir), options).unwrap();
+    assert_eq!(log.last(), None);
+    assert!(recovered.torn.is_some());
+}
+
+#[test]
 fn a_reset_log_goes_on_behind_the_snapshot() {
     on_both(|dir| {
         let (mut log, _) = Log::open(Arc::clone(&dir), tiny()).unwrap();

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 
 use super::*;
+use crate::log::LastFrame;
 use crate::log::dir::Job;
 use crate::log::frame::Tail;
 
@@ -17,6 +18,11 @@ enum Op {
     /// Keep this many parts of 256 of what could be truncated.
     Truncate(u8),
     Purge(u8),
+    /// A snapshot is installed that ends so many entries and records further on.
+    Reset {
+        entries: u8,
+        records: u8,
+    },
     /// Let some of the waiting syncs and background jobs finish, in any order.
     Finish {
         jobs: u8,
@@ -30,6 +36,13 @@ enum Op {
         op: Box<Self>,
         after: u8,
         seed: u64,
+    },
+    /// One operation of the disk fails within the operation, and the process ends of it: the page
+    /// cache may show what the disk never got.
+    FailDuring {
+        op: Box<Self>,
+        at: u8,
+        order: u64,
     },
     /// The machine dies while it recovers.
     CutRecovery {
@@ -46,8 +59,14 @@ fn op() -> impl Strategy<Value = Op> {
         6 => append,
         1 => any::<u8>().prop_map(Op::Truncate),
         1 => any::<u8>().prop_map(Op::Purge),
+        1 => (1u8..9, 0u8..9).prop_map(|(entries, records)| Op::Reset { entries, records }),
     ]
     .boxed();
+    let fail = (plain.clone(), 0u8..12, any::<u64>()).prop_map(|(op, at, order)| Op::FailDuring {
+        op: Box::new(op),
+        at,
+        order,
+    });
     let cut = (plain.clone(), 0u8..12, any::<u64>()).prop_map(|(op, after, seed)| Op::CutDuring {
         op: Box::new(op),
         after,
@@ -59,6 +78,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Kill),
         1 => any::<u64>().prop_map(Op::PowerCut),
         2 => cut,
+        2 => fail,
         1 => (0u8..12, any::<u64>(), any::<u64>())
             .prop_map(|(after, first, second)| Op::CutRecovery { after, first, second }),
     ]
@@ -78,11 +98,20 @@ struct Machine {
     dir: MemDir,
     jobs: Jobs,
     log: Option<Log>,
+    /// The index and the next offset before the first of `entries`.
+    base: (u64, u64),
     entries: Vec<Entry>,
     /// The largest index whose callback said it is durable, and that was not truncated since.
     acked: Arc<Mutex<Acked>>,
     floor: u64,
     term: u64,
+}
+
+/// What an operation that did not end may have done.
+#[derive(Default)]
+struct Interrupted {
+    truncating: Option<u64>,
+    resetting: Option<LastFrame>,
 }
 
 #[derive(Default)]
@@ -102,6 +131,7 @@ impl Machine {
             dir,
             jobs,
             log: None,
+            base: (0, 0),
             entries: Vec::new(),
             acked: Arc::default(),
             floor: 0,
@@ -127,13 +157,18 @@ impl Machine {
             Op::Append { frames } => self.append(frames).unwrap(),
             Op::Truncate(part) => self.truncate(*part).unwrap(),
             Op::Purge(part) => self.purge(*part).unwrap(),
-            Op::Finish { jobs, order } => self.finish(*jobs, *order),
+            Op::Reset { entries, records } => self.reset(*entries, *records).unwrap(),
+            Op::Finish { jobs, order } => {
+                self.finish(*jobs, *order);
+                self.log().mark_durable();
+            }
             Op::Kill => {
                 self.open().unwrap();
                 self.recovered(None);
             }
             Op::PowerCut(seed) => self.cut(*seed, None),
             Op::CutDuring { op, after, seed } => self.cut_during(op, *after, *seed),
+            Op::FailDuring { op, at, order } => self.fail_during(op, *at, *order),
             Op::CutRecovery {
                 after,
                 first,
@@ -154,10 +189,36 @@ impl Machine {
         self.check();
     }
 
+    /// The index of the last entry, here or in the snapshot.
+    fn last(&self) -> u64 {
+        self.entries.last().map_or(self.base.0, |last| last.index)
+    }
+
+    fn reset(&mut self, entries: u8, records: u8) -> Result<(), crate::log::LogError> {
+        let last = self.reset_to(entries, records);
+        self.log().reset(last)?;
+        self.entries.clear();
+        (self.base, self.floor) = ((last.index.0, last.next_offset.0), last.index.0);
+        self.acked.lock().unwrap().index = last.index.0;
+        Ok(())
+    }
+
+    fn reset_to(&self, entries: u8, records: u8) -> LastFrame {
+        let offset = self.base.1 + self.entries.iter().map(|entry| entry.records).sum::<u64>();
+        let index = self.last() + u64::from(entries);
+        LastFrame {
+            term: Term(self.term),
+            index: LogIndex(index),
+            chain: index as u32,
+            next_offset: Offset(offset + u64::from(records)),
+            append_time: Timestamp(1_000 + index as i64),
+        }
+    }
+
     fn append(&mut self, frames: &[(u8, u16)]) -> Result<(), crate::log::LogError> {
         let mut new = Vec::new();
         for (kind, size) in frames {
-            let index = self.entries.last().map_or(1, |last| last.index + 1);
+            let index = self.last() + 1;
             let size = usize::from(*size);
             let (kind, records, body) = match kind {
                 0 => (FrameKind::Command, 0, Bytes::from(vec![index as u8; size])),
@@ -196,7 +257,7 @@ impl Machine {
 
     fn truncate(&mut self, part: u8) -> Result<(), crate::log::LogError> {
         let keep = self.share(part);
-        let known = self.entries.last().map_or(0, |last| last.index);
+        let known = self.last();
         if keep == 0 && self.floor > 0 {
             return Ok(());
         }
@@ -213,7 +274,7 @@ impl Machine {
 
     /// An index from the floor to the last entry.
     fn share(&self, part: u8) -> u64 {
-        let last = self.entries.last().map_or(0, |last| last.index);
+        let last = self.last();
         self.floor + (last - self.floor) * u64::from(part) / 256
     }
 
@@ -251,14 +312,34 @@ impl Machine {
     }
 
     fn cut_during(&mut self, op: &Op, after: u8, seed: u64) {
-        self.acked.lock().unwrap().may_fail = true;
         self.dir.fail_from_operation(Some(u64::from(after)));
-        let mut truncating = None;
+        let interrupted = self.interrupt(op, seed);
+        self.log = None;
+        self.dir.power_cut(seed);
+        self.reopen(interrupted);
+    }
+
+    fn fail_during(&mut self, op: &Op, at: u8, order: u64) {
+        self.dir.fail_operation(u64::from(at));
+        let interrupted = self.interrupt(op, order);
+        self.reopen(interrupted);
+    }
+
+    /// Runs an operation that may fail, and lets some of what it started finish.
+    fn interrupt(&mut self, op: &Op, order: u64) -> Interrupted {
+        self.acked.lock().unwrap().may_fail = true;
+        let mut interrupted = Interrupted::default();
         match op {
             Op::Append { frames } => drop(self.append(frames)),
             Op::Truncate(part) => {
-                truncating = Some(self.share(*part));
+                interrupted.truncating = Some(self.share(*part));
                 let _ = self.truncate(*part);
+            }
+            Op::Reset { entries, records } => {
+                let last = self.reset_to(*entries, *records);
+                if self.reset(*entries, *records).is_err() {
+                    interrupted.resetting = Some(last);
+                }
             }
             Op::Purge(part) => {
                 let floor = self.purgeable(*part).max(self.floor);
@@ -266,24 +347,38 @@ impl Machine {
                     self.floor = floor;
                 }
             }
-            _ => unreachable!("only plain operations are cut"),
+            _ => unreachable!("only plain operations are interrupted"),
         }
-        self.finish(3, seed);
+        self.finish(3, order);
         self.dir.fail_from_operation(None);
-        self.cut(seed, truncating);
+        interrupted
+    }
+
+    fn reopen(&mut self, interrupted: Interrupted) {
+        self.open().unwrap();
+        if let Some(last) = interrupted.resetting
+            && self.log().last() == Some(last)
+        {
+            // The snapshot is in; otherwise the log is as it was.
+            self.entries.clear();
+            self.base = (last.index.0, last.next_offset.0);
+            self.floor = last.index.0;
+        }
+        self.recovered(interrupted.truncating);
         self.acked.lock().unwrap().may_fail = false;
     }
 
     /// What was acknowledged is there; what was not may be missing at the end only.
     fn recovered(&mut self, truncating: Option<u64>) {
         let last = self.log().last().map_or(0, |last| last.index.0);
+        let known = self.last();
         let mut acked = self.acked.lock().unwrap();
         let promised = truncating.map_or(acked.index, |keep| keep.min(acked.index));
         assert!(
             last >= promised,
             "entry {promised} was acknowledged, the log ends at {last}"
         );
-        assert!(last <= self.entries.last().map_or(0, |last| last.index));
+        assert!(last <= known);
         self.entries.retain(|entry| entry.index <= last);
         acked.index = last;
         acked.called = acked.appended;
@@ -291,12 +386,9 @@ impl Machine {
 
     fn check(&mut self) {
         let floor = self.floor;
-        let entries = self.entries.clone();
+        let (entries, base, last) = (self.entries.clone(), self.base, self.last());
         let log = self.log();
-        assert_eq!(
-            log.last().map(|last| last.index.0),
-            entries.last().map(|last| last.index)
-        );
+        assert_eq!(log.last().map_or(0, |last| last.index.0), last);
         let first = log.first_index().0;
         assert!(
             first <= floor + 1,
@@ -309,11 +401,12 @@ impl Machine {
             .filter(|entry| entry.index >= first)
             .collect();
         assert_eq!(frames.len(), expected.len());
-        let mut offset: u64 = entries
-            .iter()
-            .filter(|entry| entry.index < first)
-            .map(|entry| entry.records)
-            .sum();
+        let mut offset: u64 = base.1
+            + entries
+                .iter()
+                .filter(|entry| entry.index < first)
+                .map(|entry| entry.records)
+                .sum::<u64>();
         assert_eq!(log.reader().log_start_offset(), Offset(offset));
         let mut before: Option<Tail> = None;
         for (frame, entry) in frames.iter().zip(expected) {

@@ -1,0 +1,92 @@
+//! What is watched of each replica: who leads, whether the leader may propose, and its end.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use highwater_proto::ReplicaId;
+use tokio::sync::{mpsc, watch};
+
+use crate::partition::{AppendError, Permission};
+use crate::raft::{GroupId, Replica};
+use crate::service::Services;
+use crate::tasks::Tasks;
+
+/// Tells the table of leaders what the replica knows, whenever it changes.
+pub(super) fn watch_leadership(replica: &Replica, services: &Services, tasks: &Tasks) {
+    let (group, leaders) = (replica.group(), Arc::clone(&services.leaders));
+    let mut leadership = replica.leadership();
+    tasks.spawn(async move {
+        loop {
+            let now = *leadership.borrow_and_update();
+            leaders.see(group, now);
+            if leadership.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// Whether the leader may propose: not while a majority of the replica's voters cannot be reached,
+/// as the pings have it, and not once this broker is stopping.
+pub(super) fn permission(services: &Arc<Services>, replica: &Replica) -> Permission {
+    let (services, replica) = (Arc::clone(services), replica.clone());
+    let suspected = services.liveness.suspected();
+    Arc::new(move || {
+        let leaving = services.liveness.is_leaving();
+        if !leaving && suspected.borrow().is_empty() {
+            return Ok(());
+        }
+        let members = replica.members();
+        if leaving && members.brokers.len() > 1 {
+            return Err(AppendError::NotLeader);
+        }
+        let is_up = |id: &ReplicaId| {
+            let broker = members.brokers.get(id);
+            broker.is_some_and(|broker| services.liveness.is_up(*broker))
+        };
+        let majority =
+            |set: &BTreeSet<ReplicaId>| set.iter().filter(|id| is_up(id)).count() > set.len() / 2;
+        match members.voters.iter().all(majority) {
+            true => Ok(()),
+            false => Err(AppendError::QuorumLost),
+        }
+    })
+}
+
+/// A replica whose core has ended by itself.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) group: GroupId,
+    pub(super) replica: ReplicaId,
+    pub(super) why: String,
+}
+
+/// Watches for the end of the replica's core. After a failed sync nothing on this disk can be
+/// trusted to become durable, and without its metadata a broker cannot serve: it must exit. Any
+/// other error of a partition keeps that replica out of its group for a while.
+pub(super) fn watch_end(
+    replica: &Replica,
+    ending: mpsc::UnboundedSender<Ended>,
+    failed: watch::Sender<Option<String>>,
+    tasks: &Tasks,
+) {
+    let replica = replica.clone();
+    let own = tasks.clone();
+    tasks.spawn(async move {
+        let why = replica.ended().await;
+        let group = replica.group();
+        if own.is_cancelled() {
+            return;
+        }
+        if replica.sync_failed() || group == GroupId::Metadata {
+            tracing::error!(%group, %why, "the broker cannot go on");
+            failed.send_replace(Some(format!("{group}: {why}")));
+        } else {
+            drop(ending.send(Ended {
+                group,
+                replica: replica.id(),
+                why,
+            }));
+        }
+    });
+}

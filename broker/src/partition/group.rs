@@ -1,0 +1,137 @@
+//! PURE. Batches that are proposed together: an entry costs the same for one small batch as for
+//! many, so what waits for the append loop at the same time becomes one entry.
+
+use bytes::{Bytes, BytesMut};
+use highwater_proto::Term;
+use tokio::sync::oneshot;
+
+use super::append::{Request, Verdict};
+
+/// The most bytes that are put together. Merging copies, and what is larger than this is not worth
+/// a copy.
+const MERGED_BYTES: usize = 64 << 10;
+
+/// Batches of one term that were judged and are not yet proposed, in order.
+#[derive(Default)]
+pub(super) struct Group {
+    requests: Vec<Request>,
+    bytes: usize,
+    term: Term,
+}
+
+/// An entry to propose, and whom to tell of it.
+pub(super) struct Merged {
+    pub(super) term: Term,
+    pub(super) body: Bytes,
+    pub(super) members: Vec<Member>,
+}
+
+/// One batch of an entry.
+pub(super) struct Member {
+    pub(super) answer: oneshot::Sender<Verdict>,
+    /// How many records of the entry come before it.
+    pub(super) before: u64,
+    pub(super) record_count: u32,
+}
+
+impl Group {
+    /// Whether a batch of `len` bytes, judged in `term`, may join what is here.
+    pub(super) fn admits(&self, len: usize, term: Term) -> bool {
+        self.requests.is_empty() || (term == self.term && self.bytes + len <= MERGED_BYTES)
+    }
+
+    /// Adds a batch that the group admits.
+    pub(super) fn push(&mut self, request: Request, term: Term) {
+        self.term = term;
+        self.bytes += request.batch.len();
+        self.requests.push(request);
+    }
+
+    /// Takes everything as one entry; `None` when there is nothing.
+    pub(super) fn take(&mut self) -> Option<Merged> {
+        let requests = std::mem::take(&mut self.requests);
+        let total = std::mem::take(&mut self.bytes);
+        let merging = requests.len() > 1;
+        let mut members = Vec::with_capacity(requests.len());
+        let mut joined = BytesMut::with_capacity(if merging { total } else { 0 });
+        let mut only = None;
+        let mut before = 0;
+        for Request { batch, answer } in requests {
+            let record_count = u32::try_from(batch.header().record_count).unwrap_or(0);
+            members.push(Member {
+                answer,
+                before,
+                record_count,
+            });
+            before += u64::from(record_count);
+            let bytes = batch.into_bytes();
+            match merging {
+                true => joined.extend_from_slice(&bytes),
+                false => only = Some(bytes),
+            }
+        }
+        let body = match merging {
+            true => joined.freeze(),
+            false => only?,
+        };
+        Some(Merged {
+            term: self.term,
+            body,
+            members,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use highwater_proto::Timestamp;
+    use highwater_proto::batch::{BatchBuilder, Codec, RecordBatch};
+
+    use super::*;
+
+    fn request(records: u32, value: usize) -> (Request, Bytes) {
+        let mut builder = BatchBuilder::new();
+        for _ in 0..records {
+            builder.push(Timestamp(1), None, Some(&vec![7; value]), &[]);
+        }
+        let bytes = builder.build(Codec::None, None).unwrap();
+        let batch = RecordBatch::parse(bytes.clone(), 1 << 20).unwrap();
+        let answer = oneshot::channel().0;
+        (Request { batch, answer }, bytes)
+    }
+
+    #[test]
+    fn small_batches_become_one_entry_in_their_order() {
+        let mut group = Group::default();
+        let mut expected = Vec::new();
+        for records in [3, 1, 2] {
+            let (request, bytes) = request(records, 100);
+            assert!(group.admits(bytes.len(), Term(4)));
+            group.push(request, Term(4));
+            expected.extend_from_slice(&bytes);
+        }
+        let merged = group.take().unwrap();
+        assert_eq!((merged.term, &merged.body[..]), (Term(4), &expected[..]));
+        let places = merged.members.iter().map(|m| (m.before, m.record_count));
+        assert_eq!(places.collect::<Vec<_>>(), [(0, 3), (3, 1), (4, 2)]);
+        assert!(group.take().is_none());
+    }
+
+    #[test]
+    fn a_batch_alone_is_not_copied() {
+        let mut group = Group::default();
+        let (request, bytes) = request(1, 100_000);
+        assert!(group.admits(bytes.len(), Term(1)), "any batch may be first");
+        group.push(request, Term(1));
+        assert!(!group.admits(100, Term(1)), "it is large enough");
+        assert_eq!(group.take().unwrap().body.as_ptr(), bytes.as_ptr());
+    }
+
+    #[test]
+    fn batches_of_different_terms_are_not_mixed() {
+        let mut group = Group::default();
+        group.push(request(1, 10).0, Term(1));
+        assert!(group.admits(100, Term(1)));
+        assert!(!group.admits(100, Term(2)));
+    }
+}

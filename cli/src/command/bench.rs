@@ -1,0 +1,100 @@
+//! `highwater bench`: load on a cluster, measured and verified.
+
+mod acks;
+mod calibrate;
+mod clock;
+mod ground;
+mod latency;
+mod load;
+mod measure;
+mod pace;
+mod plan;
+mod progress;
+mod read;
+mod record;
+mod report;
+mod verify;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::args::{BenchArgs, ClientArgs};
+use crate::connection::connect;
+use crate::error::{Failure, Label, talk};
+use crate::exit::ExitCode;
+use crate::output;
+
+use calibrate::Calibration;
+use ground::Ground;
+use measure::{Measured, Measurement};
+use plan::Plan;
+use report::Report;
+
+/// How long after SIGINT this command may take: its topic is to be deleted.
+pub(super) const GRACE: Duration = Duration::from_secs(5);
+
+pub(super) async fn run(
+    client_args: &ClientArgs,
+    args: BenchArgs,
+    interrupted: &CancellationToken,
+) -> Result<(), Failure> {
+    let form = client_args.output;
+    let patience = client_args.call_timeout();
+    let plan = Plan::new(args.verb)?;
+    let client = connect(client_args).await?;
+    let calibration = calibrated(&plan).await?;
+    let run = new_run();
+    let ground = Ground::prepare(&client, &plan, run).await?;
+    let measurement = Measurement::new(&client, &plan, &ground, run, patience);
+    let measured = tokio::select! {
+        biased;
+        () = interrupted.cancelled() => Err(Failure::Interrupted),
+        measured = measurement.run() => measured,
+    };
+    measurement.stop();
+    ground.clear().await;
+    let measured = measured?;
+    if measured.tally.foreign > 0 {
+        return Err(ground.foreign(measured.tally.foreign));
+    }
+    let report = Report::new(measured.figures(plan.size), calibration);
+    output::object(form, &report, Report::text)?;
+    verdict(&measured)
+}
+
+async fn calibrated(plan: &Plan) -> Result<Calibration, Failure> {
+    let dir = plan.calibrate_dir.clone();
+    let what = format!("calibrating in {}", dir.display());
+    let measured = tokio::task::spawn_blocking(move || Calibration::measure(&dir)).await;
+    let measured = measured.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    measured.map_err(|error| Failure::io(what, &error))
+}
+
+/// A number that no other run has.
+fn new_run() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let nanos = since.unwrap_or_default().as_nanos() as u64;
+    record::mix(nanos ^ u64::from(std::process::id()) << 40)
+}
+
+/// What is wrong is said on stderr, after the report.
+fn verdict(measured: &Measured) -> Result<(), Failure> {
+    let tally = measured.tally;
+    if measured.errors() == 0 {
+        return Ok(());
+    }
+    let message = format!(
+        "{} records failed, {} are missing, {} repeated or out of order, {} damaged{}",
+        measured.failed,
+        tally.missing,
+        tally.repeated,
+        tally.broken,
+        match &measured.failure {
+            Some(error) => format!("; the first failure: {error}"),
+            None => String::new(),
+        }
+    );
+    talk(format!("error[{}]: {message}", Label::Bench));
+    Err(Failure::Told(ExitCode::Failure))
+}

@@ -1,0 +1,104 @@
+//! `highwater bench`: tiny runs against one broker, verified, and refused where others have data.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use highwater_tests::{Broker, program};
+use serde_json::Value;
+
+fn keys(value: &Value) -> Vec<&str> {
+    let mut keys: Vec<&str> = value
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    keys.sort_unstable();
+    keys
+}
+
+fn bench(broker: &Broker, args: &[&str]) -> Value {
+    let args = [&["bench"], args, &["-o", "json"]].concat();
+    broker.run(&args).ok().json()
+}
+
+#[test]
+fn each_kind_of_run_verifies_every_record_and_leaves_no_topic() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    for kind in ["produce", "consume", "e2e"] {
+        let args = [kind, "-p", "3", "--records", "5000", "--clients", "2"];
+        let report = bench(&broker, &args);
+        assert_eq!(
+            keys(&report),
+            [
+                "calibration",
+                "cpu_seconds",
+                "errors",
+                "latency_ms",
+                "mb_per_second",
+                "records",
+                "records_per_second",
+                "seconds",
+                "verified"
+            ]
+        );
+        assert_eq!(keys(&report["latency_ms"]), ["max", "p50", "p99", "p999"]);
+        assert_eq!(keys(&report["cpu_seconds"]), ["client"]);
+        assert_eq!(
+            keys(&report["calibration"]),
+            [
+                "fdatasync_us_p50",
+                "memcpy_gb_per_second",
+                "synced_write_mb_per_second",
+                "tcp_gb_per_second"
+            ]
+        );
+        for (key, expected) in [("records", 5000), ("verified", 5000), ("errors", 0)] {
+            assert_eq!(report[key], expected, "{kind}: {report}");
+        }
+        assert!(report["records_per_second"].as_f64().unwrap() > 0.0);
+    }
+    let topics = broker.run(&["topic", "list", "-o", "json"]).ok().json();
+    assert_eq!(topics, Value::Array(Vec::new()));
+}
+
+#[test]
+fn a_fixed_rate_takes_its_time_and_a_named_topic_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    broker.run(&["topic", "create", "t", "-p", "2"]).ok();
+    let args = ["e2e", "--topic", "t", "--rate", "1000", "--records", "500"];
+    let report = bench(&broker, &args);
+    assert_eq!(report["verified"], 500, "{report}");
+    assert!(report["seconds"].as_f64().unwrap() >= 0.499, "{report}");
+    bench(&broker, &["produce", "--topic", "t", "--records", "10"]);
+    let read = bench(&broker, &["consume", "--topic", "t"]);
+    assert_eq!(read["verified"], 510, "{read}");
+}
+
+#[test]
+fn a_topic_with_records_of_others_is_refused_and_not_written_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    broker.run(&["topic", "create", "used", "-p", "1"]).ok();
+    broker.run(&["produce", "used"]).stdin("precious\n").ok();
+    for kind in ["produce", "consume", "e2e"] {
+        let refused = broker
+            .run(&["bench", kind, "--topic", "used", "--records", "10"])
+            .end();
+        let refused = refused.exited(4).says("BENCH");
+        assert_eq!(refused.text(), "", "nothing is reported as verified");
+    }
+    let all = broker.run(&["consume", "used", "--exit-at-end"]).ok();
+    assert_eq!(all.lines(), ["precious"]);
+    let missing = ["bench", "e2e", "--topic", "none", "--records", "10"];
+    broker.run(&missing).end().exited(3).says("TOPIC_NOT_FOUND");
+}
+
+#[test]
+fn a_named_topic_without_records_cannot_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    broker.run(&["topic", "create", "empty", "-p", "1"]).ok();
+    let refused = broker.run(&["bench", "consume", "--topic", "empty"]).end();
+    refused.exited(2).says("INVALID_REQUEST");
+}

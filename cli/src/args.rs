@@ -3,6 +3,8 @@
 mod bench;
 mod cluster;
 mod completion;
+#[cfg(target_os = "linux")]
+mod config;
 mod consume;
 #[cfg(target_os = "linux")]
 mod debug;
@@ -30,6 +32,8 @@ use crate::version;
 pub(crate) use bench::{BenchArgs, BenchVerb, LoadArgs};
 pub(crate) use cluster::{ClusterArgs, ClusterVerb};
 pub(crate) use completion::CompletionArgs;
+#[cfg(target_os = "linux")]
+pub(crate) use config::{ConfigArgs, ConfigVerb, ShowArgs};
 pub(crate) use consume::ConsumeArgs;
 #[cfg(target_os = "linux")]
 pub(crate) use debug::{DebugArgs, DebugVerb};
@@ -92,6 +96,9 @@ pub(crate) enum Command {
     /// Run a broker.
     #[cfg(target_os = "linux")]
     Serve(ServeArgs),
+    /// Look at the configuration of a broker.
+    #[cfg(target_os = "linux")]
+    Config(ConfigArgs),
     /// Create, list, describe, alter and delete topics.
     Topic(TopicArgs),
     /// Append lines of files or of stdin to a topic.

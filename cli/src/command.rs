@@ -3,6 +3,8 @@
 mod bench;
 mod cluster;
 mod completion;
+#[cfg(target_os = "linux")]
+mod config;
 mod consume;
 #[cfg(target_os = "linux")]
 mod debug;
@@ -29,6 +31,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     match command {
         #[cfg(target_os = "linux")]
         Command::Serve(args) => serve::run(args).await,
+        #[cfg(target_os = "linux")]
+        Command::Config(args) => config::run(client.output, &args),
         #[cfg(target_os = "linux")]
         Command::Debug(args) => debug::run(&args),
         Command::Explain(args) => explain::run(client.output, &args),

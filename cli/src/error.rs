@@ -143,6 +143,12 @@ impl Failure {
         Self::new(Label::Usage, ExitCode::Usage, message)
     }
 
+    /// A configuration that cannot be used.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn config(message: impl Into<String>) -> Self {
+        Self::new(Label::Config, ExitCode::Usage, message)
+    }
+
     /// A line of input that cannot be used; `place` is `file:line`.
     pub(crate) fn input(place: impl fmt::Display, message: impl fmt::Display) -> Self {
         let text = format!("{message}, at {place}");

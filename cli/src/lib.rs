@@ -13,6 +13,8 @@ mod exit;
 mod explain;
 mod health;
 mod interrupt;
+#[cfg(target_os = "linux")]
+mod machine;
 mod output;
 mod record;
 #[cfg(target_os = "linux")]

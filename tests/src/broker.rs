@@ -3,8 +3,8 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::program::{Program, Run};
+use crate::stderr::Stderr;
 use crate::wait::ended_within;
 
 /// How long a broker may take to be ready.
@@ -27,7 +28,7 @@ pub struct Broker {
     data_dir: PathBuf,
     extra: Vec<String>,
     child: Child,
-    log: Arc<Mutex<Vec<u8>>>,
+    log: Arc<Stderr>,
     stdout: Receiver<String>,
     ready: Value,
 }
@@ -54,7 +55,7 @@ impl Broker {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program can be run");
-        let log = keep(child.stderr.take().expect("stderr is a pipe"));
+        let log = Stderr::keep(child.stderr.take().expect("stderr is a pipe"));
         let stdout = lines(child.stdout.take().expect("stdout is a pipe"));
         let (program, data_dir) = (program.clone(), data_dir.to_owned());
         Launched {
@@ -169,7 +170,13 @@ impl Broker {
 
     /// Its log so far.
     pub fn log(&self) -> String {
-        text(&self.log)
+        self.log.text()
+    }
+
+    /// The first line of its log with `wanted` in it; waits for it.
+    #[track_caller]
+    pub fn log_line(&self, wanted: &str) -> String {
+        self.log.line_with(wanted)
     }
 
     /// What it has printed after the line that said it is ready.
@@ -209,7 +216,7 @@ pub struct Launched {
     data_dir: PathBuf,
     extra: Vec<String>,
     child: Child,
-    log: Arc<Mutex<Vec<u8>>>,
+    log: Arc<Stderr>,
     stdout: Receiver<String>,
 }
 
@@ -222,7 +229,7 @@ impl Launched {
             let status = self.child.wait();
             panic!(
                 "no broker is ready within {READY:?} ({status:?}); its log:\n{}",
-                text(&self.log)
+                self.log.text()
             );
         };
         let ready: Value = serde_json::from_str(&line).expect("the ready line is JSON");
@@ -237,25 +244,6 @@ impl Launched {
             ready,
         }
     }
-}
-
-fn text(log: &Mutex<Vec<u8>>) -> String {
-    let log = log.lock().unwrap_or_else(PoisonError::into_inner);
-    String::from_utf8_lossy(&log).into_owned()
-}
-
-fn keep(mut pipe: impl Read + Send + 'static) -> Arc<Mutex<Vec<u8>>> {
-    let log = Arc::new(Mutex::new(Vec::new()));
-    let kept = Arc::clone(&log);
-    thread::spawn(move || {
-        let mut some = [0; 4096];
-        while let Ok(read @ 1..) = pipe.read(&mut some) {
-            kept.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .extend_from_slice(&some[..read]);
-        }
-    });
-    log
 }
 
 fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {

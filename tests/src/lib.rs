@@ -17,6 +17,7 @@ pub mod neighbour;
 pub mod program;
 pub mod reflect;
 pub mod session;
+mod stderr;
 mod wait;
 
 pub use api::{Answer, Api, Refusal};

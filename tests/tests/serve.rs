@@ -145,6 +145,51 @@ fn settings_come_from_file_environment_and_flags() {
 }
 
 #[test]
+fn the_settings_of_a_broker_are_shown_with_their_origin() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("highwater.toml");
+    std::fs::write(&config, "rack = 'from-file'\n").unwrap();
+    let config = config.to_str().unwrap();
+    let show = |more: &[&str]| {
+        let args = [&["config", "show", "--config", config, "--insecure"], more].concat();
+        program!().run(args).env("HIGHWATER__LOG_FORMAT", "json")
+    };
+    let shown = show(&["-o", "json"]).ok().json();
+    let setting = |name: &str| {
+        let all = shown.as_array().unwrap();
+        all.iter().find(|setting| setting["name"] == name).unwrap()
+    };
+    assert_eq!(setting("rack")["place"], config);
+    assert_eq!(setting("log_format")["origin"], "environment");
+    assert_eq!(setting("insecure")["value"], true);
+    let text = show(&["--origin"]).ok();
+    assert!(text.text().contains("HIGHWATER__LOG_FORMAT"), "{text}");
+    show(&["--set", "rak=1"]).end().exited(2).says("CONFIG");
+}
+
+#[test]
+fn the_log_can_be_json_and_warns_of_a_file_system_in_memory() {
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &["--log-format", "json"]);
+    let warning = broker.log_line("is on tmpfs");
+    let warning: serde_json::Value = serde_json::from_str(&warning).unwrap();
+    assert_eq!(warning["level"], "WARN");
+    let message = warning["message"].as_str().unwrap();
+    assert!(
+        message.starts_with(dir.path().to_str().unwrap()),
+        "{message}"
+    );
+}
+
+#[test]
+fn the_log_shows_no_more_than_its_level() {
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let mut broker = Broker::start(&program!(), dir.path(), &["--set", "log_level=error"]);
+    assert_eq!(broker.stop().code(), Some(0));
+    assert_eq!(broker.log(), "");
+}
+
+#[test]
 fn bytes_that_are_not_http_2_disturb_nobody() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(&program!(), dir.path(), &[]);

@@ -14,7 +14,9 @@ use std::path::PathBuf;
 #[derive(Debug, Default, clap::Args)]
 #[command(after_long_help = "\
 Settings of --set, HIGHWATER__NAME and --config:
-  data_dir, listen, peer_listen, http_listen, advertise, join, rack, insecure
+  data_dir, listen, peer_listen, http_listen, advertise, join, rack, insecure, log_level,
+  log_format, metrics_per_partition
+  `highwater config show --origin` shows them, and where each comes from.
 
 Examples:
   highwater serve
@@ -22,7 +24,8 @@ Examples:
   highwater serve --data-dir b2 --listen 127.0.0.1:7664 --join 127.0.0.1:7655
   HIGHWATER__RACK=r1 highwater serve --config highwater.toml
 
-The log goes to stderr; HIGHWATER_LOG (or RUST_LOG) filters it, such as HIGHWATER_LOG=debug.
+The log goes to stderr. HIGHWATER_LOG (or RUST_LOG), a filter such as info,highwater_broker=debug,
+counts before --log-level.
 Exit codes: 0 stopped by SIGTERM or SIGINT, 1 could not start or had to stop, 2 usage or
 configuration.")]
 pub(crate) struct ServeArgs {
@@ -53,6 +56,15 @@ pub(crate) struct ServeArgs {
     /// The rack this broker stands in; replicas are spread over racks.
     #[arg(long)]
     pub(crate) rack: Option<String>,
+
+    /// From which level on the log shows what happens: error, warn, info, debug or trace
+    /// [default: info].
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log_level: Option<String>,
+
+    /// How the log looks: text or json [default: text].
+    #[arg(long, value_name = "FORM")]
+    pub(crate) log_format: Option<String>,
 
     /// A TOML file with settings.
     #[arg(long, value_name = "FILE")]

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use highwater_broker::node::{Broker, BrokerConfig, StartError};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, setsid};
+use rustix::process::setsid;
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -11,13 +11,11 @@ use tracing_subscriber::EnvFilter;
 use crate::args::ServeArgs;
 use crate::error::{Failure, Label};
 use crate::exit::ExitCode;
-use crate::settings::Settings;
+use crate::machine;
+use crate::settings::{LogFormat, Settings};
 
 /// Where the settings are explained.
 const HELP: &str = "highwater serve --help";
-
-/// What the log shows unless it is told otherwise.
-const LOG_FILTER: &str = "info,openraft=error";
 
 /// The line that says the broker accepts work: a contract of `docs/cli.md`.
 #[derive(Debug, Serialize)]
@@ -31,14 +29,12 @@ struct Ready {
 }
 
 pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
-    let settings = Settings::load(&args, std::env::vars()).map_err(|error| {
-        Failure::new(Label::Config, ExitCode::Usage, error.to_string()).hint(HELP)
-    })?;
+    let settings = Settings::load(&args, std::env::vars())?;
     if args.new_session {
         setsid().map_err(|error| Failure::io("leaving the terminal", &error.into()))?;
     }
-    start_log()?;
-    raise_file_limit();
+    start_log(&settings)?;
+    look_at_machine(&settings);
     let mut stop = Stop::listen()?;
     let broker = tokio::select! {
         biased;
@@ -100,37 +96,35 @@ fn announce(broker: &Broker) -> Result<(), Failure> {
     }
 }
 
-fn start_log() -> Result<(), Failure> {
+fn start_log(settings: &Settings) -> Result<(), Failure> {
     let wanted = ["HIGHWATER_LOG", "RUST_LOG"]
         .iter()
         .find_map(|name| std::env::var(name).ok());
-    let wanted = wanted.as_deref().unwrap_or(LOG_FILTER);
+    let wanted = wanted.as_deref().unwrap_or(settings.log_level.filter());
     let filter = EnvFilter::builder().parse(wanted).map_err(|error| {
-        let message = format!("the log filter {wanted:?} cannot be used: {error}");
-        Failure::new(Label::Config, ExitCode::Usage, message)
+        Failure::config(format!("the log filter {wanted:?} cannot be used: {error}"))
             .hint("set HIGHWATER_LOG to a level such as info, or to target=level,…")
     })?;
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr)
-        .init();
+        .with_writer(io::stderr);
+    match settings.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
     Ok(())
 }
 
-/// Segments and connections are open files: as many as the system allows. Fewer is no reason not
-/// to start.
-fn raise_file_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    if setrlimit(Resource::Nofile, raised).is_err() {
-        tracing::warn!(
-            current = limit.current,
-            "the limit of open files could not be raised"
-        );
+/// Says in the log what the machine lacks.
+fn look_at_machine(settings: &Settings) {
+    // Segments and connections are open files.
+    if let Err(error) = machine::raise_file_limit() {
+        tracing::debug!(%error, "the limit of open files was not raised");
+    }
+    match machine::wants(&settings.data_dir) {
+        Ok(wants) => wants.iter().for_each(|want| tracing::warn!("{want}")),
+        Err(error) => tracing::debug!(%error, "the disk was not looked at"),
     }
 }
 

@@ -1,0 +1,198 @@
+use super::*;
+
+fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+fn config(text: &str) -> (tempfile::NamedTempFile, ServeArgs) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    let args = ServeArgs {
+        config: Some(file.path().to_owned()),
+        ..ServeArgs::default()
+    };
+    (file, args)
+}
+
+#[test]
+fn without_any_there_are_defaults() {
+    let settings = Settings::load(&ServeArgs::default(), env(&[("PATH", "/bin")])).unwrap();
+    assert_eq!(settings, Settings::default());
+}
+
+#[test]
+fn each_layer_covers_the_ones_below_it() {
+    let (_file, mut args) = config(
+        "listen = 'file:1'\nrack = 'file'\nadvertise = 'file'\nhttp_listen = 'file:2'\njoin = ['a:1', 'b:2']",
+    );
+    let variables = env(&[
+        ("HIGHWATER__LISTEN", "env:1"),
+        ("HIGHWATER__RACK", "env"),
+        ("HIGHWATER__ADVERTISE", "env"),
+    ]);
+    args.set = vec!["listen=set:1".to_owned(), "rack=set".to_owned()];
+    args.listen = Some("flag:1".to_owned());
+    let settings = Settings::load(&args, variables).unwrap();
+    assert_eq!(settings.listen, "flag:1");
+    assert_eq!(settings.rack, "set");
+    assert_eq!(settings.advertise.as_deref(), Some("env"));
+    assert_eq!(settings.http_listen.as_deref(), Some("file:2"));
+    assert_eq!(settings.join, ["a:1", "b:2"]);
+    assert_eq!(settings.data_dir, Settings::default().data_dir);
+}
+
+#[test]
+fn text_is_turned_into_what_the_setting_is() {
+    let variables = env(&[
+        ("HIGHWATER__JOIN", "a:1,b:2"),
+        ("HIGHWATER__INSECURE", "true"),
+        ("HIGHWATER__RACK", "7"),
+    ]);
+    let settings = Settings::load(&ServeArgs::default(), variables).unwrap();
+    assert_eq!(settings.join, ["a:1", "b:2"]);
+    assert!(settings.insecure);
+    assert_eq!(settings.rack, "7");
+}
+
+#[test]
+fn an_unknown_name_is_refused_with_its_place_and_the_nearest() {
+    let (file, args) = config("data_dri = 'x'");
+    let error = Settings::load(&args, []).unwrap_err().to_string();
+    let place = file.path().display();
+    let expected = format!("unknown setting \"data_dri\" in {place}; did you mean \"data_dir\"?");
+    assert_eq!(error, expected);
+
+    let variables = env(&[("HIGHWATER__LISTENS", "x")]);
+    let error = Settings::load(&ServeArgs::default(), variables)
+        .unwrap_err()
+        .to_string();
+    let expected = "unknown setting \"listens\" in HIGHWATER__LISTENS; did you mean \"listen\"?";
+    assert_eq!(error, expected);
+
+    let args = ServeArgs {
+        set: vec!["quorum=2".to_owned()],
+        ..ServeArgs::default()
+    };
+    let error = Settings::load(&args, []).unwrap_err().to_string();
+    assert_eq!(error, "unknown setting \"quorum\" in --set");
+}
+
+#[test]
+fn values_that_do_not_fit_are_refused() {
+    let args = ServeArgs {
+        set: vec!["insecure=yes".to_owned()],
+        ..ServeArgs::default()
+    };
+    let error = Settings::load(&args, []).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "insecure in --set is \"yes\"; it may be true or false"
+    );
+    let args = ServeArgs {
+        set: vec!["insecure".to_owned()],
+        ..ServeArgs::default()
+    };
+    let no_pair = SettingsError::NoPair("insecure".to_owned());
+    assert_eq!(Settings::load(&args, []), Err(no_pair));
+    for text in ["listen = 7", "listen =", "[listen]\na = 1"] {
+        let (_file, args) = config(text);
+        assert!(Settings::load(&args, []).is_err(), "{text:?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_an_error_that_names_it() {
+    let args = ServeArgs {
+        config: Some(PathBuf::from("no/such.toml")),
+        ..ServeArgs::default()
+    };
+    let error = Settings::load(&args, []).unwrap_err().to_string();
+    assert!(error.starts_with("no/such.toml: "), "{error}");
+}
+
+#[test]
+fn the_names_are_those_of_the_settings() {
+    let value = serde_json::to_value(Settings::default()).unwrap();
+    let mut names: Vec<&str> = NAMES.map(|(name, _)| name).to_vec();
+    names.sort_unstable();
+    let mut fields: Vec<&String> = value.as_object().unwrap().keys().collect();
+    fields.sort_unstable();
+    assert_eq!(fields, names);
+}
+
+#[test]
+fn a_choice_is_checked_wherever_it_is_made() {
+    let allowed = "it may be error, warn, info, debug or trace";
+    let (file, args) = config("log_level = 'loud'");
+    let error = Settings::load(&args, []).unwrap_err().to_string();
+    let place = file.path().display();
+    assert_eq!(
+        error,
+        format!("log_level in {place} is \"loud\"; {allowed}")
+    );
+    let args = ServeArgs {
+        log_level: Some("loud".to_owned()),
+        ..ServeArgs::default()
+    };
+    let error = Settings::load(&args, []).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        format!("log_level in --log-level is \"loud\"; {allowed}")
+    );
+
+    let variables = env(&[("HIGHWATER__LOG_FORMAT", "json")]);
+    let settings = Settings::load(&ServeArgs::default(), variables).unwrap();
+    assert_eq!(settings.log_format, LogFormat::Json);
+    assert_eq!(settings.log_level, LogLevel::Info);
+}
+
+#[test]
+fn each_value_knows_where_it_comes_from() {
+    let (file, mut args) = config("rack = 'file'\nlisten = 'file:1'\nadvertise = 'file'");
+    args.listen = Some("flag:1".to_owned());
+    args.set = vec!["insecure=true".to_owned()];
+    let variables = env(&[("HIGHWATER__ADVERTISE", "env")]);
+    let layers = Layers::read(&args, variables).unwrap();
+    let origin = |name| {
+        layers
+            .origins()
+            .find(|(known, _)| *known == name)
+            .unwrap()
+            .1
+    };
+    assert_eq!(origin("rack"), Origin::File(file.path().to_owned()));
+    assert_eq!(origin("listen"), Origin::Flag("--listen".to_owned()));
+    let variable = "HIGHWATER__ADVERTISE".to_owned();
+    assert_eq!(origin("advertise"), Origin::Environment(variable));
+    assert_eq!(origin("insecure"), Origin::Set);
+    assert_eq!(origin("data_dir"), Origin::Default);
+    assert_eq!(layers.origins().count(), NAMES.len());
+}
+
+#[test]
+fn every_level_is_a_filter_that_can_be_used() {
+    for level in [
+        LogLevel::Error,
+        LogLevel::Warn,
+        LogLevel::Info,
+        LogLevel::Debug,
+        LogLevel::Trace,
+    ] {
+        let filter = tracing_subscriber::EnvFilter::builder().parse(level.filter());
+        assert!(filter.is_ok(), "{level:?}");
+    }
+}
+
+#[test]
+fn the_manual_has_every_setting() {
+    let manual = include_str!("../../../docs/cli.md");
+    for (name, _) in NAMES {
+        assert!(
+            manual.contains(&format!("| `{name}` |")),
+            "docs/cli.md: {name}"
+        );
+    }
+}

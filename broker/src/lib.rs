@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod entropy;
+pub mod metrics;
 pub mod tasks;
 
 pub mod log;

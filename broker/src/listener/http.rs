@@ -1,4 +1,5 @@
-//! HTTP for operators: `/healthz` says that the process is alive, `/readyz` that it takes work.
+//! HTTP for operators: `/healthz` says that the process is alive, `/readyz` that it takes work,
+//! `/metrics` what it counts and measures.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -6,28 +7,42 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
 
 /// Says why the broker does not take work, or nothing when it does.
 pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
+/// Writes the page of metrics.
+pub type MetricsPage = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// The text format of OpenMetrics.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
 /// Serves until `stop` resolves.
 pub async fn serve(
     listener: TcpListener,
     readiness: Readiness,
+    metrics: MetricsPage,
     stop: impl Future<Output = ()> + Send + 'static,
 ) {
     let app = Router::new()
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
-        .with_state(readiness);
+        .with_state(readiness)
+        .route("/metrics", get(page).with_state(metrics));
     if let Err(error) = axum::serve(listener, app)
         .with_graceful_shutdown(stop)
         .await
     {
         tracing::error!(%error, "the HTTP listener ended");
     }
+}
+
+async fn page(State(metrics): State<MetricsPage>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, OPEN_METRICS)], metrics())
 }
 
 async fn ready(State(readiness): State<Readiness>) -> (StatusCode, String) {

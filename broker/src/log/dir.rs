@@ -10,13 +10,16 @@ use bytes::Bytes;
 
 pub mod fs;
 pub mod mem;
+pub mod usage;
 
 mod io_pool;
 mod lock;
+mod metered;
 
 pub use fs::FsDir;
 pub use lock::DirLock;
 pub use mem::MemDir;
+pub use metered::MeteredDir;
 
 /// Why a sync failed; shared, because one sync answers many callers.
 pub type SyncError = Arc<io::Error>;

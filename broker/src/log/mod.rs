@@ -40,7 +40,7 @@ mod spare;
 mod view;
 
 pub use body::BodyError;
-pub use dir::{Dir, DirLock, File, FsDir, MemDir, SyncDone, SyncError};
+pub use dir::{Dir, DirLock, File, FsDir, MemDir, MeteredDir, SyncDone, SyncError};
 pub use error::{Damage, LogError, OpenError};
 pub use formats::FORMATS;
 pub use frame::{FrameError, FrameKind, Head, LastFrame, MAX_BODY, Position};

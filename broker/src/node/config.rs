@@ -24,6 +24,8 @@ pub struct BrokerConfig {
     pub rack: String,
     /// Listen beyond this machine although nobody is authenticated.
     pub insecure: bool,
+    /// Export metrics of each partition, too.
+    pub metrics_per_partition: bool,
 }
 
 impl Default for BrokerConfig {
@@ -37,6 +39,7 @@ impl Default for BrokerConfig {
             join: Vec::new(),
             rack: String::new(),
             insecure: false,
+            metrics_per_partition: false,
         }
     }
 }

@@ -5,6 +5,7 @@ mod controller;
 mod error;
 mod groups;
 mod identity;
+mod metrics_page;
 mod reconcile;
 mod register;
 mod start;

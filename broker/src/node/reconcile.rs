@@ -15,7 +15,7 @@ use super::identity::remember_addresses;
 use super::watching::{Ended, permission, watch_end, watch_leadership};
 use crate::clock;
 use crate::cluster::{ClusterState, Command, Placed, Published, Topic};
-use crate::partition::{Partition, PartitionMachine, Shared};
+use crate::partition::{Partition, PartitionMachine, Shared, Surroundings};
 use crate::raft::{GroupId, Replicas};
 use crate::service::Services;
 use crate::tasks::Tasks;
@@ -149,6 +149,7 @@ impl Reconciler {
     }
 
     fn stays_out(&mut self, replica: ReplicaId, why: &str) {
+        self.services.metrics.replica_failures.add(1);
         let broken = self.broken.entry(replica).or_default();
         broken.patience = (broken.patience * 2).clamp(REOPEN_AFTER, REOPEN_AT_LAST);
         broken.retry_at = clock::monotonic() + broken.patience;
@@ -289,8 +290,11 @@ impl Reconciler {
             (open.topic.id, open.partition),
             replica.clone(),
             shared,
-            Arc::clone(&self.services.clock),
-            permission(&self.services, &replica),
+            Surroundings {
+                clock: Arc::clone(&self.services.clock),
+                metrics: Arc::clone(&self.services.metrics),
+                permission: permission(&self.services, &replica),
+            },
             tasks,
         );
         self.services.partitions.insert(&partition);

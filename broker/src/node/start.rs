@@ -15,13 +15,14 @@ use super::identity::{Applicant, Membership, establish, remembered_addresses};
 use super::reconcile::Reconciler;
 use super::register::register;
 use super::watching::{watch_end, watch_leadership};
-use super::{Bound, Broker, StartError, controller};
+use super::{Bound, Broker, StartError, controller, metrics_page};
 use crate::clock::{Clock, SystemClock};
 use crate::cluster::{Leaders, Liveness, Metadata, MetadataMachine, Takeover};
 use crate::entropy;
 use crate::listener::grpc::{PeerApi, bind, serve_peers, serve_public};
 use crate::listener::http;
-use crate::log::{Dir, DirLock, FsDir, HardState};
+use crate::log::{Dir, DirLock, FsDir, HardState, MeteredDir};
+use crate::metrics::Metrics;
 use crate::peer::Peers;
 use crate::raft::suspicion::SuspicionConfig;
 use crate::raft::{GroupId, Replicas};
@@ -42,7 +43,8 @@ pub(super) async fn start(config: BrokerConfig) -> Result<Broker, StartError> {
     let addresses = config.addresses()?;
     let sockets = listen(&addresses).await?;
     let bound = sockets.bound;
-    let (root, lock) = open_data_dir(&config.data_dir)?;
+    let metrics = Arc::new(Metrics::new(metrics_page::methods()));
+    let (root, lock) = open_data_dir(&config.data_dir, Arc::clone(&metrics))?;
     let applicant = applicant(&config, &addresses, bound);
     let incarnation = Incarnation::from_bytes(entropy::random());
     let in_dir = |why: String| StartError::DataDir {
@@ -64,11 +66,7 @@ pub(super) async fn start(config: BrokerConfig) -> Result<Broker, StartError> {
             StartError::Join(why)
         }
     })?;
-    let hard_state = HardState::open(
-        root.subdir("hard-state")
-            .map_err(|e| in_dir(e.to_string()))?,
-    )
-    .map_err(|error| in_dir(error.to_string()))?;
+    let hard_state = open_hard_state(root.as_ref()).map_err(in_dir)?;
     let tasks = Tasks::new();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let peers = Arc::new(Peers::new(membership.identity, tasks.clone()));
@@ -85,13 +83,15 @@ pub(super) async fn start(config: BrokerConfig) -> Result<Broker, StartError> {
         groups,
         peers,
         clock,
+        metrics,
         tasks: tasks.clone(),
         failed,
     };
     let (services, replicas) = parts.open_metadata().await?;
     let listeners = Tasks::new();
     let settled = parts.run(&services, &replicas)?;
-    serve(sockets, &services, &replicas, &settled, &listeners);
+    let page = metrics_page::page(&config, &services, &settled);
+    serve(sockets, (&services, &replicas), &settled, page, &listeners);
     if let Err(why) = register(&services, &membership, &applicant).await {
         tasks.cancel();
         return Err(StartError::Join(why));
@@ -135,14 +135,24 @@ async fn listen(addresses: &Addresses) -> Result<Sockets, StartError> {
     })
 }
 
-fn open_data_dir(path: &Path) -> Result<(Arc<dyn Dir>, DirLock), StartError> {
+fn open_hard_state(root: &dyn Dir) -> Result<HardState, String> {
+    let dir = root
+        .subdir("hard-state")
+        .map_err(|error| error.to_string())?;
+    HardState::open(dir).map_err(|error| error.to_string())
+}
+
+fn open_data_dir(
+    path: &Path,
+    metrics: Arc<Metrics>,
+) -> Result<(Arc<dyn Dir>, DirLock), StartError> {
     let cannot = |why: String| StartError::DataDir {
         path: path.to_owned(),
         why,
     };
     let dir = FsDir::open(path, IO_THREADS).map_err(|error| cannot(error.to_string()))?;
     let lock = DirLock::acquire(path).map_err(|error| cannot(error.to_string()))?;
-    Ok((Arc::new(dir), lock))
+    Ok((Arc::new(MeteredDir::new(Arc::new(dir), metrics)), lock))
 }
 
 fn applicant(config: &BrokerConfig, addresses: &Addresses, bound: Bound) -> Applicant {
@@ -175,6 +185,7 @@ struct Parts {
     groups: Arc<Groups>,
     peers: Arc<Peers>,
     clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
     tasks: Tasks,
     failed: watch::Sender<Option<String>>,
 }
@@ -213,6 +224,7 @@ impl Parts {
             partitions: Arc::new(Partitions::default()),
             producer_ids: ProducerIds::default(),
             tasks: self.tasks.clone(),
+            metrics: Arc::clone(&self.metrics),
             clock: Arc::clone(&self.clock),
             random: entropy::random,
         });
@@ -259,9 +271,9 @@ impl Parts {
 /// Serves all listeners until the broker stops.
 fn serve(
     sockets: Sockets,
-    services: &Arc<Services>,
-    replicas: &Arc<Replicas>,
+    (services, replicas): (&Arc<Services>, &Arc<Replicas>),
     settled: &watch::Receiver<bool>,
+    page: http::MetricsPage,
     listeners: &Tasks,
 ) {
     let stop = |tasks: &Tasks| {
@@ -278,7 +290,7 @@ fn serve(
         true => Ok(()),
         false => Err("the broker is joining its cluster or recovering its partitions".to_owned()),
     });
-    listeners.spawn(http::serve(sockets.http, readiness, stop(listeners)));
+    listeners.spawn(http::serve(sockets.http, readiness, page, stop(listeners)));
 }
 
 fn report<E: std::fmt::Display>(whom: &str, ended: Result<(), E>) {

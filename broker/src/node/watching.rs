@@ -14,10 +14,17 @@ use crate::tasks::Tasks;
 /// Tells the table of leaders what the replica knows, whenever it changes.
 pub(super) fn watch_leadership(replica: &Replica, services: &Services, tasks: &Tasks) {
     let (group, leaders) = (replica.group(), Arc::clone(&services.leaders));
+    let metrics = Arc::clone(&services.metrics);
     let mut leadership = replica.leadership();
     tasks.spawn(async move {
+        let mut led = None;
         loop {
             let now = *leadership.borrow_and_update();
+            let leads = now.mine.then_some(now.term);
+            if leads.is_some() && leads != led {
+                metrics.leaderships.add(1);
+            }
+            led = leads;
             leaders.see(group, now);
             if leadership.changed().await.is_err() {
                 return;

@@ -10,13 +10,15 @@ use futures_util::future::Shared;
 use highwater_proto::batch::RecordBatch;
 use highwater_proto::{Offset, Term, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use super::error::AppendError;
 use super::group::{Group, Merged};
 use super::machine::{self, Published};
 use super::producers::{self, Judgement};
 use super::sequence::Sequenced;
-use crate::clock::Clock;
+use crate::clock::{Clock, monotonic};
+use crate::metrics::Metrics;
 use crate::raft::{Answered, Leadership, Proposal, ProposalKind, ProposeError, Replica, Reply};
 
 /// Batches taken up at once.
@@ -44,6 +46,8 @@ pub type Permission = Arc<dyn Fn() -> Result<(), AppendError> + Send + Sync>;
 /// A batch on its way to the loop.
 pub(super) struct Request {
     pub(super) batch: RecordBatch,
+    /// When it came to the partition.
+    pub(super) arrived: Instant,
     pub(super) answer: oneshot::Sender<Verdict>,
 }
 
@@ -58,6 +62,7 @@ pub(super) enum Verdict {
         /// How many records of the entry come before the batch.
         before: u64,
         record_count: u32,
+        proposed: Instant,
         doubt: Doubt,
     },
 }
@@ -79,7 +84,7 @@ impl Doubt {
 
 impl Verdict {
     /// Waits until the batch is committed, or its fate cannot be told any more.
-    pub(super) async fn resolve(self) -> Result<Appended, AppendError> {
+    pub(super) async fn resolve(self, metrics: &Metrics) -> Result<Appended, AppendError> {
         match self {
             Self::Refused(error) => Err(error),
             Self::Known(appended) => Ok(appended),
@@ -88,18 +93,22 @@ impl Verdict {
                 term,
                 before,
                 record_count,
+                proposed,
                 doubt,
             } => match fate.await {
                 Ok(Reply::Batch {
                     base_offset,
                     append_time,
-                }) => Ok(Appended {
-                    base_offset: base_offset.plus(before),
-                    record_count,
-                    append_time,
-                    term,
-                    duplicate: false,
-                }),
+                }) => {
+                    metrics.produce_commit.record(proposed.elapsed());
+                    Ok(Appended {
+                        base_offset: base_offset.plus(before),
+                        record_count,
+                        append_time,
+                        term,
+                        duplicate: false,
+                    })
+                }
                 Ok(other) => Err(AppendError::Unknown(format!("the group answered {other}"))),
                 Err(ProposeError::Unknown(why)) => {
                     doubt.raise(term);
@@ -118,6 +127,7 @@ pub(super) struct AppendLoop {
     pub(super) leadership: watch::Receiver<Leadership>,
     pub(super) published: watch::Receiver<Published>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) permission: Permission,
     /// The term that the proposals in flight belong to.
     pub(super) term: Term,
@@ -305,19 +315,22 @@ impl AppendLoop {
             body,
             append_time: self.clock.now(),
         };
-        let proposed = self.replica.propose(term, proposal).await;
-        let proposed = proposed.map(FutureExt::shared);
+        let now = monotonic();
+        let fate = self.replica.propose(term, proposal).await;
+        let fate = fate.map(FutureExt::shared);
         for member in members {
-            let verdict = match &proposed {
+            let verdict = match &fate {
                 Ok(fate) => Verdict::Proposed {
                     fate: fate.clone(),
                     term,
                     before: member.before,
                     record_count: member.record_count,
+                    proposed: now,
                     doubt: self.doubt.clone(),
                 },
                 Err(error) => Verdict::Refused(AppendError::Stopped(error.to_string())),
             };
+            self.metrics.produce_queue.record(now - member.arrived);
             drop(member.answer.send(verdict));
         }
     }

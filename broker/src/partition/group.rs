@@ -4,6 +4,7 @@
 use bytes::{Bytes, BytesMut};
 use highwater_proto::Term;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::append::{Request, Verdict};
 
@@ -28,6 +29,8 @@ pub(super) struct Merged {
 
 /// One batch of an entry.
 pub(super) struct Member {
+    /// When it came to the partition.
+    pub(super) arrived: Instant,
     pub(super) answer: oneshot::Sender<Verdict>,
     /// How many records of the entry come before it.
     pub(super) before: u64,
@@ -56,9 +59,15 @@ impl Group {
         let mut joined = BytesMut::with_capacity(if merging { total } else { 0 });
         let mut only = None;
         let mut before = 0;
-        for Request { batch, answer } in requests {
+        for Request {
+            batch,
+            arrived,
+            answer,
+        } in requests
+        {
             let record_count = u32::try_from(batch.header().record_count).unwrap_or(0);
             members.push(Member {
+                arrived,
                 answer,
                 before,
                 record_count,
@@ -88,6 +97,7 @@ mod tests {
     use highwater_proto::batch::{BatchBuilder, Codec, RecordBatch};
 
     use super::*;
+    use crate::clock::monotonic;
 
     fn request(records: u32, value: usize) -> (Request, Bytes) {
         let mut builder = BatchBuilder::new();
@@ -97,7 +107,12 @@ mod tests {
         let bytes = builder.build(Codec::None, None).unwrap();
         let batch = RecordBatch::parse(bytes.clone(), 1 << 20).unwrap();
         let answer = oneshot::channel().0;
-        (Request { batch, answer }, bytes)
+        let request = Request {
+            batch,
+            arrived: monotonic(),
+            answer,
+        };
+        (request, bytes)
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub mod state;
 pub use append::{Appended, Permission};
 pub use error::{AppendError, ReadError};
 pub use machine::{PartitionMachine, Published, Shared};
-pub use partition::{Bounds, Partition, Read};
+pub use partition::{Bounds, Partition, Read, Surroundings};
 pub use producers::{Judgement, Producers, Proposal};
 pub use sequence::{SequenceError, Sequenced};
 pub use state::{Applied, ApplyError, BatchFacts, Body, HighWatermark, PartitionState};

@@ -13,8 +13,9 @@ use super::append::{AppendLoop, Appended, Doubt, Permission, Request};
 use super::error::{AppendError, ReadError};
 use super::group::Group;
 use super::machine::{Published, Shared};
-use crate::clock::Clock;
+use crate::clock::{Clock, monotonic};
 use crate::log::CommittedBatch;
+use crate::metrics::Metrics;
 use crate::raft::{GroupId, Leadership, Replica};
 use crate::tasks::Tasks;
 
@@ -39,7 +40,24 @@ pub struct Partition {
     leadership: watch::Receiver<Leadership>,
     requests: mpsc::Sender<Request>,
     budget: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
     tasks: Tasks,
+}
+
+/// What a partition works with that is not its own.
+pub struct Surroundings {
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Where it counts and measures.
+    pub metrics: Arc<Metrics>,
+    /// Whether it may propose.
+    pub permission: Permission,
+}
+
+impl std::fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Surroundings").finish_non_exhaustive()
+    }
 }
 
 /// What can be read, as of a moment after the question was asked.
@@ -70,10 +88,14 @@ impl Partition {
         (topic, index): (TopicId, PartitionIndex),
         replica: Replica,
         shared: Arc<Shared>,
-        clock: Arc<dyn Clock>,
-        permission: Permission,
+        around: Surroundings,
         tasks: Tasks,
     ) -> Self {
+        let Surroundings {
+            clock,
+            metrics,
+            permission,
+        } = around;
         let (requests, queue) = mpsc::channel(QUEUE);
         let (published, leadership) = (shared.published(), replica.leadership());
         let append = AppendLoop {
@@ -82,6 +104,7 @@ impl Partition {
             leadership: leadership.clone(),
             published: published.clone(),
             clock,
+            metrics: Arc::clone(&metrics),
             permission,
             term: Term(0),
             proposals: 0,
@@ -108,6 +131,7 @@ impl Partition {
             leadership,
             requests,
             budget,
+            metrics,
             tasks,
         }
     }
@@ -134,23 +158,36 @@ impl Partition {
         batch: RecordBatch,
     ) -> Result<impl Future<Output = Result<Appended, AppendError>> + Send + use<>, AppendError>
     {
+        let arrived = monotonic();
         let stopped = || AppendError::Stopped("the partition is closed".to_owned());
-        let bytes = u32::try_from(batch.len())
-            .unwrap_or(u32::MAX)
-            .clamp(1, BUDGET_BYTES);
-        let permit = Arc::clone(&self.budget).acquire_many_owned(bytes).await;
+        let bytes = u32::try_from(batch.len()).unwrap_or(u32::MAX);
+        let permits = bytes.clamp(1, BUDGET_BYTES);
+        let permit = Arc::clone(&self.budget).acquire_many_owned(permits).await;
         let permit = permit.map_err(|_| stopped())?;
         let (answer, verdict) = oneshot::channel();
         self.requests
-            .send(Request { batch, answer })
+            .send(Request {
+                batch,
+                arrived,
+                answer,
+            })
             .await
             .map_err(|_| stopped())?;
+        let metrics = Arc::clone(&self.metrics);
         Ok(async move {
             let appended = match verdict.await {
-                Ok(verdict) => verdict.resolve().await,
+                Ok(verdict) => verdict.resolve(&metrics).await,
                 Err(_) => Err(AppendError::Stopped("the partition is closed".to_owned())),
             };
             drop(permit);
+            match &appended {
+                Ok(appended) if appended.duplicate => metrics.duplicate_batches.add(1),
+                Ok(appended) => {
+                    let records = u64::from(appended.record_count);
+                    metrics.produced.add(records, u64::from(bytes));
+                }
+                Err(_) => {}
+            }
             appended
         })
     }
@@ -238,6 +275,11 @@ impl Partition {
         let found = self.replica.reader().offset_for_time(time, end);
         let found = found.map_err(|error| ReadError::Damaged(error.to_string()))?;
         Ok(found.unwrap_or(end))
+    }
+
+    /// What can be read as this replica knows, if it leads.
+    pub fn led(&self) -> Option<Bounds> {
+        self.bounds_here().ok()
     }
 
     /// The partition's state, if this replica leads it.

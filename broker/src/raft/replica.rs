@@ -272,6 +272,22 @@ impl Replica {
         Some(std::iter::once(self.id).chain(caught_up).collect())
     }
 
+    /// How many committed entries each of the other replicas lacks; only the leader knows.
+    pub fn lags(&self) -> Option<Vec<(ReplicaId, u64)>> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let entries = |id: Option<super::types::LogId>| id.map_or(0, |id| id.index + 1);
+        let committed = entries(metrics.cluster_committed);
+        let replication = metrics.replication.as_ref()?;
+        let others = replication.iter().filter(|(id, _)| **id != self.id.0);
+        let lag = |matching: Option<_>| committed.saturating_sub(entries(matching));
+        Some(
+            others
+                .map(|(id, matching)| (ReplicaId(*id), lag(*matching)))
+                .collect(),
+        )
+    }
+
     /// What this replica knows of its group.
     pub fn view(&self) -> View {
         let metrics = self.raft.metrics();

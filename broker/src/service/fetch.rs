@@ -5,6 +5,7 @@ use std::time::Duration;
 use highwater_proto::batch::StoredBatch;
 use highwater_proto::pb::v1;
 use highwater_proto::{Offset, Reason};
+use tokio::time::Instant;
 
 use super::records::Page;
 use super::routing::Target;
@@ -84,10 +85,14 @@ impl Services {
         let limit = byte_limit(request.max_bytes);
         let mut published = partition.published();
         published.mark_unchanged();
+        let mut began = clock::monotonic();
         let mut found = self.read_first(&partition, &target, from, limit).await?;
         while found.batches.is_empty() {
             match tokio::time::timeout_at(until, published.changed()).await {
-                Ok(Ok(())) => found = self.read(&partition, &target, from, limit)?,
+                Ok(Ok(())) => {
+                    began = clock::monotonic();
+                    found = self.read(&partition, &target, from, limit)?;
+                }
                 Ok(Err(_)) | Err(_) => break,
             }
         }
@@ -97,6 +102,7 @@ impl Services {
             let (records, next_offset) = to_records(&found, from, limit)?;
             (records, Vec::new(), next_offset)
         };
+        self.count_fetched(&found, &records, began);
         Ok(v1::FetchResponse {
             cluster_id: self.me.cluster.to_string(),
             topic_id: target.topic.id.to_string(),
@@ -107,6 +113,26 @@ impl Services {
             leader_epoch: found.bounds.term.to_epoch(),
             batches,
         })
+    }
+
+    /// Counts what a reply carries: `records`, or the batches of the read if there are none.
+    pub fn count_fetched(&self, read: &Read, records: &[v1::Record], began: Instant) {
+        if read.batches.is_empty() {
+            return;
+        }
+        self.metrics.fetch.record(began.elapsed());
+        let batches = read.batches.iter();
+        let (all, bytes) = batches.fold((0, 0), |(records, bytes), batch| {
+            let count = batch.next_offset.0.saturating_sub(batch.base_offset.0);
+            (records + count, bytes + batch.bytes.len() as u64)
+        });
+        let records = if records.is_empty() {
+            all
+        } else {
+            records.len() as u64
+        };
+        self.metrics.fetched.add(records, bytes);
+        self.metrics.fetched_batches.add(read.batches.len() as u64);
     }
 
     /// As [`Self::read`], for the first read of a request. A leader that has been deposed without

@@ -6,6 +6,7 @@ use std::sync::Arc;
 mod cluster;
 mod error;
 mod fetch;
+mod gauges;
 mod join;
 mod offsets;
 mod partitions;
@@ -26,6 +27,7 @@ pub use routing::Target;
 
 use crate::clock::Clock;
 use crate::cluster::{Leaders, Liveness, Metadata};
+use crate::metrics::Metrics;
 use crate::peer::{Identity, Peers};
 use crate::tasks::Tasks;
 
@@ -48,6 +50,8 @@ pub struct Services {
     pub producer_ids: ProducerIds,
     /// What runs for streams; it ends with the broker.
     pub tasks: Tasks,
+    /// What is counted and measured.
+    pub metrics: Arc<Metrics>,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
     /// Fresh random bytes, for ids.

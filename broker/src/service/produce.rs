@@ -85,9 +85,11 @@ impl Services {
         let answer = answer.map_err(|error| self.append_error(target, error))?;
         let (services, target) = (Arc::clone(self), target.clone());
         Ok(async move {
-            answer
-                .await
-                .map_err(|error| services.append_error(&target, error))
+            answer.await.map_err(|error| {
+                let error = services.append_error(&target, error);
+                services.metrics.produce_error(error.reason);
+                error
+            })
         })
     }
 

@@ -41,7 +41,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "ADDR")]
     pub(crate) peer_listen: Option<String>,
 
-    /// The address for /healthz and /readyz [default: that for clients, port + 2].
+    /// The address for /healthz, /readyz and /metrics [default: that for clients, port + 2].
     #[arg(long, value_name = "ADDR")]
     pub(crate) http_listen: Option<String>,
 

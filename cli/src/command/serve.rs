@@ -65,6 +65,7 @@ fn broker_config(settings: Settings) -> BrokerConfig {
         join: settings.join,
         rack: settings.rack,
         insecure: settings.insecure,
+        metrics_per_partition: settings.metrics_per_partition,
     }
 }
 

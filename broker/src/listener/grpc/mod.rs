@@ -1,7 +1,9 @@
 //! gRPC: the public API on one listener, the peers' on another.
 
 mod cluster;
+mod connection;
 mod context;
+mod counted;
 mod forward;
 mod log;
 mod peer;

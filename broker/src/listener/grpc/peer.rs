@@ -18,6 +18,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::forward;
 use super::status::status;
 use crate::cluster::{Command, LocalError};
+use crate::metrics::Metrics;
 use crate::raft::{GroupId, Inbound, Replicas};
 use crate::service::{Error, Services};
 
@@ -37,6 +38,10 @@ impl PeerApi {
     /// The API over these services and replicas.
     pub fn new(services: Arc<Services>, replicas: Arc<Replicas>) -> Self {
         Self { services, replicas }
+    }
+
+    pub(super) fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.services.metrics)
     }
 
     fn admit(&self, hello: Option<&Hello>) -> Result<BrokerId, Status> {

@@ -1,9 +1,11 @@
 //! Sockets and HTTP/2 settings of the two listeners, in one place.
 
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{Stream, StreamExt};
 use highwater_proto::pb;
 use highwater_proto::pb::peer::peer_service_server::PeerServiceServer;
 use highwater_proto::pb::v1::cluster_service_server::ClusterServiceServer;
@@ -14,9 +16,12 @@ use tonic::transport::Server;
 use tonic::transport::server::{Router, TcpIncoming};
 
 use super::cluster::ClusterApi;
+use super::connection::{Connection, Which};
+use super::counted::Counting;
 use super::log::LogApi;
 use super::peer::PeerApi;
 use super::topic::TopicApi;
+use crate::metrics::Metrics;
 use crate::peer::MAX_MESSAGE_BYTES;
 use crate::service::Services;
 
@@ -26,7 +31,7 @@ const MAX_STREAMS: u32 = 1024;
 const MAX_HEADER_LIST: u32 = 16 << 10;
 
 /// A listening socket on `address` (host:port; port 0 takes any free one).
-pub async fn bind(address: &str) -> std::io::Result<TcpListener> {
+pub async fn bind(address: &str) -> io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
 
@@ -42,8 +47,16 @@ fn server() -> Server {
 }
 
 /// Nagle's algorithm would hold back small messages; a bare incoming stream leaves it on.
-fn incoming(listener: TcpListener) -> TcpIncoming {
-    TcpIncoming::from(listener).with_nodelay(Some(true))
+fn incoming(
+    listener: TcpListener,
+    metrics: Arc<Metrics>,
+    which: Which,
+) -> impl Stream<Item = io::Result<Connection>> {
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    incoming.map(move |accepted| {
+        let counted = |stream| Connection::new(stream, Arc::clone(&metrics), which);
+        accepted.map(counted)
+    })
 }
 
 /// Serves the public API until `stop` resolves.
@@ -56,8 +69,10 @@ pub async fn serve_public(
         .max_decoding_message_size(MAX_REQUEST_BYTES);
     let topic = TopicServiceServer::new(TopicApi::new(Arc::clone(&services)))
         .max_decoding_message_size(MAX_REQUEST_BYTES);
+    let metrics = Arc::clone(&services.metrics);
     let cluster = ClusterServiceServer::new(ClusterApi::new(services));
     let router = server()
+        .layer(Counting::new(Arc::clone(&metrics)))
         .add_service(log)
         .add_service(topic)
         .add_service(cluster);
@@ -69,12 +84,12 @@ pub async fn serve_public(
         .await;
     let router = with_reflection(router.add_service(health_service));
     router
-        .serve_with_incoming_shutdown(incoming(listener), stop)
+        .serve_with_incoming_shutdown(incoming(listener, metrics, |all| &all.clients), stop)
         .await
 }
 
 /// Clients with nothing but reflection see the public API, in both versions of the protocol.
-fn with_reflection(router: Router) -> Router {
+fn with_reflection<L>(router: Router<L>) -> Router<L> {
     let builder = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
@@ -99,11 +114,12 @@ pub async fn serve_peers(
     api: PeerApi,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), tonic::transport::Error> {
+    let metrics = api.metrics();
     let service = PeerServiceServer::new(api)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     server()
         .add_service(service)
-        .serve_with_incoming_shutdown(incoming(listener), stop)
+        .serve_with_incoming_shutdown(incoming(listener, metrics, |all| &all.peers), stop)
         .await
 }

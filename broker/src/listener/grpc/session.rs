@@ -118,6 +118,9 @@ impl Session {
     async fn take(&self, request: v1::ProduceSessionRequest, permit: OwnedSemaphorePermit) -> Fate {
         let number = request.number;
         let enqueued = self.enqueue(request).await;
+        if let Err(error) = &enqueued {
+            self.services.metrics.produce_error(error.reason);
+        }
         Box::pin(async move {
             let result = match enqueued {
                 Ok(fate) => fate.await,

@@ -12,6 +12,7 @@ use tonic::Status;
 
 use super::context::Context;
 use super::status::status;
+use crate::clock::monotonic;
 use crate::partition::{Partition, Read};
 use crate::service::{Error, Services, Target, to_batches, to_records};
 
@@ -78,11 +79,14 @@ impl Subscription {
     }
 
     fn next_message(&mut self) -> Result<v1::SubscribeResponse, Status> {
+        let began = monotonic();
         let read = self
             .services
             .read(&self.partition, &self.target, self.next, self.max_bytes);
         let read = read.map_err(|error| status(&error))?;
-        self.message(&read).map_err(|error| status(&error))
+        let message = self.message(&read).map_err(|error| status(&error))?;
+        self.services.count_fetched(&read, &message.records, began);
+        Ok(message)
     }
 
     fn message(&mut self, read: &Read) -> Result<v1::SubscribeResponse, Error> {

@@ -15,6 +15,7 @@ pub mod conversation;
 pub mod http;
 pub mod input;
 pub mod neighbour;
+pub mod ports;
 pub mod program;
 pub mod reflect;
 pub mod session;

@@ -74,7 +74,7 @@ impl Facts {
         if self.free_bytes < GIB || self.free_bytes < self.total_bytes / 20 {
             wants.push(format!(
                 "the disk of {place} has {} MiB free, below 1 GiB or 5 %: when it is full, nothing \
-                 can be written; free some, or set retention on topics",
+                 can be written; free some",
                 self.free_bytes >> 20
             ));
         }

@@ -10,7 +10,7 @@ use highwater_proto::{BrokerId, PartitionIndex, ReplicaId, TopicId};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::groups::{Groups, Sizes, offloaded};
+use super::groups::{Groups, PartitionLog, offloaded};
 use super::identity::remember_addresses;
 use super::watching::{Ended, permission, watch_end, watch_leadership};
 use crate::clock;
@@ -274,14 +274,15 @@ impl Reconciler {
         let shared = Shared::new();
         let machine = Box::new(PartitionMachine(Arc::clone(&shared)));
         let config = &open.topic.config;
-        let sizes = Sizes {
+        let new = PartitionLog {
             max_segment_bytes: config.segment_bytes,
             segment_ms: i64::try_from(config.segment_ms).ok(),
+            voters: &open.voters,
         };
         let tasks = self.tasks.child();
         let replica = self
             .groups
-            .open(group, open.replica, Some(sizes), machine, &tasks)
+            .open(group, open.replica, Some(new), machine, &tasks)
             .await?;
         watch_leadership(&replica, &self.services, &tasks);
         watch_end(&replica, self.ending.clone(), self.failed.clone(), &tasks);
@@ -295,15 +296,9 @@ impl Reconciler {
         );
         self.services.partitions.insert(&partition);
         self.replicas.insert(replica.clone());
-        let begins = open
-            .voters
-            .first()
-            .is_some_and(|(first, _)| *first == open.replica);
-        if begins {
-            replica
-                .initialize(open.voters)
-                .await
-                .map_err(|error| error.to_string())?;
+        let first = open.voters.first();
+        if open.voters.len() > 1 && first.is_some_and(|(first, _)| *first == open.replica) {
+            replica.lead_if_new().await;
         }
         Ok(())
     }

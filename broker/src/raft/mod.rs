@@ -11,6 +11,7 @@
 pub mod succession;
 pub mod suspicion;
 
+mod founding;
 mod group;
 mod inbound;
 mod knowledge;
@@ -26,9 +27,11 @@ mod suite;
 mod types;
 mod wire;
 
+pub use founding::founding_entry;
 pub use group::GroupId;
 pub use inbound::{Inbound, LaneAnswers};
 pub use knowledge::{Leadership, Members, View};
+pub use log_store::{durable_file, has_begun};
 pub use replica::{Answered, OpenError, OpenReplica, ProposeError, ReadError, Replica};
 pub use replicas::Replicas;
 pub use replicated::{Committed, NotUnderstood, Replicated};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::Future;
-use highwater_proto::{BrokerId, ReplicaId, Term};
+use highwater_proto::{BrokerId, LogIndex, ReplicaId, Term};
 use openraft::async_runtime::WatchReceiver;
 use openraft::{ChangeMembers, Raft, ReadPolicy};
 use tokio::sync::watch;
@@ -20,7 +20,7 @@ use super::state_machine::Machine;
 use super::types::{Answer, Proposal, ReplicaNode, Reply, Types, members};
 use super::{GroupId, WireError};
 use crate::clock::Clock;
-use crate::log::{Dir, HardState, Log, LogReader};
+use crate::log::{Dir, HardState, LastFrame, Log, LogReader};
 use crate::peer::Peers;
 
 type OpenRaft = Raft<Types, Machine>;
@@ -192,8 +192,8 @@ impl Replica {
         &self.reader
     }
 
-    /// Begins the group with these voters. Only one replica of a group may ever do so, on an empty
-    /// log; a group that has begun is left as it is.
+    /// Begins a group whose log has no founding entry with these voters. Only one replica of a group
+    /// may ever do so, on an empty log; a group that has begun is left as it is.
     pub async fn initialize(
         &self,
         voters: impl IntoIterator<Item = (ReplicaId, BrokerId)>,
@@ -210,6 +210,15 @@ impl Replica {
         begun.map_err(|e| OpenError::Raft(e.to_string()))?;
         self.lead_if_alone().await;
         Ok(())
+    }
+
+    /// Stands for election if nothing was ever decided in the group, as far as this replica knows:
+    /// one replica of a new group does so, that the others need not find out that nobody leads.
+    pub async fn lead_if_new(&self) {
+        let founded = |last: &LastFrame| last.index == LogIndex(0);
+        if self.reader.last().as_ref().is_some_and(founded) {
+            drop(self.raft.trigger().elect(true).await);
+        }
     }
 
     /// Who leads, and every change of it.

@@ -88,7 +88,7 @@ impl Services {
     }
 
     /// Places replicas on brokers that answer, as far as there are enough; where there are not, one
-    /// that answers comes first, because the first one starts the group.
+    /// that answers comes first, because the first one is the first to stand for election.
     fn place(
         &self,
         candidates: &[Candidate],

@@ -2,43 +2,51 @@
 
 mod bench;
 mod cluster;
+mod completion;
 mod consume;
 #[cfg(target_os = "linux")]
 mod debug;
 #[cfg(target_os = "linux")]
 mod dev;
+mod explain;
 mod produce;
+mod reach;
 #[cfg(target_os = "linux")]
 mod serve;
 mod topic;
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use jiff::SignedDuration;
 
 use crate::error::{Failure, Label};
 use crate::exit::ExitCode;
 use crate::output::Form;
+use crate::version;
 
 pub(crate) use bench::{BenchArgs, BenchVerb, LoadArgs};
 pub(crate) use cluster::{ClusterArgs, ClusterVerb};
+pub(crate) use completion::CompletionArgs;
 pub(crate) use consume::ConsumeArgs;
 #[cfg(target_os = "linux")]
 pub(crate) use debug::{DebugArgs, DebugVerb};
 #[cfg(target_os = "linux")]
 pub(crate) use dev::{DevArgs, DevVerb, UpArgs};
+pub(crate) use explain::ExplainArgs;
 pub(crate) use produce::{LineForm, ProduceArgs};
 #[cfg(target_os = "linux")]
 pub(crate) use serve::ServeArgs;
-pub(crate) use topic::{CreateArgs, TopicArgs, TopicVerb};
+pub(crate) use topic::{AlterArgs, CreateArgs, TopicArgs, TopicVerb};
 
 /// A durable, replicated commit log: the broker and its client commands in one program.
 #[derive(Debug, Parser)]
 #[command(
     name = "highwater",
     version,
+    long_version = version::long(),
     arg_required_else_help = true,
     max_term_width = 100,
     after_help = "\
@@ -49,13 +57,33 @@ Examples:
   echo 'hello' | highwater produce orders
   highwater consume orders --from start --exit-at-end
 
+-b, -o and --timeout may stand before the command, too: highwater -b b1:7654 topic list
 Data goes to stdout, everything else to stderr.
 Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 conflict, 5 unavailable or timed out,
 6 denied, 7 partial, 130 interrupted."
 )]
 pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Args {
+    /// Everything that can be typed.
+    pub(crate) fn definition() -> clap::Command {
+        reach::hiding(Self::command())
+    }
+
+    /// Reads a line of words, the name of the program first.
+    pub(crate) fn read(
+        words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Self, clap::Error> {
+        let matches = Self::definition().try_get_matches_from(words)?;
+        reach::refuse_useless(&matches)?;
+        Self::from_arg_matches(&matches)
+    }
 }
 
 /// The families of verbs.
@@ -64,7 +92,7 @@ pub(crate) enum Command {
     /// Run a broker.
     #[cfg(target_os = "linux")]
     Serve(ServeArgs),
-    /// Create, list, describe and delete topics.
+    /// Create, list, describe, alter and delete topics.
     Topic(TopicArgs),
     /// Append lines of files or of stdin to a topic.
     Produce(ProduceArgs),
@@ -80,9 +108,13 @@ pub(crate) enum Command {
     /// Look into files of a broker.
     #[cfg(target_os = "linux")]
     Debug(DebugArgs),
+    /// Say what the reason of an error means, and what to do.
+    Explain(ExplainArgs),
+    /// Print what makes a shell complete commands and flags.
+    Completion(CompletionArgs),
 }
 
-/// What every command that talks to a cluster takes.
+/// What the commands that talk to a cluster take, anywhere on the line.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ClientArgs {
     /// Brokers to ask first; one that answers is enough.

@@ -2,11 +2,13 @@
 
 mod bench;
 mod cluster;
+mod completion;
 mod consume;
 #[cfg(target_os = "linux")]
 mod debug;
 #[cfg(target_os = "linux")]
 mod dev;
+mod explain;
 mod produce;
 #[cfg(target_os = "linux")]
 mod serve;
@@ -23,24 +25,27 @@ const GRACE: Duration = Duration::from_millis(500);
 
 /// Runs the command that was typed.
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    match args.command {
+    let Args { client, command } = args;
+    match command {
         #[cfg(target_os = "linux")]
         Command::Serve(args) => serve::run(args).await,
         #[cfg(target_os = "linux")]
         Command::Debug(args) => debug::run(&args),
+        Command::Explain(args) => explain::run(client.output, &args),
+        Command::Completion(args) => completion::run(&args),
         Command::Produce(args) => {
             let interrupted = interrupt::watch(produce::GRACE);
-            produce::run(args, &interrupted).await
+            produce::run(&client, args, &interrupted).await
         }
         Command::Bench(args) => {
             let interrupted = interrupt::watch(bench::GRACE);
-            bench::run(args, &interrupted).await
+            bench::run(&client, args, &interrupted).await
         }
-        Command::Topic(args) => unless_interrupted(topic::run(args)).await,
-        Command::Consume(args) => unless_interrupted(consume::run(args)).await,
-        Command::Cluster(args) => unless_interrupted(cluster::run(args)).await,
+        Command::Topic(args) => unless_interrupted(topic::run(&client, args)).await,
+        Command::Consume(args) => unless_interrupted(consume::run(&client, args)).await,
+        Command::Cluster(args) => unless_interrupted(cluster::run(&client, args)).await,
         #[cfg(target_os = "linux")]
-        Command::Dev(args) => unless_interrupted(dev::run(args)).await,
+        Command::Dev(args) => unless_interrupted(dev::run(client.output, args)).await,
     }
 }
 

@@ -52,6 +52,60 @@ pub(crate) enum Label {
     Bench,
 }
 
+impl Label {
+    /// The program's own labels, with their exit code, meaning and hint.
+    pub(crate) const OWN: [(Self, ExitCode, &'static str, &'static str); 8] = [
+        (
+            Self::Usage,
+            ExitCode::Usage,
+            "The arguments cannot be used.",
+            "the message names the argument; --help after any command shows what it takes",
+        ),
+        (
+            Self::Config,
+            ExitCode::Usage,
+            "The configuration of the broker cannot be used.",
+            "highwater config show --origin tells where each setting comes from",
+        ),
+        (
+            Self::Input,
+            ExitCode::Failure,
+            "A line of the input cannot be used; file and line are named.",
+            "correct the line; what was acknowledged need not be sent again",
+        ),
+        (
+            Self::Io,
+            ExitCode::Failure,
+            "The operating system refused something.",
+            "the message says what was tried",
+        ),
+        (
+            Self::Start,
+            ExitCode::Failure,
+            "The broker could not start.",
+            "the message says why: a port or directory in use, a directory of another cluster",
+        ),
+        (
+            Self::Stopped,
+            ExitCode::Failure,
+            "The broker had to stop.",
+            "its log says why; after a failed sync look at the disk before starting it again",
+        ),
+        (
+            Self::Bench,
+            ExitCode::Failure,
+            "Records of a bench are not as they were sent, or the topic holds records of others.",
+            "let it make a topic of its own, or name one that only benches have used",
+        ),
+        (
+            Self::Dev,
+            ExitCode::Failure,
+            "The development cluster is not there, or does not do what it should.",
+            "highwater dev status; the brokers' logs are in its directory",
+        ),
+    ];
+}
+
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

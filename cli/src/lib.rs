@@ -10,6 +10,7 @@ mod connection;
 mod dev;
 mod error;
 mod exit;
+mod explain;
 mod health;
 mod interrupt;
 mod output;
@@ -17,11 +18,10 @@ mod record;
 #[cfg(target_os = "linux")]
 mod settings;
 mod suggest;
+mod version;
 mod view;
 
 use std::process;
-
-use clap::Parser;
 
 use args::Args;
 use error::Failure;
@@ -29,7 +29,7 @@ use exit::ExitCode;
 
 /// Runs the program with the arguments of the process and gives its exit code.
 pub fn run() -> process::ExitCode {
-    let ended = match Args::try_parse() {
+    let ended = match Args::read(std::env::args_os()) {
         Ok(args) => start(args),
         Err(error) => args::refuse(&error),
     };

@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::ports;
 use crate::program::{Program, Run};
 use crate::wait::ended_within;
 
@@ -36,7 +37,8 @@ impl Broker {
     /// Starts a broker on free ports of 127.0.0.1 and waits until it is ready.
     #[track_caller]
     pub fn start(program: &Program, data_dir: &Path, extra: &[&str]) -> Self {
-        let mut args = vec!["--listen".to_owned(), "127.0.0.1:0".to_owned()];
+        let listen = format!("127.0.0.1:{}", ports::in_a_row(3));
+        let mut args = vec!["--listen".to_owned(), listen];
         args.extend(extra.iter().map(|arg| (*arg).to_owned()));
         Self::launch(program, data_dir, args).until_ready()
     }

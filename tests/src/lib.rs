@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod conversation;
 pub mod input;
 pub mod neighbour;
+pub mod ports;
 pub mod program;
 pub mod reflect;
 pub mod session;

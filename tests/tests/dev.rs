@@ -4,13 +4,14 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use highwater_tests::{Ended, Program, program};
+use highwater_tests::{Ended, Program, ports, program};
 use serde_json::Value;
 
 /// A development cluster on free ports, stopped whatever becomes of the test.
 struct Dev {
     program: Program,
     outer: tempfile::TempDir,
+    base_port: u16,
 }
 
 impl Dev {
@@ -18,6 +19,7 @@ impl Dev {
         Self {
             program: program!(),
             outer: tempfile::tempdir().unwrap(),
+            base_port: ports::in_a_row(30),
         }
     }
 
@@ -35,8 +37,17 @@ impl Dev {
     }
 
     fn up(&self, nodes: &str) {
-        self.run(&["up", "--nodes", nodes, "--base-port", "0", "--wait", "60s"])
-            .exited(0);
+        let port = self.base_port.to_string();
+        let up = [
+            "up",
+            "--nodes",
+            nodes,
+            "--base-port",
+            &port,
+            "--wait",
+            "60s",
+        ];
+        self.run(&up).exited(0);
     }
 
     fn status(&self) -> Vec<Value> {

@@ -20,7 +20,7 @@ use super::frame::Position;
 mod record;
 #[cfg(test)]
 mod tests;
-mod wal;
+pub(super) mod wal;
 
 use record::{Change, Record};
 

@@ -14,7 +14,7 @@ pub(super) const STRIDE: u32 = if cfg!(test) { 256 } else { 16 << 10 };
 /// The first bytes of an index file.
 pub(super) const INDEX_MAGIC: [u8; 8] = *b"HWINDEX\0";
 /// The version of the index file's layout.
-const INDEX_VERSION: u32 = 1;
+pub(super) const INDEX_VERSION: u32 = 1;
 /// Bytes before the entries of an index file.
 const INDEX_HEADER: usize = 64;
 /// Bytes of an entry.

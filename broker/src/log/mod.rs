@@ -20,6 +20,7 @@ mod body;
 mod encode;
 mod error;
 mod flusher;
+mod formats;
 mod frame;
 mod index;
 #[expect(
@@ -41,6 +42,7 @@ mod view;
 pub use body::BodyError;
 pub use dir::{Dir, DirLock, File, FsDir, MemDir, SyncDone, SyncError};
 pub use error::{Damage, LogError, OpenError};
+pub use formats::FORMATS;
 pub use frame::{FrameError, FrameKind, Head, LastFrame, MAX_BODY, Position};
 pub use hard_state::{HardKey, HardState};
 pub use log::{Log, LogOptions};

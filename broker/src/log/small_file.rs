@@ -11,7 +11,7 @@ mod tests;
 /// The first bytes of a small file.
 const MAGIC: [u8; 8] = *b"HWFILE\0\0";
 /// The version of the layout.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 /// Bytes before the payload.
 const HEADER: usize = 24;
 

@@ -144,6 +144,11 @@ impl AppendLoop {
                     if count == 0 {
                         return;
                     }
+                    // What comes at the same time shares an entry, a write and a sync.
+                    tokio::task::yield_now().await;
+                    while taken.len() < TAKE && let Ok(request) = requests.try_recv() {
+                        taken.push(request);
+                    }
                     false
                 }
                 _ = self.published.changed(), if waiting => true,

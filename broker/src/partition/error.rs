@@ -59,6 +59,9 @@ pub enum ReadError {
     /// This replica leads, and the first entry of its term is not committed yet.
     #[error("the new leader is not ready yet")]
     NotReady,
+    /// A majority of the replicas does not confirm that this one still leads.
+    #[error("a majority of the partition's replicas does not answer")]
+    Unconfirmed,
     /// The offset is outside what can be read.
     #[error("offset {offset} is outside the log, which has {log_start_offset} to {high_watermark}")]
     OutOfRange {

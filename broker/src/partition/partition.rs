@@ -25,6 +25,9 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(2);
 /// Batches that may wait for the append loop; the budget bounds their bytes.
 const QUEUE: usize = 256;
 
+/// How long a majority may take to confirm who leads.
+const CONFIRM_LIMIT: Duration = Duration::from_secs(2);
+
 /// The partition. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Partition {
@@ -223,11 +226,11 @@ impl Partition {
     pub async fn bounds(&self) -> Result<Bounds, ReadError> {
         self.settled().await;
         self.bounds_here()?;
-        self.replica
-            .read_barrier()
-            .await
-            .map_err(|_| ReadError::NotReady)?;
-        self.bounds_here()
+        match tokio::time::timeout(CONFIRM_LIMIT, self.replica.read_barrier()).await {
+            Ok(Ok(())) => self.bounds_here(),
+            Ok(Err(_)) => Err(ReadError::NotReady),
+            Err(_) => Err(ReadError::Unconfirmed),
+        }
     }
 
     /// The offset of the first batch below `end` with a record at `time` or later; `end` if none.

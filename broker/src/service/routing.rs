@@ -165,6 +165,7 @@ impl Services {
         match error {
             ReadError::NotLeader => self.elsewhere(target),
             ReadError::NotReady => Error::new(Reason::NoLeader, message),
+            ReadError::Unconfirmed => Error::new(Reason::QuorumLost, message),
             ReadError::Damaged(_) => Error::new(Reason::CorruptData, message),
             ReadError::OutOfRange {
                 log_start_offset,

@@ -3,8 +3,6 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
-use super::ClientArgs;
-
 /// Measure how fast a cluster is, and verify every record on the way.
 ///
 /// Every record carries its client, its number and a check of its content; reading checks that
@@ -30,9 +28,6 @@ Exit codes: 0 every record was acknowledged and verified, 1 some were not, 4 the
 records of others."
 )]
 pub(crate) struct BenchArgs {
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-
     #[command(subcommand)]
     pub(crate) verb: BenchVerb,
 }

@@ -2,15 +2,12 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
-use super::{ClientArgs, duration};
+use super::duration;
 
 /// Look at the cluster and its health.
 #[derive(Debug, clap::Args)]
 #[command(arg_required_else_help = true)]
 pub(crate) struct ClusterArgs {
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-
     #[command(subcommand)]
     pub(crate) verb: ClusterVerb,
 }

@@ -1,4 +1,3 @@
-use super::ClientArgs;
 use crate::record::position::Position;
 
 /// Print the records of a topic.
@@ -50,7 +49,4 @@ pub(crate) struct ConsumeArgs {
     /// What to print for each record [default: '%v\n'].
     #[arg(short, long)]
     pub(crate) format: Option<String>,
-
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
 }

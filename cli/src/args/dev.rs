@@ -2,8 +2,6 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use crate::output::Form;
-
 /// Run a cluster on this machine for development.
 ///
 /// The brokers run on their own until `dev down`. Their client ports are 7654, 7664, 7674 and so
@@ -25,10 +23,6 @@ pub(crate) enum DevVerb {
     Status {
         #[command(flatten)]
         dir: DevDir,
-
-        /// The form of the data on stdout.
-        #[arg(short, long, value_enum, default_value_t)]
-        output: Form,
     },
     /// Stop the brokers and keep their data.
     Down {

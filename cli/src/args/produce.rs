@@ -2,8 +2,6 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use super::ClientArgs;
-
 /// Append lines of files or of stdin to a topic.
 ///
 /// Each line is one record; its value is the line's bytes without the newline, unchanged. A
@@ -48,9 +46,6 @@ pub(crate) struct ProduceArgs {
     /// Send every record to this partition, whatever its key.
     #[arg(short, long, value_name = "P")]
     pub(crate) partition: Option<u32>,
-
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
 }
 
 /// What a line is.

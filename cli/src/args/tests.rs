@@ -1,37 +1,84 @@
-use clap::CommandFactory;
-
 use super::*;
 use crate::record::position::Position;
 
 fn parse(line: &str) -> Command {
-    Args::try_parse_from(line.split_whitespace())
-        .unwrap()
-        .command
+    read(line).command
+}
+
+fn read(line: &str) -> Args {
+    Args::read(line.split_whitespace()).unwrap()
 }
 
 fn refusal(line: &str) -> (String, String) {
-    let error = Args::try_parse_from(line.split_whitespace()).unwrap_err();
+    let error = Args::read(line.split_whitespace()).unwrap_err();
     reworded(&error.render().to_string())
 }
 
 #[test]
 fn the_definitions_are_consistent() {
-    Args::command().debug_assert();
+    Args::definition().debug_assert();
 }
 
 #[test]
 fn client_arguments_may_stand_before_or_after_the_verb() {
     for line in [
+        "highwater -b a:1,b:2 -o json --timeout 2m topic list",
         "highwater topic -b a:1,b:2 -o json --timeout 2m list",
         "highwater topic list -b a:1,b:2 -o json --timeout 2m",
+        "highwater -b a:1,b:2 consume t -o json --timeout 2m",
     ] {
-        let Command::Topic(topic) = parse(line) else {
-            panic!("not topic")
-        };
-        assert_eq!(topic.client.brokers, ["a:1", "b:2"]);
-        assert_eq!(topic.client.output, Form::Json);
-        assert_eq!(topic.client.call_timeout(), Duration::from_secs(120));
+        let client = read(line).client;
+        assert_eq!(client.brokers, ["a:1", "b:2"]);
+        assert_eq!(client.output, Form::Json);
+        assert_eq!(client.call_timeout(), Duration::from_secs(120));
     }
+}
+
+#[test]
+fn client_arguments_without_a_use_are_refused_and_not_shown() {
+    for line in [
+        "highwater -b a:1 serve",
+        "highwater serve -o json",
+        "highwater dev up --timeout 1s",
+        "highwater dev -o json down",
+        "highwater explain -b a:1",
+        "highwater --timeout 1s completion bash",
+    ] {
+        let (message, _) = refusal(line);
+        assert!(message.contains("has no use for --"), "{line}: {message}");
+    }
+    assert_eq!(
+        read("highwater dev -o jsonl status").client.output,
+        Form::Jsonl
+    );
+    let mut definition = Args::definition();
+    definition.build();
+    let serve = definition.find_subcommand_mut("serve").unwrap();
+    let help = serve.render_long_help().to_string();
+    assert!(
+        !help.contains("--brokers") && help.contains("--data-dir"),
+        "{help}"
+    );
+}
+
+#[test]
+fn watching_takes_a_time_only_behind_an_equals_sign() {
+    let watch = |line: &str| match parse(line) {
+        Command::Topic(TopicArgs {
+            verb: TopicVerb::Describe { name, watch },
+        }) => (name, watch),
+        other => panic!("{other:?}"),
+    };
+    let two = Some(Duration::from_secs(2));
+    assert_eq!(watch("highwater topic describe t"), ("t".to_owned(), None));
+    assert_eq!(
+        watch("highwater topic describe --watch t"),
+        ("t".to_owned(), two)
+    );
+    assert_eq!(
+        watch("highwater topic describe t --watch=500ms"),
+        ("t".to_owned(), Some(Duration::from_millis(500)))
+    );
 }
 
 #[test]
@@ -39,7 +86,6 @@ fn a_topic_is_created_with_partitions_replicas_and_settings() {
     let line = "highwater topic create t -p 6 -r 3 -c a=1 -c b=x=y --if-not-exists";
     let Command::Topic(TopicArgs {
         verb: TopicVerb::Create(args),
-        ..
     }) = parse(line)
     else {
         panic!("not create")
@@ -73,13 +119,14 @@ fn consume_takes_negative_positions_and_lists_of_partitions() {
 
 #[test]
 fn produce_delivers_longer_than_a_call_lasts() {
-    let Command::Produce(args) = parse("highwater produce t a.txt b.txt -f json") else {
+    let read = read("highwater produce t a.txt b.txt -f json");
+    let Command::Produce(args) = read.command else {
         panic!("not produce")
     };
     assert_eq!(args.files.len(), 2);
     assert_eq!(args.format, LineForm::Json);
-    assert_eq!(args.client.delivery_timeout(), Duration::from_secs(120));
-    assert_eq!(args.client.call_timeout(), Duration::from_secs(30));
+    assert_eq!(read.client.delivery_timeout(), Duration::from_secs(120));
+    assert_eq!(read.client.call_timeout(), Duration::from_secs(30));
 }
 
 #[test]
@@ -105,11 +152,7 @@ fn a_slip_is_answered_with_the_nearest_and_the_help_of_the_verb() {
 
 #[test]
 fn help_is_no_failure_and_comes_for_a_lone_name() {
-    let kind = |line: &str| {
-        Args::try_parse_from(line.split_whitespace())
-            .unwrap_err()
-            .kind()
-    };
+    let kind = |line: &str| Args::read(line.split_whitespace()).unwrap_err().kind();
     assert_eq!(kind("highwater --help"), ErrorKind::DisplayHelp);
     assert_eq!(kind("highwater serve --help"), ErrorKind::DisplayHelp);
     assert_eq!(kind("highwater --version"), ErrorKind::DisplayVersion);
@@ -128,7 +171,7 @@ fn commands() -> Vec<(String, clap::Command)> {
         }
     }
     let mut all = Vec::new();
-    walk("highwater", &Args::command(), &mut all);
+    walk("highwater", &Args::definition(), &mut all);
     all
 }
 
@@ -189,14 +232,10 @@ fn examples(text: &str) -> Vec<String> {
             let runs =
                 before.is_empty() || before.ends_with("| ") || before.starts_with("HIGHWATER_");
             let command = line[at..].split("  ").next().unwrap_or_default();
-            runs.then(|| {
-                command
-                    .split(" | ")
-                    .next()
-                    .unwrap_or(command)
-                    .trim()
-                    .to_owned()
-            })
+            let alone = [" | ", " > "].iter().fold(command, |command, then| {
+                command.split_once(then).map_or(command, |(first, _)| first)
+            });
+            runs.then(|| alone.trim().to_owned())
         })
         .collect()
 }
@@ -214,7 +253,7 @@ fn assert_examples_parse(place: &str, text: &str, at_least: usize) {
         let plain = ["--help", "--version"]
             .iter()
             .any(|flag| example.ends_with(flag));
-        let parsed = Args::try_parse_from(words);
+        let parsed = Args::read(words);
         assert!(
             parsed.is_ok() || plain,
             "{place}: {example}: {}",

@@ -1,14 +1,13 @@
+use std::time::Duration;
+
 use clap::Subcommand;
 
-use super::ClientArgs;
+use super::duration;
 
-/// Create, list, describe and delete topics.
+/// Create, list, describe, alter and delete topics.
 #[derive(Debug, clap::Args)]
 #[command(arg_required_else_help = true)]
 pub(crate) struct TopicArgs {
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-
     #[command(subcommand)]
     pub(crate) verb: TopicVerb,
 }
@@ -23,13 +22,29 @@ pub(crate) enum TopicVerb {
     List,
     /// Show a topic's configuration and the state of its partitions.
     ///
+    /// With --watch it looks again and again until it is interrupted; JSON has one document, with
+    /// -o jsonl one line, for each look.
+    ///
     /// JSON: {"name","id","config":{…},"partitions":[{"partition","leader","leader_epoch",
     /// "replicas":[…],"in_sync":[…],"log_start_offset","high_watermark"}]}
     Describe {
         /// The topic.
         #[arg(value_name = "NAME")]
         name: String,
+
+        /// Look again after this time.
+        #[arg(
+            long,
+            value_name = "TIME",
+            value_parser = duration,
+            num_args = 0..=1,
+            require_equals = true,
+            default_missing_value = "2s"
+        )]
+        watch: Option<Duration>,
     },
+    /// Change settings of a topic.
+    Alter(AlterArgs),
     /// Delete topics and all their records.
     ///
     /// Asks first when stdin is a terminal; elsewhere -y is required.
@@ -74,6 +89,30 @@ pub(crate) struct CreateArgs {
     /// Succeed when the topic is there already.
     #[arg(long)]
     pub(crate) if_not_exists: bool,
+}
+
+/// Change settings of a topic.
+///
+/// What is not named stays as it is. The new values hold when the command returns.
+///
+/// JSON: {"name","config":{…}}, with every setting as it is then.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  highwater topic alter orders -c retention.ms=7d
+  highwater topic alter orders -c max.batch.bytes=2MiB --unset retention.ms")]
+pub(crate) struct AlterArgs {
+    /// The topic.
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+
+    /// A setting and its new value; may be given several times.
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) config: Vec<(String, String)>,
+
+    /// A setting to return to its default; may be given several times.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) unset: Vec<String>,
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

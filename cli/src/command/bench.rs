@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::args::BenchArgs;
+use crate::args::{BenchArgs, ClientArgs};
 use crate::connection::connect;
 use crate::error::{Failure, Label, talk};
 use crate::exit::ExitCode;
@@ -34,11 +34,15 @@ use report::Report;
 /// How long after SIGINT this command may take: its topic is to be deleted.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
 
-pub(super) async fn run(args: BenchArgs, interrupted: &CancellationToken) -> Result<(), Failure> {
-    let form = args.client.output;
-    let patience = args.client.call_timeout();
+pub(super) async fn run(
+    client_args: &ClientArgs,
+    args: BenchArgs,
+    interrupted: &CancellationToken,
+) -> Result<(), Failure> {
+    let form = client_args.output;
+    let patience = client_args.call_timeout();
     let plan = Plan::new(args.verb)?;
-    let client = connect(&args.client).await?;
+    let client = connect(client_args).await?;
     let calibration = calibrated(&plan).await?;
     let run = new_run();
     let ground = Ground::prepare(&client, &plan, run).await?;

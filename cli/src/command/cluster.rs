@@ -18,20 +18,20 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
 const TOPICS_AT_ONCE: usize = 16;
 
-pub(super) async fn run(args: ClusterArgs) -> Result<(), Failure> {
-    let form = args.client.output;
+pub(super) async fn run(client: &ClientArgs, args: ClusterArgs) -> Result<(), Failure> {
+    let form = client.output;
     match args.verb {
         ClusterVerb::Info => {
-            let cluster = connect(&args.client).await?.cluster().await?;
+            let cluster = connect(client).await?.cluster().await?;
             output::object(form, &ClusterView::from(cluster), ClusterView::text)
         }
         ClusterVerb::Brokers => {
-            let brokers = connect(&args.client).await?.brokers().await?;
+            let brokers = connect(client).await?.brokers().await?;
             let rows: Vec<BrokerRow> = brokers.into_iter().map(Into::into).collect();
             output::list(form, &rows)
         }
         ClusterVerb::Health { wait } => {
-            let health = health_of(&args.client, wait).await?;
+            let health = health_of(client, wait).await?;
             output::object(form, &health, Health::text)?;
             match health.is_healthy() {
                 true => Ok(()),

@@ -10,7 +10,7 @@ use highwater_client::{
 };
 use highwater_proto::Reason;
 
-use crate::args::ConsumeArgs;
+use crate::args::{ClientArgs, ConsumeArgs};
 use crate::connection::{about_topic, connect};
 use crate::error::Failure;
 use crate::output::{self, Form, JsonStream, Stdout};
@@ -18,10 +18,10 @@ use crate::record::position::Position;
 use crate::record::template::Template;
 use crate::record::view::{HeaderView, RecordView};
 
-pub(super) async fn run(args: ConsumeArgs) -> Result<(), Failure> {
-    let mut printer = Printer::of(&args)?;
-    let idle = args.exit_at_end.then(|| args.client.call_timeout());
-    let client = connect(&args.client).await?;
+pub(super) async fn run(client_args: &ClientArgs, args: ConsumeArgs) -> Result<(), Failure> {
+    let mut printer = Printer::of(args.format.as_deref(), client_args.output)?;
+    let idle = args.exit_at_end.then(|| client_args.call_timeout());
+    let client = connect(client_args).await?;
     let consumer = match consumer(&client, &args).await {
         Ok(consumer) => consumer,
         Err(error) => return Err(about_topic(&client, &args.topic, error).await),
@@ -102,8 +102,8 @@ enum Printer {
 }
 
 impl Printer {
-    fn of(args: &ConsumeArgs) -> Result<Self, Failure> {
-        match (&args.format, args.client.output) {
+    fn of(format: Option<&str>, form: Form) -> Result<Self, Failure> {
+        match (format, form) {
             (None, Form::Table) => Ok(Self::Template(Template::value_per_line())),
             (None, form) => Ok(Self::Json(Some(JsonStream::new(form == Form::Json)))),
             (Some(format), Form::Table) => Template::parse(format)
@@ -150,17 +150,15 @@ fn view(record: &ConsumerRecord) -> RecordView<'_> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
     use crate::args::{Args, Command};
 
     fn printer(line: &str) -> Result<Printer, Failure> {
-        let args = Args::try_parse_from(line.split_whitespace()).unwrap();
-        let Command::Consume(args) = args.command else {
+        let Args { client, command } = Args::read(line.split_whitespace()).unwrap();
+        let Command::Consume(args) = command else {
             panic!("not consume")
         };
-        Printer::of(&args)
+        Printer::of(args.format.as_deref(), client.output)
     }
 
     #[test]

@@ -12,22 +12,22 @@ use crate::dev::{LaunchError, Launched, Node, Signal, State, StateError, launch}
 use crate::error::{Failure, Label, talk};
 use crate::exit::ExitCode;
 use crate::health::Health;
-use crate::output::{self, Row};
+use crate::output::{self, Form, Row};
 
 const NODES: u16 = 3;
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-pub(super) async fn run(args: DevArgs) -> Result<(), Failure> {
+pub(super) async fn run(form: Form, args: DevArgs) -> Result<(), Failure> {
     match args.verb {
         DevVerb::Up(up) => Up::prepare(&up)?.run(up.wait).await,
-        DevVerb::Status { dir, output } => {
+        DevVerb::Status { dir } => {
             let (dir, state) = existing(&dir.path)?;
             let rows: Vec<NodeRow> = state
                 .nodes
                 .iter()
                 .map(|node| NodeRow::of(&dir, node))
                 .collect();
-            output::list(output, &rows)
+            output::list(form, &rows)
         }
         DevVerb::Down { dir, purge } => {
             let (dir, state) = existing(&dir.path)?;

@@ -11,7 +11,7 @@ use highwater_client::{Client, Producer, Record};
 use highwater_proto::PartitionIndex;
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{LineForm, ProduceArgs};
+use crate::args::{ClientArgs, LineForm, ProduceArgs};
 use crate::connection::{about_topic, connect, reason_of};
 use crate::error::{Failure, talk};
 use crate::exit::ExitCode;
@@ -29,23 +29,31 @@ pub(super) const GRACE: Duration = Duration::from_secs(5);
 /// How long after SIGINT records that were sent may still be acknowledged.
 const LAST_ANSWERS: Duration = Duration::from_secs(4);
 
-pub(super) async fn run(args: ProduceArgs, interrupted: &CancellationToken) -> Result<(), Failure> {
+pub(super) async fn run(
+    client_args: &ClientArgs,
+    args: ProduceArgs,
+    interrupted: &CancellationToken,
+) -> Result<(), Failure> {
     let form = input_form(&args)?;
     let names = Names::of(&args.files);
     source::check(&args.files)?;
-    let client = connect(&args.client).await?;
+    let client = connect(client_args).await?;
     let run = Run {
         form,
         names,
-        producer: producer(&client, &args).await?,
+        producer: producer(&client, &args, client_args.delivery_timeout()).await?,
         partition: args.partition.map(PartitionIndex),
-        acks: Acks::new(ack_output(args.client.output)),
+        acks: Acks::new(ack_output(client_args.output)),
         progress: Progress::start(),
     };
     run.finish(source::read(args.files), interrupted).await
 }
 
-async fn producer(client: &Client, args: &ProduceArgs) -> Result<Producer, Failure> {
+async fn producer(
+    client: &Client,
+    args: &ProduceArgs,
+    timeout: Duration,
+) -> Result<Producer, Failure> {
     let partitions = match client.partition_count(&args.topic).await {
         Ok(count) => count,
         Err(error) => return Err(about_topic(client, &args.topic, error).await),
@@ -53,9 +61,7 @@ async fn producer(client: &Client, args: &ProduceArgs) -> Result<Producer, Failu
     if let Some(partition) = args.partition.filter(|partition| *partition >= partitions) {
         return Err(no_partition(&args.topic, partition, partitions));
     }
-    let builder = client
-        .producer(&args.topic)
-        .delivery_timeout(args.client.delivery_timeout());
+    let builder = client.producer(&args.topic).delivery_timeout(timeout);
     Ok(builder.build().await?)
 }
 

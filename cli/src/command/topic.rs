@@ -1,40 +1,47 @@
 //! `highwater topic`.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::time::Duration;
 
 use highwater_client::topic::Topic;
-use highwater_client::{Client, NewTopic};
+use highwater_client::{Client, NewTopic, TopicChanges};
 use highwater_proto::Reason;
 use serde::Serialize;
+use tokio::time::MissedTickBehavior;
 
-use crate::args::{ClientArgs, CreateArgs, TopicArgs, TopicVerb};
+use crate::args::{AlterArgs, ClientArgs, CreateArgs, TopicArgs, TopicVerb};
 use crate::connection::{about_topic, connect};
 use crate::error::{Failure, talk};
 use crate::exit::ExitCode;
 use crate::output::{self, Form};
 use crate::view::{TopicRow, TopicView};
 
-pub(super) async fn run(args: TopicArgs) -> Result<(), Failure> {
-    let form = args.client.output;
+/// Empties a terminal and returns to its first line.
+const CLEAR: &str = "\x1b[H\x1b[2J";
+
+pub(super) async fn run(client_args: &ClientArgs, args: TopicArgs) -> Result<(), Failure> {
+    let form = client_args.output;
     match args.verb {
-        TopicVerb::Create(create) => create_topic(&args.client, create).await,
+        TopicVerb::Create(create) => create_topic(client_args, create).await,
         TopicVerb::List => {
-            let topics = connect(&args.client).await?.list_topics().await?;
+            let topics = connect(client_args).await?.list_topics().await?;
             let rows: Vec<TopicRow> = topics.into_iter().map(Into::into).collect();
             output::list(form, &rows)
         }
-        TopicVerb::Describe { name } => {
-            let client = connect(&args.client).await?;
-            match client.describe_topic(&name).await {
-                Ok(topic) => output::object(form, &TopicView::from(topic), TopicView::text),
-                Err(error) => Err(about_topic(&client, &name, error).await),
+        TopicVerb::Describe { name, watch } => {
+            let client = connect(client_args).await?;
+            match watch {
+                None => look(&client, &name, form, "").await,
+                Some(every) => watch_topic(&client, &name, form, every).await,
             }
         }
+        TopicVerb::Alter(alter) => alter_topic(client_args, alter).await,
         TopicVerb::Delete { names, yes } => {
             if !yes {
                 confirm(&names)?;
             }
-            delete(&connect(&args.client).await?, form, &names).await
+            delete(&connect(client_args).await?, form, &names).await
         }
     }
 }
@@ -75,6 +82,75 @@ async fn existing(client: &Client, args: &CreateArgs) -> Result<Topic, Failure> 
         ));
     }
     Ok(found.topic)
+}
+
+/// Prints the state of a topic, `before` it when it is for people.
+async fn look(client: &Client, name: &str, form: Form, before: &str) -> Result<(), Failure> {
+    match client.describe_topic(name).await {
+        Ok(topic) => {
+            let text = |view: &TopicView| format!("{before}{}", view.text());
+            output::object(form, &TopicView::from(topic), text)
+        }
+        Err(error) => Err(about_topic(client, name, error).await),
+    }
+}
+
+/// Looks until it is interrupted or the topic is gone. That nobody answers for a while is said, and
+/// is no reason to stop looking.
+async fn watch_topic(
+    client: &Client,
+    name: &str,
+    form: Form,
+    every: Duration,
+) -> Result<(), Failure> {
+    let before = if io::stdout().is_terminal() {
+        CLEAR
+    } else {
+        ""
+    };
+    let mut looks = tokio::time::interval(every);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        match look(client, name, form, before).await {
+            Ok(()) => {}
+            Err(failure) if failure.exit_code() == ExitCode::Unavailable => failure.tell(),
+            Err(failure) => return Err(failure),
+        }
+    }
+}
+
+/// A topic whose settings were changed.
+#[derive(Debug, Serialize)]
+struct Altered {
+    name: String,
+    config: BTreeMap<String, String>,
+}
+
+impl Altered {
+    fn text(&self) -> String {
+        let line = |(name, value): (&String, &String)| format!("{name}={value}\n");
+        self.config.iter().map(line).collect()
+    }
+}
+
+async fn alter_topic(client_args: &ClientArgs, args: AlterArgs) -> Result<(), Failure> {
+    let name = args.name;
+    if args.config.is_empty() && args.unset.is_empty() {
+        return Err(Failure::usage("there is nothing to change")
+            .hint(format!("highwater topic alter {name} -c retention.ms=7d")));
+    }
+    let set = |changes: TopicChanges, (key, value)| changes.set(key, value);
+    let changes = args.config.into_iter().fold(TopicChanges::new(), set);
+    let changes = args.unset.into_iter().fold(changes, TopicChanges::unset);
+    let client = connect(client_args).await?;
+    match client.alter_topic(&name, changes).await {
+        Ok(config) => {
+            talk(format!("altered topic {name}"));
+            output::object(client_args.output, &Altered { name, config }, Altered::text)
+        }
+        Err(error) => Err(about_topic(&client, &name, error).await),
+    }
 }
 
 /// Asks on a terminal; elsewhere nobody could answer.

@@ -18,8 +18,9 @@ use crate::error::{Error, Result};
 const LOOKUPS: usize = 32;
 /// The most that one subscription may be ahead of its reader.
 const STREAM_WINDOW: usize = 8 << 20;
-/// The bounds of the bytes of batches in one message.
-const MESSAGE_BYTES: (usize, usize) = (64 << 10, 1 << 20);
+/// The bounds of the bytes of batches in one message. What is larger no longer fits into the caches of
+/// the processors that copy it from one end to the other.
+const MESSAGE_BYTES: (usize, usize) = (64 << 10, 256 << 10);
 
 /// Settings of a [`Consumer`].
 #[derive(Debug, Clone)]

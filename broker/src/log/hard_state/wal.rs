@@ -15,7 +15,7 @@ use crate::log::dir::{Dir, File};
 /// The first bytes of a file.
 const MAGIC: [u8; 8] = *b"HWSTATE\0";
 /// The version of the layout.
-const VERSION: u32 = 1;
+pub(in crate::log) const VERSION: u32 = 1;
 /// Bytes before the first record.
 const HEADER: usize = 64;
 /// The file that is not in use.

@@ -1,10 +1,8 @@
-use clap::Parser;
-
 use super::*;
 use crate::args::{Args, Command};
 
 fn form(line: &str) -> Result<InputForm, Failure> {
-    let args = Args::try_parse_from(line.split_whitespace()).unwrap();
+    let args = Args::read(line.split_whitespace()).unwrap();
     let Command::Produce(args) = args.command else {
         panic!("not produce")
     };

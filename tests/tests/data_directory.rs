@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use highwater_tests::{Broker, program};
+use highwater_tests::{Broker, Cluster, program};
 
 /// The directory of the only replica of the only topic.
 fn partition_dir(data_dir: &Path) -> PathBuf {
@@ -79,4 +79,72 @@ fn a_partition_whose_newest_file_is_gone_is_not_taken_for_a_shorter_one() {
     broker.restart();
     let read = broker.run(&["consume", "t", "--exit-at-end"]).ok();
     assert_eq!(read.text().lines().count(), 2_000);
+}
+
+/// Copies a directory with all in it.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &to),
+            false => drop(fs::copy(entry.path(), to).unwrap()),
+        }
+    }
+}
+
+#[test]
+fn a_copy_of_a_directory_does_not_run_beside_the_original() {
+    let mut cluster = Cluster::start(&program!(), 3);
+    cluster.run(&["topic", "create", "t", "-p", "3"]).ok();
+    let place = tempfile::tempdir().unwrap();
+    let copied = place.path().join("copy");
+    cluster.brokers[1].stop();
+    copy(cluster.brokers[1].data_dir(), &copied);
+    cluster.brokers[1].restart();
+
+    let dir = copied.to_str().unwrap();
+    let serve = ["serve", "--data-dir", dir, "--listen", "127.0.0.1:0"];
+    let refused = program!().run(serve).end().exited(1).says("START");
+    assert!(
+        refused.stderr.contains("is a copy of its data"),
+        "{refused}"
+    );
+    cluster.until_healthy();
+}
+
+#[test]
+fn a_broker_stops_when_a_copy_of_its_directory_has_taken_its_place() {
+    let mut cluster = Cluster::start(&program!(), 3);
+    let place = tempfile::tempdir().unwrap();
+    let copied = place.path().join("copy");
+    cluster.brokers[2].stop();
+    copy(cluster.brokers[2].data_dir(), &copied);
+    // Elsewhere, so that the copy does not find it where it was.
+    let mut first = Broker::start(&program!(), cluster.brokers[2].data_dir(), &[]);
+    let second = Broker::start(&program!(), &copied, &[]);
+    assert_eq!(first.ended().code(), Some(1));
+    assert!(first.log().contains("another process runs as broker"));
+    drop(second);
+}
+
+#[test]
+fn a_broker_alone_does_not_say_that_a_topic_is_not_there() {
+    let mut cluster = Cluster::start(&program!(), 3);
+    cluster
+        .run(&["topic", "create", "t", "-p", "1", "-r", "3"])
+        .ok();
+    cluster.brokers.iter_mut().for_each(Broker::kill);
+    let alone = cluster.brokers[1].relaunch();
+    let address = cluster.brokers[1].listen().to_owned();
+    let run = |args: &[&str]| {
+        let run = program!().run(args).env("HIGHWATER_BROKERS", &address);
+        run.end().exited(5)
+    };
+    run(&["topic", "list", "--timeout", "2s"]);
+    run(&["topic", "describe", "t", "--timeout", "2s"]);
+    run(&["consume", "t", "--exit-at-end", "--timeout", "2s"]);
+    run(&["cluster", "health"]);
+    drop(alone);
 }

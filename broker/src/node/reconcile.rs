@@ -47,6 +47,8 @@ pub(super) struct Reconciler {
     broken: BTreeMap<ReplicaId, Broken>,
     /// The peer addresses that the links have.
     addresses: BTreeMap<BrokerId, String>,
+    /// True once the metadata had this life of the broker.
+    registered: bool,
     ending: mpsc::UnboundedSender<Ended>,
     ended: mpsc::UnboundedReceiver<Ended>,
 }
@@ -96,6 +98,7 @@ impl Reconciler {
             settled,
             broken,
             addresses,
+            registered: false,
             ending,
             ended,
         }
@@ -107,6 +110,10 @@ impl Reconciler {
         self.catch_up().await;
         loop {
             let Published { state, .. } = published.borrow_and_update().clone();
+            if let Some(why) = self.replaced(&state) {
+                self.failed.send_replace(Some(why));
+                return;
+            }
             self.follow_brokers(&state).await;
             self.close_removed(&state).await;
             self.open_placed(&state).await;
@@ -137,6 +144,23 @@ impl Reconciler {
                 return;
             }
         }
+    }
+
+    /// Why this broker must stop, if another process has registered as this broker since: it runs
+    /// on a copy of this data directory, and only one of them may vote and acknowledge.
+    fn replaced(&mut self, state: &ClusterState) -> Option<String> {
+        let me = &self.services.me;
+        let known = state.broker(me.broker)?;
+        if known.incarnation == me.incarnation {
+            self.registered = true;
+            return None;
+        }
+        self.registered.then(|| {
+            format!(
+                "another process runs as broker {} now, at {}; was this data directory copied?",
+                me.broker, known.endpoints.peer
+            )
+        })
     }
 
     /// A replica whose core ended is opened again later; recovery decides what it still has.

@@ -215,10 +215,15 @@ impl Replica {
     /// Stands for election if nothing was ever decided in the group, as far as this replica knows:
     /// one replica of a new group does so, that the others need not find out that nobody leads.
     pub async fn lead_if_new(&self) {
-        let founded = |last: &LastFrame| last.index == LogIndex(0);
-        if self.reader.last().as_ref().is_some_and(founded) {
+        if self.is_new() {
             drop(self.raft.trigger().elect(true).await);
         }
+    }
+
+    /// True while the log holds no more than the founding entry.
+    pub fn is_new(&self) -> bool {
+        let founding = |last: &LastFrame| last.index == LogIndex(0);
+        self.reader.last().as_ref().is_some_and(founding)
     }
 
     /// Who leads, and every change of it.

@@ -1,6 +1,7 @@
 //! A broker as a process of its own.
 
 use std::io::{BufRead, BufReader, Read};
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -28,7 +29,7 @@ pub struct Broker {
     program: Program,
     data_dir: PathBuf,
     extra: Vec<String>,
-    child: Child,
+    child: Life,
     log: Arc<Stderr>,
     stdout: Receiver<String>,
     ready: Value,
@@ -64,7 +65,7 @@ impl Broker {
             program,
             data_dir,
             extra: args,
-            child,
+            child: Life(child),
             log,
             stdout,
         }
@@ -82,6 +83,13 @@ impl Broker {
         self.signal(Signal::TERM);
         let ended = ended_within(&mut self.child, STOP);
         ended.unwrap_or_else(|| panic!("does not stop within {STOP:?}; its log:\n{}", self.log()))
+    }
+
+    /// Waits until it has ended by itself.
+    #[track_caller]
+    pub fn ended(&mut self) -> ExitStatus {
+        let ended = ended_within(&mut self.child, READY);
+        ended.unwrap_or_else(|| panic!("it does not end; its log:\n{}", self.log()))
     }
 
     /// Sends it a signal.
@@ -196,8 +204,6 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
         if thread::panicking() {
             let name = self.ready["broker"].to_string();
             let log = self.log();
@@ -211,13 +217,38 @@ impl Drop for Broker {
     }
 }
 
+/// A process that does not outlive the test.
+#[derive(Debug)]
+struct Life(Child);
+
+impl Deref for Life {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Life {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
 /// A broker that was started and may not be ready yet. Killed if nobody waits for it.
 #[derive(Debug)]
 pub struct Launched {
     program: Program,
     data_dir: PathBuf,
     extra: Vec<String>,
-    child: Child,
+    child: Life,
     log: Arc<Stderr>,
     stdout: Receiver<String>,
 }

@@ -210,3 +210,25 @@ fn a_directory_of_one_cluster_does_not_join_another() {
     assert!(refused.stderr.contains("cluster"), "{refused}");
     assert!(refused.stderr.contains("error[START]"), "{refused}");
 }
+
+#[test]
+fn a_topic_created_while_a_broker_dies_gets_all_its_leaders() {
+    const PARTITIONS: usize = 12;
+    let mut cluster = Cluster::start(&program!(), 3);
+    let info = cluster.run(&["cluster", "info", "-o", "json"]).ok().json();
+    let controller = info["controller"].as_u64();
+    let other = |broker: &Broker| Some(broker.id()) != controller;
+    let dying = cluster.brokers.iter().position(other).unwrap();
+
+    // Nobody knows yet that it is gone, so it is to lead a third of the partitions.
+    cluster.brokers[dying].kill();
+    let count = PARTITIONS.to_string();
+    cluster
+        .run(&["topic", "create", "t", "-p", &count, "-r", "3"])
+        .ok();
+    for partition in 0..PARTITIONS {
+        assert_ne!(cluster.leader_of("t", partition), dying);
+    }
+    cluster.brokers[dying].restart();
+    cluster.until_healthy();
+}

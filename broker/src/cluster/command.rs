@@ -53,7 +53,7 @@ pub enum Command {
         topic: TopicId,
         /// Settings that differ from the defaults.
         config: BTreeMap<String, String>,
-        /// The brokers of each partition, by partition; the first one starts the group.
+        /// The brokers of each partition, by partition; the first one stands for election first.
         placements: Vec<Vec<BrokerId>>,
     },
     /// Settings of a topic change.

@@ -15,7 +15,7 @@ use super::liveness::Liveness;
 use crate::clock;
 use crate::peer::{self, Peers};
 use crate::raft::succession::{Succession, View, VoteView, decide};
-use crate::raft::{GroupId, Replica, Replicas};
+use crate::raft::{GroupId, Members, Replica, Replicas};
 
 /// How often groups without a living leader are looked for.
 const ROUND: Duration = Duration::from_millis(100);
@@ -23,6 +23,8 @@ const ROUND: Duration = Duration::from_millis(100);
 const CONFER_LIMIT: Duration = Duration::from_millis(300);
 /// A group that never had a leader here is given this many rounds to find one by itself.
 const PATIENCE: u32 = 3;
+/// The same for a new group that another broker, which is up, is about to lead.
+const PATIENCE_WITH_THE_FIRST: u32 = 20;
 /// How long an election is given before this replica stands again; doubles up to the longest. A
 /// slow disk needs the time, and each attempt ends the one before.
 const ELECTION: Duration = Duration::from_secs(1);
@@ -105,7 +107,11 @@ impl Takeover {
             }
             let members = replica.members();
             let others = members.brokers.len() > 1;
-            if others && (lost || since.rounds > PATIENCE) {
+            let patience = match self.first_is_on_its_way(replica, &members) {
+                true => PATIENCE_WITH_THE_FIRST,
+                false => PATIENCE,
+            };
+            if others && (lost || since.rounds > patience) {
                 found.push(Orphan {
                     replica: replica.clone(),
                     voters: members.voters,
@@ -114,6 +120,15 @@ impl Takeover {
             }
         }
         found
+    }
+
+    /// Whether the group is new and another replica is to lead it first, whose broker is up: that
+    /// one may still be opening it.
+    fn first_is_on_its_way(&self, replica: &Replica, members: &Members) -> bool {
+        let first = members.voters.iter().flatten().min();
+        let broker = first.filter(|first| **first != replica.id());
+        let broker = broker.and_then(|first| members.brokers.get(first));
+        replica.is_new() && broker.is_some_and(|broker| self.liveness.is_up(*broker))
     }
 
     async fn settle(&self, orphans: Vec<Orphan>, leaderless: &mut BTreeMap<GroupId, Leaderless>) {

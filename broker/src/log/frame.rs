@@ -112,6 +112,12 @@ impl Head {
     /// Bytes of the encoded head.
     pub const LEN: usize = 72;
 
+    /// When a file that opens with this frame began. An entry that is older than every clock, such
+    /// as the one that founds a group, says nothing of a file's age.
+    pub(super) fn began(&self) -> Option<Timestamp> {
+        Some(self.append_time).filter(|time| time.0 > 0)
+    }
+
     /// The head as stored and exchanged, little-endian.
     pub fn encode(&self) -> [u8; Self::LEN] {
         let mut out = [0; Self::LEN];

@@ -40,6 +40,9 @@ pub struct LogOptions {
     /// How many bytes of frames may be written and not synced; more makes an append wait for a
     /// sync. It also bounds what recovery will ever cut off.
     pub max_unsynced_bytes: u64,
+    /// The newest file known from elsewhere to have been durable; 0 for none. A log that ends
+    /// before it has lost it.
+    pub durable_file: u32,
 }
 
 impl LogOptions {
@@ -52,6 +55,7 @@ impl LogOptions {
             max_segment_bytes: 64 << 20,
             segment_ms: None,
             max_unsynced_bytes: 16 << 20,
+            durable_file: 0,
         }
     }
 }
@@ -88,7 +92,7 @@ struct Active {
     segment: Arc<Segment>,
     end: u32,
     max_timestamp: i64,
-    /// The append time of its first frame.
+    /// The append time of its first frame that has one.
     began: Option<Timestamp>,
     /// Whether its name is durable.
     named: bool,
@@ -210,6 +214,12 @@ impl Log {
         }
     }
 
+    /// The number of the file that is written to; 0 while there is none.
+    pub fn newest_file(&self) -> u32 {
+        let active = self.active.as_ref();
+        active.map_or(0, |active| active.segment.header.number)
+    }
+
     /// The first index that can be read, or would be if it were there.
     pub fn first_index(&self) -> LogIndex {
         self.first_index
@@ -308,7 +318,7 @@ impl Log {
             });
             position += frame.head.frame_len() as u32;
             active.max_timestamp = active.max_timestamp.max(times(&frame.head));
-            active.began.get_or_insert(frame.head.append_time);
+            active.began = active.began.or(frame.head.began());
         }
         active.end = end;
         segment.set_verified(end);

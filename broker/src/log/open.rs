@@ -45,6 +45,7 @@ pub(super) fn open(dir: &Arc<dyn Dir>, options: &LogOptions) -> Result<Opened, O
         .map_err(OpenError::io("list", "the log's directory"))?;
     let (handles, files) = read_files(&**dir, &names, options)?;
     let decision = recovery::decide(&files, &options.owner, options.max_unsynced_bytes)?;
+    recovery::refuse_lost_end(&files, &decision, options.durable_file)?;
     for live in &decision.live {
         let file = &files[live.at];
         make_durable(&*handles[live.at], file, live.end, decision.durable)

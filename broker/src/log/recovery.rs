@@ -139,6 +139,23 @@ pub(super) fn decide(
     Ok(decision)
 }
 
+/// Refuses a log that ends before a file that is known to have been durable. Nothing in the log
+/// itself tells of its newest file.
+pub(super) fn refuse_lost_end(
+    files: &[FoundFile],
+    decision: &Decision,
+    durable_file: u32,
+) -> Result<(), OpenError> {
+    let newest = decision.live.last().map_or(0, |live| files[live.at].number);
+    if newest >= durable_file {
+        return Ok(());
+    }
+    match files.iter().any(|file| file.number == durable_file) {
+        true => Err(header_damage(durable_file)),
+        false => Err(missing_file(durable_file)),
+    }
+}
+
 fn ends_clean(file: &FoundFile, scan: &Scan, proof: &Proof, reach: u64) -> bool {
     let durable = Position {
         file: file.number,
@@ -346,6 +363,6 @@ fn missing_file(number: u32) -> OpenError {
         file: file_name(number),
         position: 0,
         first_bad_index: None,
-        reason: "the file is missing, though files before and after it are there".to_owned(),
+        reason: "the file is missing, though the log needs it".to_owned(),
     })
 }

@@ -32,7 +32,7 @@ pub(super) struct Scan {
     pub(super) tail: Tail,
     /// The largest record time; `i64::MIN` without records.
     pub(super) max_timestamp: i64,
-    /// The append time of the first frame.
+    /// The append time of the first frame that has one.
     pub(super) began: Option<Timestamp>,
     /// Why no further frame counts.
     pub(super) stop: Stop,
@@ -78,7 +78,7 @@ pub(super) fn scan(
         scan.end += frame.head.frame_len() as u32;
         scan.tail = Tail::from(&frame.head);
         scan.max_timestamp = scan.max_timestamp.max(times(&frame.head));
-        scan.began.get_or_insert(frame.head.append_time);
+        scan.began = scan.began.or(frame.head.began());
     }
     scan
 }

@@ -3,17 +3,20 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use highwater_proto::ReplicaId;
+use highwater_proto::{BrokerId, ReplicaId};
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::entropy;
-use crate::log::{Dir, HardKey, HardState, Log, LogOptions, Owner};
+use crate::log::{Dir, HardKey, HardState, Log, LogOptions, Owner, SyncDone, SyncError};
 use crate::peer::Peers;
-use crate::raft::{GroupId, OpenReplica, Replica, Replicated};
+use crate::raft::{
+    GroupId, OpenReplica, Replica, Replicated, durable_file, founding_entry, has_begun,
+};
 use crate::tasks::Tasks;
 
-/// Notes that a replica's directory was made: if it is missing later, data is missing.
+/// Notes that a replica's log was begun: if its directory or the log is missing later, data is
+/// missing.
 const PLACED: u8 = 2;
 const GROUPS_DIR: &str = "groups";
 
@@ -26,11 +29,13 @@ pub(super) struct Groups {
     pub(super) clock: Arc<dyn Clock>,
 }
 
-/// How the segments of a group are sized.
+/// What the metadata says of a partition's log.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sizes {
+pub(super) struct PartitionLog<'a> {
     pub(super) max_segment_bytes: u64,
     pub(super) segment_ms: Option<i64>,
+    /// The replicas that the partition was founded with; all of them write the same first entry.
+    pub(super) voters: &'a [(ReplicaId, BrokerId)],
 }
 
 impl Groups {
@@ -39,28 +44,46 @@ impl Groups {
         &self,
         group: GroupId,
         id: ReplicaId,
-        sizes: Option<Sizes>,
+        partition: Option<PartitionLog<'_>>,
         machine: Box<dyn Replicated>,
         tasks: &Tasks,
     ) -> Result<Replica, String> {
-        let dir = self.directory(group, id).await?;
-        let owner = Owner {
+        let key = HardKey {
+            replica: id,
+            slot: PLACED,
+        };
+        let placed = self.hard_state.get(key).is_some();
+        let dir = self.directory(group, id, placed).await?;
+        let mut options = LogOptions::new(Owner {
             cluster: self.peers.me().cluster,
             group: group.topic_bytes(),
             partition: group.partition_number(),
             replica: id,
-        };
-        let mut options = LogOptions::new(owner);
+        });
         options.salt = entropy::random_u32();
-        if let Some(sizes) = sizes {
-            options.max_segment_bytes = sizes.max_segment_bytes;
-            options.segment_ms = sizes.segment_ms;
+        options.durable_file = durable_file(&self.hard_state, id);
+        if let Some(partition) = partition {
+            options.max_segment_bytes = partition.max_segment_bytes;
+            options.segment_ms = partition.segment_ms;
         }
-        let (log, recovered) = offloaded(&self.root, {
+        let (mut log, recovered) = offloaded(&self.root, {
             let dir = Arc::clone(&dir);
             move || Log::open(dir, options).map_err(|error| error.to_string())
         })
         .await?;
+        let begun = has_begun(&log, &self.hard_state, id);
+        if let (Some(partition), false) = (partition, begun) {
+            if placed {
+                return Err(gone("what was in", &directory_name(group, id)));
+            }
+            found(&mut log, partition.voters).await?;
+        }
+        if !placed {
+            // Only now: from here on a log without an entry is one that was lost.
+            let (done, durable) = awaited();
+            self.hard_state.put(key, Bytes::from_static(b"1"), done);
+            synced(durable).await?;
+        }
         tracing::debug!(%group, replica = %id, ?recovered, "the log is open");
         let open = OpenReplica {
             group,
@@ -79,42 +102,23 @@ impl Groups {
 
     /// The replica's directory. One that was made before and is gone is never made anew: that
     /// would forget what the replica has acknowledged.
-    async fn directory(&self, group: GroupId, id: ReplicaId) -> Result<Arc<dyn Dir>, String> {
+    async fn directory(
+        &self,
+        group: GroupId,
+        id: ReplicaId,
+        placed: bool,
+    ) -> Result<Arc<dyn Dir>, String> {
         let name = directory_name(group, id);
-        let key = HardKey {
-            replica: id,
-            slot: PLACED,
-        };
-        let placed = self.hard_state.get(key).is_some();
-        let (found, dir) = offloaded(&self.root, {
-            let (root, name) = (Arc::clone(&self.root), name.clone());
-            move || -> Result<_, String> {
-                let groups = root.subdir(GROUPS_DIR).map_err(|error| error.to_string())?;
-                let there = groups.list_subdirs().map_err(|error| error.to_string())?;
-                let found = there.contains(&name);
-                if placed && !found {
-                    return Ok((found, None));
-                }
-                let dir = groups.subdir(&name).map_err(|error| error.to_string())?;
-                Ok((found, Some(dir)))
+        let root = Arc::clone(&self.root);
+        offloaded(&self.root, move || {
+            let groups = root.subdir(GROUPS_DIR).map_err(|error| error.to_string())?;
+            let there = groups.list_subdirs().map_err(|error| error.to_string())?;
+            if placed && !there.contains(&name) {
+                return Err(gone("the directory", &name));
             }
+            groups.subdir(&name).map_err(|error| error.to_string())
         })
-        .await?;
-        let Some(dir) = dir else {
-            return Err(format!(
-                "the directory {GROUPS_DIR}/{name} is gone, and with it what the replica has \
-                 acknowledged; restore it"
-            ));
-        };
-        if !placed {
-            tracing::debug!(%group, replica = %id, found, "a new replica");
-            let (done, durable) = oneshot::channel();
-            let noted = Box::new(move |result| drop(done.send(result)));
-            self.hard_state.put(key, Bytes::from_static(b"1"), noted);
-            let durable = durable.await.map_err(|error| error.to_string())?;
-            durable.map_err(|error| error.to_string())?;
-        }
-        Ok(dir)
+        .await
     }
 
     /// Deletes the files of a replica that the metadata names as removed.
@@ -128,12 +132,37 @@ impl Groups {
                 .map_err(|error| error.to_string())
         })
         .await?;
-        let (done, durable) = oneshot::channel();
-        let removed = Box::new(move |result| drop(done.send(result)));
-        self.hard_state.remove_replica(id, removed);
-        let durable = durable.await.map_err(|error| error.to_string())?;
-        durable.map_err(|error| error.to_string())
+        let (done, durable) = awaited();
+        self.hard_state.remove_replica(id, done);
+        synced(durable).await
     }
+}
+
+/// Writes the first entry of a new partition's log; it is durable when this returns.
+async fn found(log: &mut Log, voters: &[(ReplicaId, BrokerId)]) -> Result<(), String> {
+    let entry = founding_entry(voters.iter().copied())?;
+    let (done, durable) = awaited();
+    log.append([entry], done)
+        .map_err(|error| error.to_string())?;
+    synced(durable).await
+}
+
+fn gone(what: &str, name: &str) -> String {
+    format!(
+        "{what} {GROUPS_DIR}/{name} is gone, and with it what the replica has acknowledged; \
+         restore it"
+    )
+}
+
+/// A callback for a sync, and what receives its result.
+fn awaited() -> (SyncDone, oneshot::Receiver<Result<(), SyncError>>) {
+    let (done, durable) = oneshot::channel();
+    (Box::new(move |result| drop(done.send(result))), durable)
+}
+
+async fn synced(durable: oneshot::Receiver<Result<(), SyncError>>) -> Result<(), String> {
+    let durable = durable.await.map_err(|error| error.to_string())?;
+    durable.map_err(|error| error.to_string())
 }
 
 fn directory_name(group: GroupId, id: ReplicaId) -> String {

@@ -54,6 +54,7 @@ pub(super) async fn establish(
             tracing::info!("this broker has joined before; --join is ignored");
             refuse_other_cluster(join, &membership).await?;
         }
+        refuse_copy(dir, &membership, applicant).await?;
         return Ok(membership);
     }
     refuse_data_without_identity(dir)?;
@@ -117,6 +118,41 @@ async fn refuse_other_cluster(join: &[String], membership: &Membership) -> Resul
         }
     }
     Ok(())
+}
+
+/// A copy of a data directory must not run beside the original: two replicas with one id would both
+/// vote and acknowledge. Whoever answers as this broker where it was last reached is the original.
+async fn refuse_copy(
+    dir: &dyn Dir,
+    membership: &Membership,
+    applicant: &Applicant,
+) -> Result<(), String> {
+    let me = membership.identity;
+    let address = remembered_addresses(dir)?
+        .into_iter()
+        .filter(|member| member.broker_id == me.broker.0)
+        .find_map(|member| Some(member.endpoints?.peer))
+        .filter(|address| *address != applicant.endpoints.peer);
+    let Some(address) = address else {
+        return Ok(());
+    };
+    let Ok(channel) = peer::connect(&address) else {
+        return Ok(());
+    };
+    let ping = pb::PingRequest {
+        hello: Some(me.hello()),
+        ..pb::PingRequest::default()
+    };
+    let answer = peer::call(PING_LIMIT, peer::client(channel).ping(ping)).await;
+    let hello = answer.ok().and_then(|answer| answer.hello);
+    match hello.is_some_and(|hello| me.admit(Some(&hello)) == Ok(me.broker)) {
+        true => Err(format!(
+            "broker {} of this cluster is running at {address}, and this directory is a copy of its \
+             data; stop that one, or let this one join under an id of its own with an empty directory",
+            me.broker
+        )),
+        false => Ok(()),
+    }
 }
 
 fn load(dir: &dyn Dir, incarnation: Incarnation) -> Result<Option<Membership>, String> {

@@ -10,7 +10,7 @@ use highwater_proto::{BrokerId, PartitionIndex, ReplicaId, TopicId};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::groups::{Groups, Sizes, offloaded};
+use super::groups::{Groups, PartitionLog, offloaded};
 use super::identity::remember_addresses;
 use super::watching::{Ended, permission, watch_end, watch_leadership};
 use crate::clock;
@@ -47,6 +47,8 @@ pub(super) struct Reconciler {
     broken: BTreeMap<ReplicaId, Broken>,
     /// The peer addresses that the links have.
     addresses: BTreeMap<BrokerId, String>,
+    /// True once the metadata had this life of the broker.
+    registered: bool,
     ending: mpsc::UnboundedSender<Ended>,
     ended: mpsc::UnboundedReceiver<Ended>,
 }
@@ -96,6 +98,7 @@ impl Reconciler {
             settled,
             broken,
             addresses,
+            registered: false,
             ending,
             ended,
         }
@@ -107,6 +110,10 @@ impl Reconciler {
         self.catch_up().await;
         loop {
             let Published { state, .. } = published.borrow_and_update().clone();
+            if let Some(why) = self.replaced(&state) {
+                self.failed.send_replace(Some(why));
+                return;
+            }
             self.follow_brokers(&state).await;
             self.close_removed(&state).await;
             self.open_placed(&state).await;
@@ -137,6 +144,23 @@ impl Reconciler {
                 return;
             }
         }
+    }
+
+    /// Why this broker must stop, if another process has registered as this broker since: it runs
+    /// on a copy of this data directory, and only one of them may vote and acknowledge.
+    fn replaced(&mut self, state: &ClusterState) -> Option<String> {
+        let me = &self.services.me;
+        let known = state.broker(me.broker)?;
+        if known.incarnation == me.incarnation {
+            self.registered = true;
+            return None;
+        }
+        self.registered.then(|| {
+            format!(
+                "another process runs as broker {} now, at {}; was this data directory copied?",
+                me.broker, known.endpoints.peer
+            )
+        })
     }
 
     /// A replica whose core ended is opened again later; recovery decides what it still has.
@@ -275,14 +299,15 @@ impl Reconciler {
         let shared = Shared::new();
         let machine = Box::new(PartitionMachine(Arc::clone(&shared)));
         let config = &open.topic.config;
-        let sizes = Sizes {
+        let new = PartitionLog {
             max_segment_bytes: config.segment_bytes,
             segment_ms: i64::try_from(config.segment_ms).ok(),
+            voters: &open.voters,
         };
         let tasks = self.tasks.child();
         let replica = self
             .groups
-            .open(group, open.replica, Some(sizes), machine, &tasks)
+            .open(group, open.replica, Some(new), machine, &tasks)
             .await?;
         watch_leadership(&replica, &self.services, &tasks);
         watch_end(&replica, self.ending.clone(), self.failed.clone(), &tasks);
@@ -299,15 +324,9 @@ impl Reconciler {
         );
         self.services.partitions.insert(&partition);
         self.replicas.insert(replica.clone());
-        let begins = open
-            .voters
-            .first()
-            .is_some_and(|(first, _)| *first == open.replica);
-        if begins {
-            replica
-                .initialize(open.voters)
-                .await
-                .map_err(|error| error.to_string())?;
+        let first = open.voters.first();
+        if open.voters.len() > 1 && first.is_some_and(|(first, _)| *first == open.replica) {
+            replica.lead_if_new().await;
         }
         Ok(())
     }

@@ -21,13 +21,27 @@ use tokio::sync::oneshot;
 use super::types::{Entry, LogId, Types, Vote, log_id};
 use super::wire;
 use crate::clock::Clock;
-use crate::log::{HardKey, HardState, Log, LogReader, SyncError};
+use crate::log::{HardKey, HardState, Log, LogError, LogReader, SyncError};
 
 /// The most bytes of entries that one replication request or one step of applying takes.
 const READ_BYTES: usize = 1 << 20;
 
 const VOTE: u8 = 0;
 const PURGED: u8 = 1;
+/// The newest segment file that was durable: without it nobody could tell that it is missing.
+const NEWEST_FILE: u8 = 3;
+
+/// The newest file of the replica's log that is known to have been durable; 0 when none is.
+pub fn durable_file(hard_state: &HardState, replica: ReplicaId) -> u32 {
+    let noted = hard_state.get(key(replica, NEWEST_FILE));
+    let noted = noted.and_then(|bytes| <[u8; 4]>::try_from(bytes.as_ref()).ok());
+    noted.map_or(0, u32::from_le_bytes)
+}
+
+/// Whether the replica's log has, or ever had, an entry.
+pub fn has_begun(log: &Log, hard_state: &HardState, replica: ReplicaId) -> bool {
+    log.last().is_some() || hard_state.get(key(replica, PURGED)).is_some()
+}
 
 /// The log of one replica. It is the log's only writer.
 pub(crate) struct LogStore {
@@ -39,6 +53,8 @@ pub(crate) struct LogStore {
     clock: Arc<dyn Clock>,
     /// Set once a sync of this replica has failed: it is never tried again.
     sync_failed: Arc<AtomicBool>,
+    /// The newest file that is noted, or about to be, as durable.
+    noted_file: u32,
 }
 
 /// A reader of one replica's entries; any number may read beside the writer.
@@ -69,6 +85,7 @@ impl LogStore {
             reader: log.reader(),
             vote: Arc::new(Mutex::new(vote)),
         };
+        let noted_file = durable_file(&hard_state, replica);
         Ok(Self {
             log,
             entries,
@@ -77,6 +94,7 @@ impl LogStore {
             purged,
             clock,
             sync_failed: Arc::default(),
+            noted_file,
         })
     }
 
@@ -94,6 +112,24 @@ impl LogStore {
     pub(crate) fn last_log_id(&self) -> Option<LogId> {
         let last = self.log.last().map(|last| log_id(last.term, last.index));
         last.max(self.purged)
+    }
+
+    /// Has the newest file noted once it is durable. Nobody waits for the note: what it guards
+    /// against is the loss of whole files, not a crash.
+    fn note_newest_file(&mut self) -> Result<(), LogError> {
+        let newest = self.log.newest_file();
+        if newest <= self.noted_file {
+            return Ok(());
+        }
+        self.noted_file = newest;
+        let (hard_state, key) = (Arc::clone(&self.hard_state), key(self.replica, NEWEST_FILE));
+        let note = move |durable: Result<(), SyncError>| {
+            if durable.is_ok() {
+                let number = Bytes::copy_from_slice(&newest.to_le_bytes());
+                hard_state.put(key, number, Box::new(|_| {}));
+            }
+        };
+        self.log.append([], Box::new(note))
     }
 
     async fn save(&self, slot: u8, value: Vec<u8>) -> io::Result<()> {
@@ -241,7 +277,10 @@ impl RaftLogStorage<Types> for LogStore {
         let done = Box::new(move |result: Result<(), SyncError>| {
             callback.io_completed(result.map_err(|error| sync_failed(&flag, error)));
         });
-        self.log.append(&mut frames, done).map_err(io::Error::other)
+        let appended = self.log.append(&mut frames, done);
+        appended
+            .and_then(|()| self.note_newest_file())
+            .map_err(io::Error::other)
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {

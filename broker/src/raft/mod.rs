@@ -11,6 +11,8 @@
 pub mod succession;
 pub mod suspicion;
 
+mod error;
+mod founding;
 mod group;
 mod inbound;
 mod knowledge;
@@ -26,10 +28,13 @@ mod suite;
 mod types;
 mod wire;
 
+pub use error::{OpenError, ProposeError, ReadError};
+pub use founding::founding_entry;
 pub use group::GroupId;
 pub use inbound::{Inbound, LaneAnswers};
 pub use knowledge::{Leadership, Members, View};
-pub use replica::{Answered, OpenError, OpenReplica, ProposeError, ReadError, Replica};
+pub use log_store::{durable_file, has_begun};
+pub use replica::{Answered, OpenReplica, Replica};
 pub use replicas::Replicas;
 pub use replicated::{Committed, NotUnderstood, Replicated};
 pub use types::{Proposal, ProposalKind, Reply};

@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::Future;
-use highwater_proto::{BrokerId, ReplicaId, Term};
+use highwater_proto::{BrokerId, LogIndex, ReplicaId, Term};
 use openraft::async_runtime::WatchReceiver;
 use openraft::{ChangeMembers, Raft, ReadPolicy};
 use tokio::sync::watch;
 
+use super::GroupId;
+use super::error::{OpenError, ProposeError, ReadError};
 use super::knowledge::{Leadership, Members, View, leadership_of};
 use super::log_store::LogStore;
 use super::network::Network;
@@ -18,9 +20,8 @@ use super::replicated::Replicated;
 use super::settings::settings;
 use super::state_machine::Machine;
 use super::types::{Answer, Proposal, ReplicaNode, Reply, Types, members};
-use super::{GroupId, WireError};
 use crate::clock::Clock;
-use crate::log::{Dir, HardState, Log, LogReader};
+use crate::log::{Dir, HardState, LastFrame, Log, LogReader};
 use crate::peer::Peers;
 
 type OpenRaft = Raft<Types, Machine>;
@@ -53,45 +54,6 @@ impl std::fmt::Debug for OpenReplica {
             .finish_non_exhaustive()
     }
 }
-
-/// Why a replica cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Stored state does not parse.
-    #[error("a stored vote or position does not parse: {0}")]
-    Stored(#[from] WireError),
-    /// The log holds a term above the vote: the vote was lost or rolled back, and the replica might
-    /// vote twice in one term.
-    #[error("the log holds term {log} and the stored vote term {vote}: the vote was lost")]
-    VoteLost {
-        /// The term of the last entry.
-        log: u64,
-        /// The term of the vote.
-        vote: u64,
-    },
-    /// A file cannot be read.
-    #[error("the saved state cannot be read: {0}")]
-    Io(#[from] std::io::Error),
-    /// openraft refused to start.
-    #[error("the group does not start: {0}")]
-    Raft(String),
-}
-
-/// Why a proposal was not accepted, or what is known of its fate.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ProposeError {
-    /// It may or may not be committed.
-    #[error("whether the entry was committed is not known: {0}")]
-    Unknown(String),
-    /// The replica's core has ended; nothing was proposed.
-    #[error("the group has stopped: {0}")]
-    Stopped(String),
-}
-
-/// Why a linearizable read cannot be served.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("leadership could not be confirmed: {0}")]
-pub struct ReadError(pub String);
 
 /// A replica of a group. Cheap to clone.
 #[derive(Clone)]
@@ -192,8 +154,8 @@ impl Replica {
         &self.reader
     }
 
-    /// Begins the group with these voters. Only one replica of a group may ever do so, on an empty
-    /// log; a group that has begun is left as it is.
+    /// Begins a group whose log has no founding entry with these voters. Only one replica of a group
+    /// may ever do so, on an empty log; a group that has begun is left as it is.
     pub async fn initialize(
         &self,
         voters: impl IntoIterator<Item = (ReplicaId, BrokerId)>,
@@ -210,6 +172,20 @@ impl Replica {
         begun.map_err(|e| OpenError::Raft(e.to_string()))?;
         self.lead_if_alone().await;
         Ok(())
+    }
+
+    /// Stands for election if nothing was ever decided in the group, as far as this replica knows:
+    /// one replica of a new group does so, that the others need not find out that nobody leads.
+    pub async fn lead_if_new(&self) {
+        if self.is_new() {
+            drop(self.raft.trigger().elect(true).await);
+        }
+    }
+
+    /// True while the log holds no more than the founding entry.
+    pub fn is_new(&self) -> bool {
+        let founding = |last: &LastFrame| last.index == LogIndex(0);
+        self.reader.last().as_ref().is_some_and(founding)
     }
 
     /// Who leads, and every change of it.

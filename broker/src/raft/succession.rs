@@ -2,6 +2,7 @@
 //! what the voters say; two voters that see the same come to the same successor. A wrong decision
 //! costs an election and never data: the votes of Raft still decide.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use highwater_proto::{EntryId, ReplicaId, Term};
@@ -89,9 +90,13 @@ pub fn decide(voters: &[BTreeSet<ReplicaId>], mine: &View, others: &[View]) -> S
         }
     }
     // Who suspects the leader may win; who does not would not stand, so nobody waits for it.
-    let greatest = views.values().map(|view| (view.last, view.replica)).max();
-    match greatest {
-        Some((_, replica)) if replica != mine.replica => {
+    // Of equal logs that of the lowest id, which is the first one that the partition was placed on:
+    // so a new group is led where it was meant to be.
+    let claims = views
+        .values()
+        .map(|view| (view.last, Reverse(view.replica)));
+    match claims.max() {
+        Some((_, Reverse(replica))) if replica != mine.replica => {
             Succession::Wait(WaitReason::AnotherIsGreater(replica))
         }
         _ => Succession::TakeOver,

@@ -1,5 +1,7 @@
 //! The cluster: who belongs to it, and where the partitions are.
 
+use std::sync::Arc;
+
 use highwater_proto::pb::v1;
 use highwater_proto::{BrokerId, PartitionIndex};
 
@@ -12,7 +14,7 @@ impl Services {
     /// The cluster in numbers.
     pub fn get_cluster(&self, context: &Context) -> Result<v1::GetClusterResponse, Error> {
         context.authorize("highwater.v1.ClusterService/GetCluster", Resource::Cluster)?;
-        let state = self.metadata.state();
+        let state = self.known_state()?;
         let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
         Ok(v1::GetClusterResponse {
             cluster_id: self.me.cluster.to_string(),
@@ -28,7 +30,7 @@ impl Services {
     /// All brokers, and whether they answer.
     pub fn list_brokers(&self, context: &Context) -> Result<v1::ListBrokersResponse, Error> {
         context.authorize("highwater.v1.ClusterService/ListBrokers", Resource::Cluster)?;
-        let brokers = self.brokers(&self.metadata.state());
+        let brokers = self.brokers(&*self.known_state()?);
         Ok(v1::ListBrokersResponse {
             cluster_id: self.me.cluster.to_string(),
             brokers,
@@ -67,8 +69,23 @@ impl Services {
         if found.topics.len() >= wanted.len() {
             return Ok(found);
         }
-        self.metadata.catch_up(CATCH_UP).await;
-        self.get_metadata(context, wanted)
+        let current = self.metadata.catch_up(CATCH_UP).await;
+        let found = self.get_metadata(context, wanted)?;
+        match current || found.topics.len() >= wanted.len() {
+            true => Ok(found),
+            false => Err(Error::metadata_away()),
+        }
+    }
+
+    /// The metadata, once it has this life of the broker. Before that, what is here was true when
+    /// this broker last ran, or is nothing at all: no answer to a question.
+    pub(super) fn known_state(&self) -> Result<Arc<ClusterState>, Error> {
+        let state = self.metadata.state();
+        let incarnation = state.broker(self.me.broker).map(|me| me.incarnation);
+        match incarnation == Some(self.me.incarnation) {
+            true => Ok(state),
+            false => Err(Error::metadata_away()),
+        }
     }
 
     /// What a client needs for routing; all topics when `wanted` is empty, else those that exist.
@@ -79,6 +96,7 @@ impl Services {
     ) -> Result<v1::Metadata, Error> {
         context.authorize("highwater.v1.ClusterService/GetMetadata", Resource::Cluster)?;
         let version = *self.leaders.changes().borrow();
+        self.known_state()?;
         let published = self.metadata.watch().borrow().clone();
         let state = published.state;
         let is_wanted = |topic: &Topic| {

@@ -83,6 +83,13 @@ impl Error {
         Self::new(Reason::TopicNotFound, format!("there is no topic {name:?}"))
     }
 
+    /// The cluster's metadata cannot be reached, and what is here may be old.
+    pub fn metadata_away() -> Self {
+        let message = "the cluster's metadata cannot be reached from this broker, so it is not known \
+                       which topics and brokers there are";
+        Self::new(Reason::NotReady, message)
+    }
+
     /// The topic of that name is not the one with id `wanted`.
     pub fn other_topic(topic: &Topic, wanted: TopicId) -> Self {
         let (name, id) = (topic.name.as_str(), topic.id);

@@ -59,11 +59,7 @@ impl Services {
                 let current = self.metadata.catch_up(CATCH_UP).await;
                 self.topic(name, id).map_err(|error| match current {
                     true => error,
-                    false => Error::new(
-                        Reason::NotReady,
-                        "the cluster's metadata cannot be reached, so it is not known which \
-                         topics there are",
-                    ),
+                    false => Error::metadata_away(),
                 })
             }
             found => found,

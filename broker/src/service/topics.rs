@@ -88,7 +88,7 @@ impl Services {
     }
 
     /// Places replicas on brokers that answer, as far as there are enough; where there are not, one
-    /// that answers comes first, because the first one starts the group.
+    /// that answers comes first, because the first one is the first to stand for election.
     fn place(
         &self,
         candidates: &[Candidate],
@@ -127,7 +127,7 @@ impl Services {
     pub async fn list_topics(&self, context: &Context) -> Result<v1::ListTopicsResponse, Error> {
         context.authorize("highwater.v1.TopicService/ListTopics", Resource::Cluster)?;
         self.metadata.catch_up(CATCH_UP).await;
-        let state = self.metadata.state();
+        let state = self.known_state()?;
         let topics = state.topics().map(|topic| topic_to_pb(topic)).collect();
         Ok(v1::ListTopicsResponse {
             cluster_id: self.me.cluster.to_string(),

@@ -106,8 +106,10 @@ impl Log {
     fn fit(&self, frames: &[Planned], mut room: Room) -> usize {
         let fits = |frame: &&Planned| {
             let head = &frame.head;
-            let began = *room.began.get_or_insert(head.append_time);
-            let age = head.append_time.0.saturating_sub(began.0);
+            room.began = room.began.or(head.began());
+            let age = room
+                .began
+                .map_or(0, |began| head.append_time.0.saturating_sub(began.0));
             let allowed = if room.position == u64::from(SEGMENT_HEADER) {
                 head.frame_len() <= room.opener
             } else {

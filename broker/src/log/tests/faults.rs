@@ -481,3 +481,31 @@ fn malformed_bodies_are_refused() {
     }
     assert_eq!(log.last(), None);
 }
+
+#[test]
+fn a_newest_file_that_is_lost_or_blank_is_damage_if_it_was_known_to_be_durable() {
+    let lost: fn(&MemDir, &str) = |dir, name| dir.remove(name).unwrap();
+    let blank: fn(&MemDir, &str) = |dir, name| dir.damage(name, |bytes| bytes.fill(0)).unwrap();
+    for harm in [lost, blank] {
+        let dir = MemDir::new();
+        let mut log = open(&dir);
+        for index in 1..=20 {
+            append_and_wait(&mut log, vec![batch_frame(index, 4, 1_000)]);
+        }
+        let options = LogOptions {
+            durable_file: log.newest_file(),
+            ..tiny()
+        };
+        assert!(options.durable_file > 1, "the log has rolled");
+        drop(log);
+        let name = format!("{:08}.seg", options.durable_file);
+        drop(Log::open(Arc::new(dir.clone()), options.clone()).unwrap());
+        harm(&dir, &name);
+        let left = dir.list().unwrap();
+        match Log::open(Arc::new(dir.clone()), options) {
+            Err(OpenError::Damaged(damage)) => assert_eq!(damage.file, name),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(dir.list().unwrap(), left, "nothing is changed");
+    }
+}

@@ -206,7 +206,7 @@ impl PeerService for PeerApi {
         self.admit(request.hello.as_ref())?;
         groups_within(request.groups.len())?;
         let groups: Vec<_> = request.groups.iter().filter_map(GroupId::from_pb).collect();
-        let partitions = self.services.describe_partitions(&groups);
+        let partitions = self.services.describe_partitions(&groups).await;
         Ok(Response::new(DescribePartitionsResponse { partitions }))
     }
 

@@ -28,7 +28,7 @@ mod retry;
 pub mod topic;
 mod topology;
 
-pub use admin::{Offsets, Position};
+pub use admin::{Offsets, Position, TrimTo, Trimmed};
 pub use client::{Client, ClientBuilder, DEFAULT_PORT};
 pub use consumer::{
     CaughtUp, Consumer, ConsumerBatch, ConsumerBuilder, ConsumerRecord, ConsumerRecordViews,

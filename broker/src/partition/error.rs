@@ -42,8 +42,8 @@ pub enum AppendError {
         /// The epoch that came.
         actual: u16,
     },
-    /// The batch was proposed, and whether it is committed is not known.
-    #[error("whether the batch was committed is not known: {0}")]
+    /// The entry was proposed, and whether it is committed is not known.
+    #[error("whether it was committed is not known: {0}")]
     Unknown(String),
     /// The replica has stopped; nothing was proposed.
     #[error("the replica has stopped: {0}")]

@@ -13,8 +13,9 @@ use super::append::{AppendLoop, Appended, Doubt, Permission, Request};
 use super::error::{AppendError, ReadError};
 use super::group::Group;
 use super::machine::{Published, Shared};
+use super::trim::Trimmer;
 use crate::clock::{Clock, monotonic};
-use crate::log::CommittedBatch;
+use crate::log::{CommittedBatch, LogError};
 use crate::metrics::Metrics;
 use crate::raft::{GroupId, Leadership, Replica};
 use crate::tasks::Tasks;
@@ -44,6 +45,7 @@ pub struct Partition {
     leadership: watch::Receiver<Leadership>,
     requests: mpsc::Sender<Request>,
     budget: Arc<Semaphore>,
+    trimmer: Trimmer,
     metrics: Arc<Metrics>,
     tasks: Tasks,
 }
@@ -102,6 +104,13 @@ impl Partition {
         } = around;
         let (requests, queue) = mpsc::channel(QUEUE);
         let (published, leadership) = (shared.published(), replica.leadership());
+        let trimmer = Trimmer {
+            replica: replica.clone(),
+            leadership: leadership.clone(),
+            published: published.clone(),
+            clock: Arc::clone(&clock),
+            permission: Arc::clone(&permission),
+        };
         let append = AppendLoop {
             replica: replica.clone(),
             shared: Arc::clone(&shared),
@@ -135,6 +144,7 @@ impl Partition {
             leadership,
             requests,
             budget,
+            trimmer,
             metrics,
             tasks,
         }
@@ -222,7 +232,7 @@ impl Partition {
             return Err(ReadError::NotReady);
         }
         Ok(Bounds {
-            log_start_offset: self.replica.reader().log_start_offset(),
+            log_start_offset: published.log_start_offset,
             high_watermark: published.high_watermark.offset(),
             term: leadership.term,
         })
@@ -254,7 +264,17 @@ impl Partition {
             .replica
             .reader()
             .read_committed(from, high_watermark, max_bytes);
-        let batches = batches.map_err(|error| ReadError::Damaged(error.to_string()))?;
+        let batches = batches.map_err(|error| match error {
+            // The log was purged since the bounds were taken.
+            LogError::BelowLogStart {
+                log_start_offset, ..
+            } => ReadError::OutOfRange {
+                offset: from,
+                log_start_offset,
+                high_watermark,
+            },
+            error => ReadError::Damaged(error.to_string()),
+        })?;
         let next_offset = batches.last().map_or(from, |batch| batch.next_offset);
         Ok(Read {
             batches,
@@ -274,11 +294,19 @@ impl Partition {
         }
     }
 
-    /// The offset of the first batch below `end` with a record at `time` or later; `end` if none.
-    pub fn offset_for_time(&self, time: Timestamp, end: Offset) -> Result<Offset, ReadError> {
-        let found = self.replica.reader().offset_for_time(time, end);
+    /// The offset of the first batch in `bounds` with a record at `time` or later; their end if
+    /// there is none. The batch may begin below the log start.
+    pub fn offset_for_time(&self, time: Timestamp, bounds: Bounds) -> Result<Offset, ReadError> {
+        let (start, end) = (bounds.log_start_offset, bounds.high_watermark);
+        let found = self.replica.reader().offset_for_time(time, start, end);
         let found = found.map_err(|error| ReadError::Damaged(error.to_string()))?;
         Ok(found.unwrap_or(end))
+    }
+
+    /// Makes `to` the log start offset, if it is above the one there is; gives the one there is
+    /// then. A majority has it on the disk when this returns, and it never moves back.
+    pub async fn trim(&self, to: Offset) -> Result<Offset, AppendError> {
+        self.trimmer.trim(to).await
     }
 
     /// What can be read as this replica knows, if it leads.

@@ -16,6 +16,7 @@ pub mod records;
 mod rights;
 mod routing;
 mod topics;
+mod trim;
 
 pub use error::{Detail, Error, LeaderHint};
 pub use fetch::{to_batches, to_records};

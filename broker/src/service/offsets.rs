@@ -44,9 +44,13 @@ impl Services {
 
 /// The offset of the first record at `time` or later, or the end. The log tells the batch, its
 /// records the rest; where they cannot be read, it is the beginning of the batch.
-fn offset_at(partition: &Partition, time: Timestamp, bounds: Bounds) -> Result<Offset, ReadError> {
+pub(super) fn offset_at(
+    partition: &Partition,
+    time: Timestamp,
+    bounds: Bounds,
+) -> Result<Offset, ReadError> {
     let end = bounds.high_watermark;
-    let found = partition.offset_for_time(time, end)?;
+    let found = partition.offset_for_time(time, bounds)?;
     let found = found.max(bounds.log_start_offset);
     if found >= end {
         return Ok(end);

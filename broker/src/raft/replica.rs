@@ -133,9 +133,15 @@ impl Replica {
         Ok(replica)
     }
 
-    /// A group with one member needs no timers and has nobody to ask.
+    /// A group with one member needs no timers and has nobody to ask. The core is asked for the
+    /// members: its metrics are empty until it has gone round once.
     async fn lead_if_alone(&self) {
-        if self.members().is_only(self.id) {
+        let id = self.id.0;
+        let alone = self.raft.with_raft_state(move |state| {
+            let members = state.membership_state.effective().membership();
+            members.nodes().all(|(member, _)| *member == id) && members.get_node(&id).is_some()
+        });
+        if alone.await.unwrap_or(false) {
             self.raft.runtime_config().tick(false);
             drop(self.raft.trigger().elect(false).await);
         }

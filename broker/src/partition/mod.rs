@@ -3,6 +3,7 @@
 //! them the replicated machine, the append loop of the leader, and the reads.
 
 mod append;
+mod confirmed;
 mod error;
 mod group;
 mod machine;
@@ -16,7 +17,7 @@ pub mod state;
 pub use append::{Appended, Permission};
 pub use error::{AppendError, ReadError};
 pub use machine::{PartitionMachine, Published, Shared};
-pub use partition::{Bounds, Partition, Read, Surroundings};
+pub use partition::{Bounds, Partition, Read, Replicas, Surroundings};
 pub use producers::{Judgement, Producers, Proposal};
 pub use sequence::{SequenceError, Sequenced};
 pub use state::{Applied, ApplyError, BatchFacts, Body, HighWatermark, PartitionState};

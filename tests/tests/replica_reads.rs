@@ -53,7 +53,9 @@ async fn three() -> (Cluster, Vec<Api>, usize) {
     let leader = cluster.leader_of("t", 0);
     let mut apis = Vec::new();
     for broker in &cluster.brokers {
-        apis.push(Api::connect(broker.listen()).await);
+        let api = Api::connect(broker.listen()).await;
+        api.leader("t", 0, |_| true).await;
+        apis.push(api);
     }
     (cluster, apis, leader)
 }

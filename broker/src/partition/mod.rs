@@ -6,6 +6,7 @@ mod append;
 mod command;
 mod error;
 mod group;
+mod keeper;
 mod machine;
 #[expect(clippy::module_inception, reason = "the partition itself")]
 mod partition;

@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use super::append::{AppendLoop, Appended, Doubt, Permission, Request};
 use super::error::{AppendError, ReadError};
 use super::group::Group;
+use super::keeper::Keeper;
 use super::machine::{Published, Shared};
 use super::trim::Trimmer;
 use crate::clock::{Clock, monotonic};
@@ -124,6 +125,13 @@ impl Partition {
             group: Group::default(),
         };
         tasks.spawn(append.run(queue));
+        let keeper = Keeper {
+            replica: replica.clone(),
+            log_start: shared.log_start(),
+            rolls: replica.rolls(),
+            metrics: Arc::clone(&metrics),
+        };
+        tasks.spawn(keeper.run());
         let (waking, mut changes) = (Arc::clone(&shared), leadership.clone());
         tasks.spawn(async move {
             while changes.changed().await.is_ok() {

@@ -72,6 +72,9 @@ pub enum ReadError {
         /// The end of what can be read.
         high_watermark: Offset,
     },
+    /// What this replica has may be older than was asked for.
+    #[error("this replica is not known to be as fresh as asked: {0}")]
+    Stale(String),
     /// Stored data is damaged; it is not served.
     #[error("stored data cannot be read: {0}")]
     Damaged(String),

@@ -4,6 +4,7 @@
 
 mod append;
 mod command;
+mod confirmed;
 mod error;
 mod group;
 mod keeper;
@@ -20,7 +21,7 @@ pub use append::{Appended, Permission};
 pub use command::{Command, CommandError};
 pub use error::{AppendError, ReadError};
 pub use machine::{PartitionMachine, Published, Shared};
-pub use partition::{Bounds, Partition, Read, Surroundings};
+pub use partition::{Bounds, Partition, Read, Replicas, Surroundings};
 pub use producers::{Judgement, Producers, Proposal};
 pub use sequence::{SequenceError, Sequenced};
 pub use state::{Applied, ApplyError, BatchFacts, Body, HighWatermark, PartitionState};

@@ -8,6 +8,7 @@
 //!
 //! Pure beside it: who is alive (`suspicion`) and who takes over (`succession`).
 
+pub mod heartbeats;
 pub mod succession;
 pub mod suspicion;
 
@@ -19,6 +20,7 @@ mod inbound;
 mod knowledge;
 mod log_store;
 mod network;
+mod progress;
 mod release;
 mod replica;
 mod replicas;

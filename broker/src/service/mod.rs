@@ -6,6 +6,7 @@ use std::sync::Arc;
 mod cluster;
 mod error;
 mod fetch;
+mod freshness;
 mod gauges;
 mod join;
 mod offsets;
@@ -19,7 +20,8 @@ mod topics;
 mod trim;
 
 pub use error::{Detail, Error, LeaderHint};
-pub use fetch::{to_batches, to_records};
+pub use fetch::{Place, to_batches, to_records};
+pub use freshness::Freshness;
 pub use partitions::Partitions;
 pub use produce::parse_batch;
 pub use producer_ids::ProducerIds;

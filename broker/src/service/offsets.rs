@@ -6,7 +6,7 @@ use highwater_proto::pb::v1::{self, list_offsets_request::Position};
 use highwater_proto::{Offset, Timestamp};
 
 use super::{Context, Error, Resource, Services};
-use crate::partition::{Bounds, Partition, ReadError};
+use crate::partition::{Bounds, Partition, ReadError, Replicas};
 
 impl Services {
     /// The offset at the position that `request` names, and the range that can be read.
@@ -55,7 +55,7 @@ pub(super) fn offset_at(
     if found >= end {
         return Ok(end);
     }
-    let read = partition.read(found, 1)?;
+    let read = partition.read(Replicas::Leader, found, 1)?;
     let batch = read.batches.into_iter().next();
     let exact = batch.and_then(|batch| first_at(batch.bytes, found, time));
     Ok(exact.unwrap_or(found))

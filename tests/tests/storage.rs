@@ -139,3 +139,48 @@ async fn a_replica_that_missed_what_was_deleted_catches_up_and_can_lead() {
     let below = api.fetch(below).await.unwrap_err();
     assert_eq!(below.offset_range().log_start_offset, 50);
 }
+
+#[tokio::test]
+async fn the_metadata_is_compacted_and_a_broker_that_missed_it_gets_a_snapshot() {
+    let mut cluster = Cluster::start(&program!(), 3);
+    let api = Api::connect(cluster.brokers[0].listen()).await;
+    api.create("t", 1, &[]).await;
+    let is_controller = |place: usize| {
+        let id = i32::try_from(cluster.brokers[place].id()).unwrap();
+        move |controller: i32| controller == id
+    };
+    let controller = api.controller(|_| true).await;
+    let late = (0..3)
+        .find(|place| !is_controller(*place)(controller))
+        .unwrap();
+    let other = (0..3).find(|place| *place != late).unwrap();
+    cluster.brokers[late].kill();
+
+    let api = Api::connect(cluster.brokers[other].listen()).await;
+    for round in 0..13_u64 {
+        let alter = |number: u64| {
+            let ms = 1000 + round * 100 + number;
+            let request = v1::AlterTopicRequest {
+                name: "t".to_owned(),
+                set: [("segment.ms".to_owned(), ms.to_string())].into(),
+                unset: Vec::new(),
+            };
+            api.alter(request)
+        };
+        let answers = futures_util::future::join_all((0..100).map(alter)).await;
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    }
+    let before = api.describe("t").await.unwrap().config;
+    cluster.brokers[other].log_line("the log of the metadata was purged");
+
+    cluster.brokers[late].restart();
+    cluster.until_healthy();
+    cluster.brokers[late].log_line("taking up a snapshot");
+    let api = Api::connect(cluster.brokers[late].listen()).await;
+    assert_eq!(api.describe("t").await.unwrap().config, before);
+    cluster.restart_all();
+    let api = Api::connect(cluster.brokers[late].listen()).await;
+    assert_eq!(api.describe("t").await.unwrap().config, before);
+    api.create("after", 1, &[]).await;
+    api.append("after", 0, batch(["v"])).await.unwrap();
+}

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use highwater_proto::batch::{BatchError, BatchHeader, batches};
-use highwater_proto::{EntryId, Offset, Term};
+use highwater_proto::{EntryId, LogIndex, Offset, Term};
 use tokio::sync::watch;
 
 use super::command::{self, Command};
@@ -141,7 +141,7 @@ impl Replicated for PartitionMachine {
         self.0.state().snapshot().to_vec()
     }
 
-    fn restore(&mut self, saved: &[u8]) -> Result<(), NotUnderstood> {
+    fn restore(&mut self, saved: &[u8], _: LogIndex) -> Result<(), NotUnderstood> {
         *self.0.state() = PartitionState::restore(saved).map_err(not_understood)?;
         Ok(())
     }

@@ -72,7 +72,7 @@ impl Machine {
             }
         }
         if let Some(best) = &best {
-            machine.restore(&best.machine).map_err(io::Error::other)?;
+            restore(machine.as_mut(), best)?;
         }
         machine.publish();
         Ok(Self {
@@ -148,6 +148,12 @@ impl Machine {
     }
 }
 
+fn restore(machine: &mut dyn Replicated, saved: &Saved) -> io::Result<()> {
+    let index = LogIndex(saved.index().unwrap_or(0));
+    let restored = machine.restore(&saved.machine, index);
+    restored.map_err(io::Error::other)
+}
+
 /// True when the log still holds the entry that a state stands after.
 fn reaches(reader: &LogReader, last_applied: Option<LogId>) -> io::Result<bool> {
     let Some(id) = last_applied else {
@@ -219,9 +225,7 @@ impl RaftStateMachine<Types> for Machine {
         }
         // Durable first: from here on the log may lose what the state stands for.
         self.floor.keep(saved.clone())?;
-        self.machine
-            .restore(&saved.machine)
-            .map_err(io::Error::other)?;
+        restore(self.machine.as_mut(), &saved)?;
         self.machine.publish();
         self.last_applied = saved.last_applied;
         self.log_end = saved.log_end;

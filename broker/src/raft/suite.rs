@@ -37,7 +37,7 @@ impl Replicated for Nothing {
         Vec::new()
     }
 
-    fn restore(&mut self, _: &[u8]) -> Result<(), NotUnderstood> {
+    fn restore(&mut self, _: &[u8], _: LogIndex) -> Result<(), NotUnderstood> {
         Ok(())
     }
 }

@@ -75,3 +75,12 @@ where
     let thread = std::thread::Builder::new().name(name.to_owned());
     thread.spawn(move || runtime.block_on(future)).map(drop)
 }
+
+/// Runs `future` on a runtime that the caller need not be in, for work that ends what was started
+/// there. It ends with the runtime, if that is earlier.
+pub fn detached<F>(runtime: &tokio::runtime::Handle, future: F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    drop(runtime.spawn(future));
+}

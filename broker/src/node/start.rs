@@ -21,7 +21,7 @@ use crate::cluster::{Leaders, Liveness, Metadata, MetadataMachine, Takeover};
 use crate::entropy;
 use crate::listener::grpc::{PeerApi, bind, serve_peers, serve_public};
 use crate::listener::http;
-use crate::log::{Dir, DirLock, FsDir, HardState, MeteredDir};
+use crate::log::{Dir, DirLock, FsDir, HardState, MemDir, MeteredDir};
 use crate::metrics::Metrics;
 use crate::peer::Peers;
 use crate::raft::suspicion::SuspicionConfig;
@@ -39,12 +39,40 @@ struct Sockets {
     bound: Bound,
 }
 
-pub(super) async fn start(config: BrokerConfig) -> Result<Broker, StartError> {
+/// What a broker keeps its data on.
+pub(super) enum Storage {
+    /// The data directory of the configuration.
+    Disk,
+    /// Memory, gone with the last handle of it. No thread is started for it, and none for pings: a
+    /// test starts hundreds of brokers.
+    Memory(MemDir),
+}
+
+impl Storage {
+    /// The root of it, and the lock that keeps others off a data directory.
+    fn open(self, path: &Path) -> Result<(Arc<dyn Dir>, Option<DirLock>), StartError> {
+        let cannot = |error: std::io::Error| StartError::DataDir {
+            path: path.to_owned(),
+            why: error.to_string(),
+        };
+        match self {
+            Self::Disk => {
+                let dir = FsDir::open(path, IO_THREADS).map_err(cannot)?;
+                let lock = DirLock::acquire(path).map_err(cannot)?;
+                Ok((Arc::new(dir), Some(lock)))
+            }
+            Self::Memory(dir) => Ok((Arc::new(dir), None)),
+        }
+    }
+}
+
+pub(super) async fn start(config: BrokerConfig, storage: Storage) -> Result<Broker, StartError> {
     let addresses = config.addresses()?;
     let sockets = listen(&addresses).await?;
     let bound = sockets.bound;
     let metrics = Arc::new(Metrics::new(metrics_page::methods()));
-    let (root, lock) = open_data_dir(&config.data_dir, Arc::clone(&metrics))?;
+    let (root, lock) = storage.open(&config.data_dir)?;
+    let root: Arc<dyn Dir> = Arc::new(MeteredDir::new(root, Arc::clone(&metrics)));
     let applicant = applicant(&config, &addresses, bound);
     let incarnation = Incarnation::from_bytes(entropy::random());
     let in_dir = |why: String| StartError::DataDir {
@@ -89,7 +117,7 @@ pub(super) async fn start(config: BrokerConfig) -> Result<Broker, StartError> {
     };
     let (services, replicas) = parts.open_metadata().await?;
     let listeners = Tasks::new();
-    let settled = parts.run(&services, &replicas)?;
+    let settled = parts.run(&services, &replicas, lock.is_some())?;
     let page = metrics_page::page(&config, &services, &settled);
     serve(sockets, (&services, &replicas), &settled, page, &listeners);
     if let Err(why) = register(&services, &membership, &applicant).await {
@@ -140,19 +168,6 @@ fn open_hard_state(root: &dyn Dir) -> Result<HardState, String> {
         .subdir("hard-state")
         .map_err(|error| error.to_string())?;
     HardState::open(dir).map_err(|error| error.to_string())
-}
-
-fn open_data_dir(
-    path: &Path,
-    metrics: Arc<Metrics>,
-) -> Result<(Arc<dyn Dir>, DirLock), StartError> {
-    let cannot = |why: String| StartError::DataDir {
-        path: path.to_owned(),
-        why,
-    };
-    let dir = FsDir::open(path, IO_THREADS).map_err(|error| cannot(error.to_string()))?;
-    let lock = DirLock::acquire(path).map_err(|error| cannot(error.to_string()))?;
-    Ok((Arc::new(MeteredDir::new(Arc::new(dir), metrics)), lock))
 }
 
 fn applicant(config: &BrokerConfig, addresses: &Addresses, bound: Bound) -> Applicant {
@@ -241,11 +256,17 @@ impl Parts {
         &self,
         services: &Arc<Services>,
         replicas: &Arc<Replicas>,
+        own_thread: bool,
     ) -> Result<watch::Receiver<bool>, StartError> {
         let liveness = Arc::clone(&services.liveness);
         let (peers, leaders) = (Arc::clone(&self.peers), Arc::clone(&services.leaders));
         let pings = liveness.run(peers, leaders, self.tasks.clone());
-        tasks::dedicated("pings", pings).map_err(|error| StartError::Group(error.to_string()))?;
+        if own_thread {
+            let began = tasks::dedicated("pings", pings);
+            began.map_err(|error| StartError::Group(error.to_string()))?;
+        } else {
+            self.tasks.spawn(pings);
+        }
         let takeover = Takeover {
             replicas: Arc::clone(replicas),
             peers: Arc::clone(&self.peers),

@@ -133,7 +133,12 @@ impl Replica {
 
     /// A group with one member needs no timers and has nobody to ask.
     async fn lead_if_alone(&self) {
-        if self.members().is_only(self.id) {
+        // The metrics of a core that has just begun may not have its members yet.
+        let me = self.id;
+        let alone = self.raft.with_raft_state(move |state| {
+            members_of(state.membership_state.effective().membership()).is_only(me)
+        });
+        if alone.await.is_ok_and(|alone| alone) {
             self.raft.runtime_config().tick(false);
             drop(self.raft.trigger().elect(false).await);
         }
@@ -225,14 +230,21 @@ impl Replica {
     pub fn members(&self) -> Members {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let membership = metrics.membership_config.membership();
-        let ids = |set: &BTreeSet<u64>| set.iter().copied().map(ReplicaId).collect();
-        Members {
-            voters: membership.get_joint_config().iter().map(ids).collect(),
-            brokers: membership
-                .nodes()
-                .map(|(id, node)| (ReplicaId(*id), node.broker))
-                .collect(),
+        members_of(metrics.membership_config.membership())
+    }
+
+    /// Resolves when committed members are as wanted, or when the replica's core has ended.
+    pub async fn until_members(&self, wanted: impl Fn(&Members) -> bool) {
+        let mut metrics = self.raft.metrics();
+        loop {
+            let (members, applied) = {
+                let now = metrics.borrow_watched();
+                let applied = *now.membership_config.log_id() <= now.last_applied;
+                (members_of(now.membership_config.membership()), applied)
+            };
+            if (applied && wanted(&members)) || metrics.changed().await.is_err() {
+                return;
+            }
         }
     }
 
@@ -353,6 +365,17 @@ impl Replica {
 
     pub(super) fn raft(&self) -> &OpenRaft {
         &self.raft
+    }
+}
+
+fn members_of(membership: &openraft::Membership<u64, ReplicaNode>) -> Members {
+    let ids = |set: &BTreeSet<u64>| set.iter().copied().map(ReplicaId).collect();
+    Members {
+        voters: membership.get_joint_config().iter().map(ids).collect(),
+        brokers: membership
+            .nodes()
+            .map(|(id, node)| (ReplicaId(*id), node.broker))
+            .collect(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use highwater_broker::log::dir::usage::raise_file_limit;
 use highwater_broker::node::{Broker, BrokerConfig, StartError};
 use rustix::process::setsid;
 use serde::Serialize;
@@ -120,7 +121,7 @@ fn start_log(settings: &Settings) -> Result<(), Failure> {
 /// Says in the log what the machine lacks.
 fn look_at_machine(settings: &Settings) {
     // Segments and connections are open files.
-    if let Err(error) = machine::raise_file_limit() {
+    if let Err(error) = raise_file_limit() {
         tracing::debug!(%error, "the limit of open files was not raised");
     }
     match machine::wants(&settings.data_dir) {

@@ -30,6 +30,7 @@ struct Disk {
     // guards: names and the counters of faults; never held together with a file's lock
     state: Mutex<State>,
     schedule: Schedule,
+    volatile: bool,
 }
 
 struct State {
@@ -56,8 +57,18 @@ impl MemDir {
         Self::with_schedule(Arc::new(|job: Job| job()))
     }
 
+    /// An empty disk that keeps nothing of what is written through a power cut, synced or not, and
+    /// so takes half of the memory.
+    pub fn volatile() -> Self {
+        Self::make(Arc::new(|job: Job| job()), true)
+    }
+
     /// An empty disk whose syncs complete and whose background jobs run when `schedule` says so.
     pub fn with_schedule(schedule: Schedule) -> Self {
+        Self::make(schedule, false)
+    }
+
+    fn make(schedule: Schedule, volatile: bool) -> Self {
         let state = State {
             dirs: BTreeMap::from([(0, Names::default())]),
             next_dir: 1,
@@ -71,6 +82,7 @@ impl MemDir {
             disk: Arc::new(Disk {
                 state: Mutex::new(state),
                 schedule,
+                volatile,
             }),
             id: 0,
             process: None,
@@ -182,7 +194,7 @@ impl fmt::Debug for MemDir {
 
 impl Dir for MemDir {
     fn create(&self, name: &str, len: u64) -> io::Result<Arc<dyn File>> {
-        let inode = Arc::new(Inode::new(len));
+        let inode = Arc::new(Inode::new(len, self.disk.volatile));
         {
             let mut state = self.disk.lock();
             state.operate_in(self.process)?;

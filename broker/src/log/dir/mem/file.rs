@@ -30,6 +30,8 @@ struct Content {
     /// The number of the last write of each sector that the medium has.
     kept: BTreeMap<usize, u64>,
     writes: u64,
+    /// Syncs keep nothing.
+    volatile: bool,
 }
 
 /// What a sync that began is going to make durable.
@@ -38,10 +40,14 @@ pub(super) struct Flight {
 }
 
 impl Inode {
-    pub(super) fn new(len: u64) -> Self {
+    pub(super) fn new(len: u64, volatile: bool) -> Self {
+        let content = Content {
+            volatile,
+            ..Content::default()
+        };
         Self {
             len,
-            content: Mutex::default(),
+            content: Mutex::new(content),
         }
     }
 
@@ -82,6 +88,9 @@ impl Inode {
         for part in parts {
             put(&mut content.current, at, part);
             at += part.len();
+        }
+        if content.volatile {
+            return;
         }
         content.writes += 1;
         let number = content.writes;

@@ -153,3 +153,15 @@ fn zeroes_ahead_of_what_is_written_take_no_memory() {
     assert_eq!(&file.slice(0..3)[..], b"a\0\0");
     assert_eq!(&file.slice(1 << 39..(1 << 39) + 2)[..], b"\0\0");
 }
+
+#[test]
+fn a_volatile_disk_shows_what_was_written_and_keeps_nothing_of_it() {
+    let dir = MemDir::volatile();
+    let file = dir.create("a", 8).unwrap();
+    dir.sync_dir().unwrap();
+    file.write_at(&[IoSlice::new(b"gone")], 0).unwrap();
+    file.sync_now().unwrap();
+    assert_eq!(&read(&dir, "a")[..4], b"gone");
+    dir.power_cut(1);
+    assert_eq!(read(&dir, "a"), [0; 8]);
+}

@@ -22,7 +22,7 @@ fn files_in(dir: &tempfile::TempDir) -> usize {
 fn it_takes_free_ports_writes_no_file_and_ends_when_its_stdin_is_closed() {
     let dir = tempfile::tempdir().unwrap();
     let (mut one, ready) = start(&dir);
-    let (mut other, ready_too) = start(&dir);
+    let (other, ready_too) = start(&dir);
     for address in ["listen", "peer", "http"] {
         assert_ne!(ready[address], ready_too[address]);
     }

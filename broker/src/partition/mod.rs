@@ -3,20 +3,24 @@
 //! them the replicated machine, the append loop of the leader, and the reads.
 
 mod append;
+mod command;
+mod confirmed;
 mod error;
 mod group;
 mod machine;
 #[expect(clippy::module_inception, reason = "the partition itself")]
 mod partition;
+mod trim;
 
 pub mod producers;
 pub mod sequence;
 pub mod state;
 
 pub use append::{Appended, Permission};
+pub use command::{Command, CommandError};
 pub use error::{AppendError, ReadError};
 pub use machine::{PartitionMachine, Published, Shared};
-pub use partition::{Bounds, Partition, Read, Surroundings};
+pub use partition::{Bounds, Partition, Read, Replicas, Surroundings};
 pub use producers::{Judgement, Producers, Proposal};
 pub use sequence::{SequenceError, Sequenced};
 pub use state::{Applied, ApplyError, BatchFacts, Body, HighWatermark, PartitionState};

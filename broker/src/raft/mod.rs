@@ -8,6 +8,7 @@
 //!
 //! Pure beside it: who is alive (`suspicion`) and who takes over (`succession`).
 
+pub mod heartbeats;
 pub mod succession;
 pub mod suspicion;
 
@@ -18,6 +19,7 @@ mod inbound;
 mod knowledge;
 mod log_store;
 mod network;
+mod progress;
 mod replica;
 mod replicas;
 mod replicated;

@@ -23,7 +23,7 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// The most bytes of one message of a subscription; what a reader that has stopped reading costs
 /// grows with it. A batch that is larger is sent all the same.
-const MAX_PUSHED_BYTES: usize = 1 << 20;
+const MAX_PUSHED_BYTES: usize = 256 << 10;
 /// How long a subscription waits for a follower to have the offset that it begins at.
 const FOLLOWER_WAIT: Duration = Duration::from_secs(1);
 

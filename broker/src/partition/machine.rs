@@ -2,10 +2,12 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use highwater_proto::batch::{BatchError, BatchHeader, batches};
 use highwater_proto::{EntryId, Term};
 use tokio::sync::watch;
 
+use super::command;
 use super::state::{BatchFacts, Body, HighWatermark, PartitionState};
 use crate::log::FrameKind;
 use crate::raft::{Committed, NotUnderstood, Replicated, Reply};
@@ -70,7 +72,7 @@ fn not_understood(error: impl std::fmt::Display) -> NotUnderstood {
 
 fn facts(entry: &Committed<'_>) -> Result<Vec<BatchFacts>, NotUnderstood> {
     let fact = |batch: Result<(BatchHeader, _), BatchError>| {
-        let (header, _): (_, bytes::Bytes) = batch.map_err(not_understood)?;
+        let (header, _): (_, Bytes) = batch.map_err(not_understood)?;
         BatchFacts::of(&header).map_err(not_understood)
     };
     batches(entry.body).map(fact).collect()
@@ -92,11 +94,7 @@ impl Replicated for PartitionMachine {
             }
             FrameKind::Blank => Body::Blank,
             FrameKind::Membership => Body::Membership,
-            FrameKind::Command => {
-                return Err(not_understood(
-                    "this version knows no commands in a partition",
-                ));
-            }
+            FrameKind::Command => command::read(entry.body, head.append_time)?,
         };
         let id = EntryId {
             term: head.term,
@@ -108,7 +106,11 @@ impl Replicated for PartitionMachine {
                 base_offset: applied.base_offset,
                 append_time: head.append_time,
             },
-            FrameKind::Blank | FrameKind::Membership | FrameKind::Command => Reply::Nothing,
+            FrameKind::Command => Reply::Command {
+                index: head.index,
+                bytes: Bytes::new(),
+            },
+            FrameKind::Blank | FrameKind::Membership => Reply::Nothing,
         })
     }
 

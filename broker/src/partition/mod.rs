@@ -3,7 +3,9 @@
 //! them the replicated machine, the append loop of the leader, and the reads.
 
 mod append;
+mod command;
 mod error;
+mod fence;
 mod group;
 mod machine;
 #[expect(clippy::module_inception, reason = "the partition itself")]

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use highwater_proto::batch::RecordBatch;
 use highwater_proto::pb::peer::PartitionStatus;
-use highwater_proto::{Offset, PartitionIndex, Term, Timestamp, TopicId};
+use highwater_proto::{
+    Offset, PartitionIndex, ProducerEpoch, ProducerId, Term, Timestamp, TopicId,
+};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use super::append::{AppendLoop, Appended, Doubt, Permission, Request};
+use super::append::{AppendLoop, Appended, Doubt, Permission, Request, Work};
 use super::error::{AppendError, ReadError};
+use super::fence::FenceRequest;
 use super::group::Group;
 use super::machine::{Published, Shared};
 use crate::clock::{Clock, monotonic};
@@ -38,7 +41,7 @@ pub struct Partition {
     shared: Arc<Shared>,
     published: watch::Receiver<Published>,
     leadership: watch::Receiver<Leadership>,
-    requests: mpsc::Sender<Request>,
+    requests: mpsc::Sender<Work>,
     budget: Arc<Semaphore>,
     metrics: Arc<Metrics>,
     tasks: Tasks,
@@ -166,11 +169,11 @@ impl Partition {
         let permit = permit.map_err(|_| stopped())?;
         let (answer, verdict) = oneshot::channel();
         self.requests
-            .send(Request {
+            .send(Work::Batch(Request {
                 batch,
                 arrived,
                 answer,
-            })
+            }))
             .await
             .map_err(|_| stopped())?;
         let metrics = Arc::clone(&self.metrics);
@@ -190,6 +193,30 @@ impl Partition {
             }
             appended
         })
+    }
+
+    /// Ends the epochs of `producer` below `epoch`: once this is done, none of their batches is ever
+    /// appended. Repeating it is harmless.
+    pub async fn fence(
+        &self,
+        producer: ProducerId,
+        epoch: ProducerEpoch,
+    ) -> Result<(), AppendError> {
+        let stopped = || AppendError::Stopped("the partition is closed".to_owned());
+        let (answer, verdict) = oneshot::channel();
+        let fence = FenceRequest {
+            producer,
+            epoch,
+            answer,
+        };
+        let sent = self.requests.send(Work::Fence(fence)).await;
+        sent.map_err(|_| stopped())?;
+        verdict.await.map_err(|_| stopped())?.resolve().await
+    }
+
+    /// The epoch of a producer as far as this replica knows, what is on its way included.
+    pub fn producer_epoch(&self, producer: ProducerId, now: Timestamp) -> Option<ProducerEpoch> {
+        self.shared.state().producers().epoch(producer, now)
     }
 
     /// The high watermark, and every change of it or of the leadership.

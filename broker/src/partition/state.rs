@@ -5,7 +5,7 @@
 //! means committed: whoever reads below a [`HighWatermark`] reads what is never lost.
 
 use highwater_proto::batch::BatchHeader;
-use highwater_proto::{EntryId, LogIndex, Offset, Term, Timestamp};
+use highwater_proto::{EntryId, LogIndex, Offset, ProducerEpoch, ProducerId, Term, Timestamp};
 
 use super::producers::Producers;
 use super::sequence::{SequenceError, Sequenced};
@@ -53,8 +53,8 @@ impl BatchFacts {
     }
 }
 
-/// What an entry of a partition's log holds. There are no commands yet: an entry of another kind
-/// must stop the group before it comes here.
+/// What an entry of a partition's log holds. A command that is not known must stop the group
+/// before it comes here.
 #[derive(Debug, Clone, Copy)]
 pub enum Body<'a> {
     /// Record batches.
@@ -67,6 +67,15 @@ pub enum Body<'a> {
         max_timestamp: Timestamp,
         /// The batches, in order; at least one.
         batches: &'a [BatchFacts],
+    },
+    /// Epochs of a producer end.
+    Fence {
+        /// The producer.
+        producer: ProducerId,
+        /// The first epoch that may append.
+        epoch: ProducerEpoch,
+        /// When the leader appended the entry.
+        append_time: Timestamp,
     },
     /// The entry that opens a term.
     Blank,
@@ -178,6 +187,14 @@ impl PartitionState {
         let base_offset = self.next_offset;
         let record_count = match body {
             Body::Blank | Body::Membership => 0,
+            Body::Fence {
+                producer,
+                epoch,
+                append_time,
+            } => {
+                self.producers.fenced(producer, epoch, append_time);
+                0
+            }
             Body::Batches {
                 base_offset: actual,
                 append_time,

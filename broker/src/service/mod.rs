@@ -8,6 +8,7 @@ mod error;
 mod fetch;
 mod gauges;
 mod join;
+mod named_producers;
 mod offsets;
 mod partitions;
 mod produce;
@@ -19,6 +20,7 @@ mod topics;
 
 pub use error::{Detail, Error, LeaderHint};
 pub use fetch::{to_batches, to_records};
+pub use named_producers::Initialized;
 pub use partitions::Partitions;
 pub use produce::parse_batch;
 pub use producer_ids::ProducerIds;

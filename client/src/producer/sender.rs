@@ -257,7 +257,7 @@ impl Sender {
         let metadata = Arc::clone(&self.metadata);
         self.work.push(Box::pin(async move {
             let call = |api: crate::channels::Api| async move {
-                let request = v1::InitProducerRequest {};
+                let request = v1::InitProducerRequest::default();
                 api.log().init_producer(request).await
             };
             Event::Identified(metadata.ask(call).await.and_then(identity))

@@ -5,6 +5,7 @@ mod connection;
 mod context;
 mod counted;
 mod forward;
+mod init_producer;
 mod log;
 mod peer;
 mod server;

@@ -1,6 +1,6 @@
 //! What `--version` says: the version, the commit it was built from, and what it reads and writes.
 
-/// The commit, when the build was told: `HIGHWATER_COMMIT=… cargo build`.
+/// The commit, when the build could tell it: see `build.rs`.
 pub(crate) const COMMIT: Option<&str> = option_env!("HIGHWATER_COMMIT");
 
 /// The text of `--version`; `-V` has its first line only.

@@ -177,16 +177,35 @@ impl Client {
         partition: PartitionIndex,
         position: Position,
     ) -> Result<Offsets> {
-        use v1::list_offsets_request::Position as Wire;
-        let routes = self.metadata.topic(topic, self.metadata.deadline()).await?;
-        if partition.0 >= routes.partition_count() {
+        loop {
+            let routes = self.metadata.topic(topic, self.metadata.deadline()).await?;
             let count = routes.partition_count();
-            let message = format!("topic {topic:?} has {count} partitions, and no {partition}");
-            return Err(Error::new(Reason::PartitionNotFound, message));
+            if partition.0 >= count {
+                return Err(no_partition(topic, partition, count));
+            }
+            let found = self
+                .offsets_of((topic, &routes.id), partition, position)
+                .await;
+            let recreated = self.metadata.is_recreated(topic, &routes.id);
+            match found {
+                // The name stands for another topic than a moment ago: that one is meant.
+                Err(error) if error.reason() == Some(Reason::TopicIdMismatch) && recreated => {}
+                found => return found,
+            }
         }
+    }
+
+    /// As [`Client::list_offsets`], of the topic with this id and no other of its name.
+    pub(crate) async fn offsets_of(
+        &self,
+        (topic, topic_id): (&str, &str),
+        partition: PartitionIndex,
+        position: Position,
+    ) -> Result<Offsets> {
+        use v1::list_offsets_request::Position as Wire;
         let request = v1::ListOffsetsRequest {
             topic: topic.to_owned(),
-            topic_id: routes.id,
+            topic_id: topic_id.to_owned(),
             partition: wire_count(partition.0),
             position: Some(match position {
                 Position::Earliest => Wire::Earliest(true),
@@ -198,7 +217,11 @@ impl Client {
             let request = request.clone();
             async move { api.log().list_offsets(request).await }
         };
-        let answer = self.metadata.ask_leader(topic, partition, call).await?;
+        let asked = self
+            .metadata
+            .ask_leader((topic, topic_id), partition, call)
+            .await;
+        let answer = asked?;
         Ok(Offsets {
             offset: Offset::from_i64(answer.offset).unwrap_or_default(),
             log_start_offset: Offset::from_i64(answer.log_start_offset).unwrap_or_default(),
@@ -213,6 +236,12 @@ impl Client {
         let routes = self.metadata.topic(topic, deadline).await?;
         Ok(routes.partition_count())
     }
+}
+
+/// The error of a partition that the topic does not have.
+pub(crate) fn no_partition(topic: &str, partition: PartitionIndex, count: u32) -> Error {
+    let message = format!("topic {topic:?} has {count} partitions, and no {partition}");
+    Error::new(Reason::PartitionNotFound, message)
 }
 
 fn wire_count(number: u32) -> i32 {

@@ -31,8 +31,8 @@ mod topology;
 pub use admin::{Offsets, Position};
 pub use client::{Client, ClientBuilder, DEFAULT_PORT};
 pub use consumer::{
-    Consumer, ConsumerBatch, ConsumerBuilder, ConsumerRecord, ConsumerRecordViews, ConsumerRecords,
-    Progress, Start, Until,
+    CaughtUp, Consumer, ConsumerBatch, ConsumerBuilder, ConsumerRecord, ConsumerRecordViews,
+    ConsumerRecords, Event, Progress, Start, Until,
 };
 pub use error::{Error, Result};
 pub use highwater_proto::batch::{Codec, RecordHeader, RecordView};

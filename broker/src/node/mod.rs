@@ -9,6 +9,8 @@ mod metrics_page;
 mod reconcile;
 mod register;
 mod start;
+#[cfg(test)]
+mod tests;
 mod watching;
 
 use std::net::SocketAddr;

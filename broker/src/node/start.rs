@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use highwater_proto::Incarnation;
 use highwater_proto::pb::peer::Endpoints;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
 use super::config::{Addresses, BrokerConfig, advertised};
@@ -19,7 +19,7 @@ use super::{Bound, Broker, StartError, controller, metrics_page};
 use crate::clock::{Clock, SystemClock};
 use crate::cluster::{Leaders, Liveness, Metadata, MetadataMachine, Takeover};
 use crate::entropy;
-use crate::listener::grpc::{PeerApi, bind, serve_peers, serve_public};
+use crate::listener::grpc::{Door, PeerApi, bind, serve_bulk, serve_control, serve_public};
 use crate::listener::http;
 use crate::log::{Dir, DirLock, FsDir, HardState, MeteredDir};
 use crate::metrics::Metrics;
@@ -27,7 +27,7 @@ use crate::peer::Peers;
 use crate::raft::suspicion::SuspicionConfig;
 use crate::raft::{GroupId, Replicas};
 use crate::service::{Partitions, ProducerIds, Services};
-use crate::tasks::{self, Tasks};
+use crate::tasks::Tasks;
 
 /// Threads that sync files and do other blocking work.
 const IO_THREADS: usize = 16;
@@ -89,9 +89,10 @@ pub(super) async fn start(config: BrokerConfig) -> Result<Broker, StartError> {
     };
     let (services, replicas) = parts.open_metadata().await?;
     let listeners = Tasks::new();
-    let settled = parts.run(&services, &replicas)?;
+    let settled = parts.run(&services, &replicas);
     let page = metrics_page::page(&config, &services, &settled);
-    serve(sockets, (&services, &replicas), &settled, page, &listeners);
+    serve(sockets, (&services, &replicas), &settled, page, &listeners)
+        .map_err(|error| StartError::Group(error.to_string()))?;
     if let Err(why) = register(&services, &membership, &applicant).await {
         tasks.cancel();
         return Err(StartError::Join(why));
@@ -237,15 +238,7 @@ impl Parts {
     }
 
     /// Starts what runs beside the listeners; the result tells when all replicas are open.
-    fn run(
-        &self,
-        services: &Arc<Services>,
-        replicas: &Arc<Replicas>,
-    ) -> Result<watch::Receiver<bool>, StartError> {
-        let liveness = Arc::clone(&services.liveness);
-        let (peers, leaders) = (Arc::clone(&self.peers), Arc::clone(&services.leaders));
-        let pings = liveness.run(peers, leaders, self.tasks.clone());
-        tasks::dedicated("pings", pings).map_err(|error| StartError::Group(error.to_string()))?;
+    fn run(&self, services: &Arc<Services>, replicas: &Arc<Replicas>) -> watch::Receiver<bool> {
         let takeover = Takeover {
             replicas: Arc::clone(replicas),
             peers: Arc::clone(&self.peers),
@@ -264,7 +257,7 @@ impl Parts {
             settled,
         );
         self.tasks.spawn(reconciler.run());
-        Ok(is_settled)
+        is_settled
     }
 }
 
@@ -275,22 +268,49 @@ fn serve(
     settled: &watch::Receiver<bool>,
     page: http::MetricsPage,
     listeners: &Tasks,
-) {
-    let stop = |tasks: &Tasks| {
-        let tasks = tasks.clone();
-        async move { tasks.cancelled().await }
-    };
+) -> std::io::Result<()> {
     let public = serve_public(sockets.listen, Arc::clone(services), stop(listeners));
     listeners.spawn(async move { report("clients", public.await) });
     let api = PeerApi::new(Arc::clone(services), Arc::clone(replicas));
-    let peers = serve_peers(sockets.peer, api, stop(listeners));
-    listeners.spawn(async move { report("brokers", peers.await) });
+    let (door, sorted) = Door::new();
+    let bulk = serve_bulk(sorted.bulk, api.clone(), stop(listeners));
+    listeners.spawn(async move { report("brokers", bulk.await) });
+    control(door, sockets.peer, sorted.control, api, listeners)?;
     let settled = settled.clone();
     let readiness: http::Readiness = Arc::new(move || match *settled.borrow() {
         true => Ok(()),
         false => Err("the broker is joining its cluster or recovering its partitions".to_owned()),
     });
     listeners.spawn(http::serve(sockets.http, readiness, page, stop(listeners)));
+    Ok(())
+}
+
+/// What other brokers must see whatever this one is busy with runs on a thread of its own: pings,
+/// their answers, votes, and the door that their connections come through.
+fn control(
+    door: Door,
+    listener: TcpListener,
+    connections: mpsc::Receiver<TcpStream>,
+    api: PeerApi,
+    listeners: &Tasks,
+) -> std::io::Result<()> {
+    let listener = listener.into_std()?;
+    let services = api.services();
+    let (peers, leaders) = (Arc::clone(&services.peers), Arc::clone(&services.leaders));
+    let pings = Arc::clone(&services.liveness).run(peers, leaders, services.tasks.clone());
+    let opened = door.open(listener, listeners.clone());
+    let served = serve_control(connections, api, stop(listeners));
+    listeners.dedicated("control", async move {
+        let opened = async { report("brokers", opened.await) };
+        let served = async { report("brokers", served.await) };
+        futures_util::future::join3(pings, opened, served).await;
+    })
+}
+
+/// Resolves when the listeners are to stop.
+fn stop(listeners: &Tasks) -> impl Future<Output = ()> + Send + use<> {
+    let listeners = listeners.clone();
+    async move { listeners.cancelled().await }
 }
 
 fn report<E: std::fmt::Display>(whom: &str, ended: Result<(), E>) {

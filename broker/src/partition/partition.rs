@@ -29,6 +29,10 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(2);
 /// Batches that may wait for the append loop; the budget bounds their bytes.
 const QUEUE: usize = 256;
 
+/// How long a new leader may take to be ready when somebody asks for the partition's state.
+const READY_LIMIT: Duration = Duration::from_secs(1);
+/// How long a replica may take to have what was committed when somebody asked whether it is in sync.
+const CATCH_UP_LIMIT: Duration = Duration::from_millis(300);
 /// How long a majority may take to confirm who leads.
 const CONFIRM_LIMIT: Duration = Duration::from_secs(2);
 
@@ -309,11 +313,16 @@ impl Partition {
         self.bounds_here().ok()
     }
 
-    /// The partition's state, if this replica leads it.
-    pub fn status(&self) -> Option<PartitionStatus> {
+    /// The partition's state, if this replica leads it. A replica that has just come to lead is given
+    /// time to be ready, and the others to take what was committed at the call.
+    pub async fn status(&self) -> Option<PartitionStatus> {
+        if !self.leadership.borrow().mine {
+            return None;
+        }
+        drop(tokio::time::timeout(READY_LIMIT, self.settled()).await);
+        let in_sync = self.replica.in_sync_within(CATCH_UP_LIMIT).await?;
         let bounds = self.bounds_here().ok()?;
         let brokers = self.replica.members().brokers;
-        let in_sync = self.replica.in_sync()?;
         let on = |replica| brokers.get(&replica).map(|broker| broker.0);
         Some(PartitionStatus {
             group: Some(GroupId::Partition(self.topic, self.index).to_pb()),

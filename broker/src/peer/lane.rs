@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
 use super::Identity;
-use super::link::{MAX_MESSAGE_BYTES, connect};
+use super::link::MAX_MESSAGE_BYTES;
 use crate::clock;
 use crate::tasks::Tasks;
 
@@ -45,6 +45,7 @@ pub enum LaneError {
 /// A lane to one broker.
 #[derive(Debug)]
 pub struct Lane {
+    channel: Channel,
     address: String,
     me: Identity,
     tasks: Tasks,
@@ -54,7 +55,6 @@ pub struct Lane {
 
 #[derive(Debug, Default)]
 struct State {
-    channel: Option<Channel>,
     session: Option<Arc<Session>>,
     rest_until: Option<Instant>,
     last_error: String,
@@ -101,10 +101,11 @@ impl Drop for Pending {
 }
 
 impl Lane {
-    /// A lane to the broker at `address`; it connects with the first request.
-    pub fn new(address: String, me: Identity, tasks: Tasks) -> Self {
+    /// A lane over `channel`, which leads to the broker at `address`.
+    pub fn new(channel: Channel, address: String, me: Identity, tasks: Tasks) -> Self {
         let window = Arc::new(Semaphore::new(WINDOW_BYTES));
         Self {
+            channel,
             address,
             me,
             tasks,
@@ -164,7 +165,7 @@ impl Lane {
         {
             return Err(LaneError::Unreachable(state.last_error.clone()));
         }
-        match self.open(&mut state.channel).await {
+        match self.open().await {
             Ok(session) => {
                 state.session = Some(Arc::clone(&session));
                 Ok(session)
@@ -177,18 +178,14 @@ impl Lane {
         }
     }
 
-    async fn open(&self, channel: &mut Option<Channel>) -> Result<Arc<Session>, String> {
-        let channel = match channel {
-            Some(channel) => channel.clone(),
-            None => channel.insert(connect(&self.address)?).clone(),
-        };
+    async fn open(&self) -> Result<Arc<Session>, String> {
         let (requests, outgoing) = mpsc::channel(QUEUE);
         let hello = LaneRequest {
             hello: Some(self.me.hello()),
             ..LaneRequest::default()
         };
         requests.send(hello).await.map_err(|e| e.to_string())?;
-        let mut client = PeerServiceClient::new(channel)
+        let mut client = PeerServiceClient::new(self.channel.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let opening = client.lane(ReceiverStream::new(outgoing));

@@ -18,6 +18,7 @@ mod inbound;
 mod knowledge;
 mod log_store;
 mod network;
+mod progress;
 mod replica;
 mod replicas;
 mod replicated;

@@ -1,6 +1,5 @@
 //! One replica of one group: our API over openraft.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,7 +12,7 @@ use tokio::sync::watch;
 
 use super::GroupId;
 use super::error::{OpenError, ProposeError, ReadError};
-use super::knowledge::{Leadership, Members, View, leadership_of};
+use super::knowledge::{Leadership, leadership_of};
 use super::log_store::LogStore;
 use super::network::Network;
 use super::replicated::Replicated;
@@ -131,9 +130,15 @@ impl Replica {
         Ok(replica)
     }
 
-    /// A group with one member needs no timers and has nobody to ask.
+    /// A group with one member needs no timers and has nobody to ask. The core is asked for the
+    /// members: its metrics are empty until it has gone round once.
     async fn lead_if_alone(&self) {
-        if self.members().is_only(self.id) {
+        let id = self.id.0;
+        let alone = self.raft.with_raft_state(move |state| {
+            let members = state.membership_state.effective().membership();
+            members.nodes().all(|(member, _)| *member == id) && members.get_node(&id).is_some()
+        });
+        if alone.await.unwrap_or(false) {
             self.raft.runtime_config().tick(false);
             drop(self.raft.trigger().elect(false).await);
         }
@@ -219,60 +224,6 @@ impl Replica {
     pub async fn read_barrier(&self) -> Result<(), ReadError> {
         let barrier = self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await;
         barrier.map(drop).map_err(|e| ReadError(e.to_string()))
-    }
-
-    /// The voters and learners, with their brokers.
-    pub fn members(&self) -> Members {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let membership = metrics.membership_config.membership();
-        let ids = |set: &BTreeSet<u64>| set.iter().copied().map(ReplicaId).collect();
-        Members {
-            voters: membership.get_joint_config().iter().map(ids).collect(),
-            brokers: membership
-                .nodes()
-                .map(|(id, node)| (ReplicaId(*id), node.broker))
-                .collect(),
-        }
-    }
-
-    /// The replicas that have everything the leader has committed; only the leader knows.
-    pub fn in_sync(&self) -> Option<Vec<ReplicaId>> {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let committed = metrics.cluster_committed;
-        let replication = metrics.replication.as_ref()?;
-        let others = replication.iter().filter(|(id, _)| **id != self.id.0);
-        let caught_up = others.filter(|(_, matching)| **matching >= committed);
-        let caught_up = caught_up.map(|(id, _)| ReplicaId(*id));
-        Some(std::iter::once(self.id).chain(caught_up).collect())
-    }
-
-    /// How many committed entries each of the other replicas lacks; only the leader knows.
-    pub fn lags(&self) -> Option<Vec<(ReplicaId, u64)>> {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let entries = |id: Option<super::types::LogId>| id.map_or(0, |id| id.index + 1);
-        let committed = entries(metrics.cluster_committed);
-        let replication = metrics.replication.as_ref()?;
-        let others = replication.iter().filter(|(id, _)| **id != self.id.0);
-        let lag = |matching: Option<_>| committed.saturating_sub(entries(matching));
-        Some(
-            others
-                .map(|(id, matching)| (ReplicaId(*id), lag(*matching)))
-                .collect(),
-        )
-    }
-
-    /// What this replica knows of its group.
-    pub fn view(&self) -> View {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        View {
-            vote: super::wire::encode_vote(&metrics.vote),
-            last: self.reader.last().map(|last| (last.term, last.index)),
-            leadership: leadership_of(&metrics),
-        }
     }
 
     /// True once a sync of this replica's log or vote has failed.

@@ -4,15 +4,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use highwater_proto::{Offset, PartitionIndex, Reason};
+use highwater_proto::{Offset, PartitionIndex};
 
 use super::Consumer;
-use super::cursor::Cursor;
 use super::position::{Start, Until};
-use super::reader::{Reader, Source};
+use super::reader::Source;
+use crate::admin::no_partition;
 use crate::channels::Windows;
 use crate::client::Client;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// How many partitions are looked up at a time.
 const LOOKUPS: usize = 32;
@@ -95,11 +95,8 @@ impl ConsumerBuilder {
             message_bytes: share.clamp(least, most) as i32,
             connections: Mutex::new(HashMap::new()),
         });
-        let readers = partitions.into_iter().zip(ranges);
-        Ok(Consumer::new(readers.map(|(partition, (start, end))| {
-            let cursor = Cursor::new(Arc::clone(&topic), partition, start, end);
-            Reader::new(Arc::clone(&source), cursor)
-        })))
+        let ranges = partitions.into_iter().zip(ranges);
+        Ok(Consumer::new(self.client.clone(), source, topic, ranges))
     }
 
     fn chosen(&self, count: u32) -> Result<Vec<PartitionIndex>> {
@@ -110,11 +107,7 @@ impl ConsumerBuilder {
         chosen.dedup();
         match chosen.iter().find(|partition| partition.0 >= count) {
             None => Ok(chosen),
-            Some(missing) => {
-                let topic = &self.topic;
-                let message = format!("topic {topic:?} has {count} partitions, and no {missing}");
-                Err(Error::new(Reason::PartitionNotFound, message))
-            }
+            Some(missing) => Err(no_partition(&self.topic, *missing, count)),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Where a partition's reader is, and whether what arrives continues it. Pure.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use highwater_proto::batch::StoredBatch;
@@ -17,6 +18,8 @@ pub(super) struct Cursor {
     next: Offset,
     end: Option<Offset>,
     high_watermark: Offset,
+    /// True while everything that the broker had, when it last sent something, is here.
+    caught_up: bool,
     /// Nothing came yet on this subscription, so a batch may begin below `next`.
     fresh: bool,
 }
@@ -34,6 +37,7 @@ impl Cursor {
             next,
             end,
             high_watermark: next,
+            caught_up: false,
             fresh: true,
         }
     }
@@ -63,13 +67,14 @@ impl Cursor {
         self.fresh = true;
     }
 
-    /// Takes a message: hands its batches to `out` and moves on. An error means that the message
-    /// does not continue what was read, or is damaged; batches before it were handed out.
+    /// Takes a message: hands its batches to `out` and moves on. True if the end was reached with
+    /// it and had not been before. An error means that the message does not continue what was
+    /// read, or is damaged; batches before it were handed out.
     pub(super) fn take(
         &mut self,
         message: v1::SubscribeResponse,
         mut out: impl FnMut(ConsumerBatch),
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let high_watermark = Offset::from_i64(message.high_watermark).unwrap_or_default();
         self.high_watermark = self.high_watermark.max(high_watermark);
         for appended in message.batches {
@@ -103,7 +108,13 @@ impl Cursor {
                 "the broker goes on at offset {sent}, but the records up to {next} are here"
             )));
         }
-        Ok(())
+        // A replica that is behind what was read already says nothing about the end.
+        match self.next.cmp(&high_watermark) {
+            Ordering::Less => self.caught_up = false,
+            Ordering::Equal => return Ok(!std::mem::replace(&mut self.caught_up, true)),
+            Ordering::Greater => {}
+        }
+        Ok(false)
     }
 
     fn check(&self, batch: &StoredBatch) -> Result<()> {

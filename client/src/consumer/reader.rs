@@ -14,8 +14,8 @@ use highwater_proto::{Offset, PartitionIndex, Reason};
 use tokio::time::{Instant, Sleep, sleep};
 use tonic::Streaming;
 
-use super::batch::ConsumerBatch;
 use super::cursor::Cursor;
+use super::event::{CaughtUp, Event};
 use crate::channels::{Address, Api, Windows};
 use crate::entropy;
 use crate::error::{Error, Outcome, Result};
@@ -83,7 +83,7 @@ pub(super) struct Reader {
     backoff: Backoff,
     /// Rings when the broker was silent for too long.
     silence: Pin<Box<Sleep>>,
-    batches: VecDeque<ConsumerBatch>,
+    events: VecDeque<Event>,
     failed: Option<Error>,
     /// Since when the topic is said not to exist.
     missing: Option<Instant>,
@@ -98,7 +98,7 @@ impl Reader {
             state: State::Ended,
             backoff: Backoff::default(),
             silence: Box::pin(sleep(SILENCE)),
-            batches: VecDeque::new(),
+            events: VecDeque::new(),
             failed: None,
             missing: None,
         };
@@ -108,10 +108,6 @@ impl Reader {
 
     pub(super) fn partition(&self) -> PartitionIndex {
         self.cursor.partition()
-    }
-
-    pub(super) fn next_offset(&self) -> Offset {
-        self.cursor.next_offset()
     }
 
     pub(super) fn high_watermark(&self) -> Offset {
@@ -178,10 +174,18 @@ impl Reader {
         self.backoff.reset();
         self.missing = None;
         self.silence.as_mut().reset(Instant::now() + SILENCE);
-        let batches = &mut self.batches;
-        if let Err(error) = self.cursor.take(message, |batch| batches.push_back(batch)) {
-            self.failed = Some(error);
-            self.state = State::Ended;
+        let events = &mut self.events;
+        let batches = |batch| events.push_back(Event::Batch(batch));
+        match self.cursor.take(message, batches) {
+            Ok(false) => {}
+            Ok(true) => self.events.push_back(Event::CaughtUp(CaughtUp {
+                partition: self.cursor.partition(),
+                high_watermark: self.cursor.next_offset(),
+            })),
+            Err(error) => {
+                self.failed = Some(error);
+                self.state = State::Ended;
+            }
         }
     }
 
@@ -214,16 +218,16 @@ impl Reader {
 }
 
 impl Stream for Reader {
-    type Item = Result<ConsumerBatch>;
+    type Item = (PartitionIndex, Result<Event>);
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         loop {
-            if let Some(batch) = this.batches.pop_front() {
-                return Poll::Ready(Some(Ok(batch)));
+            if let Some(event) = this.events.pop_front() {
+                return Poll::Ready(Some((this.partition(), Ok(event))));
             }
             if let Some(error) = this.failed.take() {
-                return Poll::Ready(Some(Err(error)));
+                return Poll::Ready(Some((this.partition(), Err(error))));
             }
             if this.cursor.is_at_end() {
                 this.state = State::Ended;

@@ -28,7 +28,7 @@ const ANSWERS: usize = 256;
 const MAX_GROUPS: usize = 100_000;
 
 /// The peers' API.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PeerApi {
     services: Arc<Services>,
     replicas: Arc<Replicas>,
@@ -38,6 +38,11 @@ impl PeerApi {
     /// The API over these services and replicas.
     pub fn new(services: Arc<Services>, replicas: Arc<Replicas>) -> Self {
         Self { services, replicas }
+    }
+
+    /// What it answers from.
+    pub fn services(&self) -> Arc<Services> {
+        Arc::clone(&self.services)
     }
 
     pub(super) fn metrics(&self) -> Arc<Metrics> {
@@ -201,7 +206,7 @@ impl PeerService for PeerApi {
         self.admit(request.hello.as_ref())?;
         groups_within(request.groups.len())?;
         let groups: Vec<_> = request.groups.iter().filter_map(GroupId::from_pb).collect();
-        let partitions = self.services.describe_partitions(&groups);
+        let partitions = self.services.describe_partitions(&groups).await;
         Ok(Response::new(DescribePartitionsResponse { partitions }))
     }
 

@@ -1,46 +1,66 @@
-//! The commands of a partition's log: entries without records, protobuf in a frame.
+//! PURE. Commands of a partition's log as bytes and back. What a replica does not know stops it:
+//! skipping a command would make replicas differ.
 
 use bytes::Bytes;
-use highwater_proto::pb::peer::partition_command::Command as Pb;
-use highwater_proto::pb::peer::{FenceProducer, PartitionCommand};
-use highwater_proto::{ProducerEpoch, ProducerId, Timestamp};
+use highwater_proto::pb::peer as pb;
+use highwater_proto::{ProducerEpoch, ProducerId};
 use prost::Message;
 
-use super::state::Body;
-use crate::raft::NotUnderstood;
+/// The version that is written, and the only one that is read.
+const VERSION: u32 = 1;
 
-/// The command that ends the epochs of `producer` below `epoch`.
-pub(super) fn fence(producer: ProducerId, epoch: ProducerEpoch) -> Bytes {
-    let fence = FenceProducer {
-        producer_id: producer.0,
-        epoch: epoch.0.into(),
-    };
-    let command = PartitionCommand {
-        command: Some(Pb::FenceProducer(fence)),
-    };
-    command.encode_to_vec().into()
+/// A command of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Ends the epochs of a producer below this one.
+    FenceProducer(ProducerId, ProducerEpoch),
 }
 
-/// What an entry with this body, appended at `append_time`, does. A command of a newer version is
-/// an error: to skip it would make replicas differ.
-pub(super) fn read(body: &Bytes, append_time: Timestamp) -> Result<Body<'static>, NotUnderstood> {
-    let command = PartitionCommand::decode(body.clone());
-    let command = command.map_err(|error| {
-        NotUnderstood(format!(
-            "a command of the partition cannot be read: {error}"
-        ))
-    })?;
-    match command.command {
-        Some(Pb::FenceProducer(fence)) => Ok(Body::Fence {
-            producer: ProducerId(fence.producer_id),
-            epoch: ProducerEpoch(u16::try_from(fence.epoch).map_err(|_| {
-                NotUnderstood(format!("a producer cannot have epoch {}", fence.epoch))
-            })?),
-            append_time,
-        }),
-        None => Err(NotUnderstood(
-            "this version does not know a command of the partition; update this broker".to_owned(),
-        )),
+/// The bytes are no command that this version knows.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// Not protobuf.
+    #[error("a command of the partition cannot be read: {0}")]
+    Malformed(#[from] prost::DecodeError),
+    /// Written by another version.
+    #[error("a command of the partition has version {0}, this broker reads version {VERSION}")]
+    Version(u32),
+    /// A command of this version that is not known.
+    #[error("this version does not know a command of the partition")]
+    Unknown,
+}
+
+impl Command {
+    /// The command as the body of a frame.
+    pub fn encode(self) -> Bytes {
+        let command = match self {
+            Self::FenceProducer(producer, epoch) => {
+                pb::partition_command::Command::FenceProducer(pb::FenceProducer {
+                    producer_id: producer.0,
+                    epoch: epoch.0.into(),
+                })
+            }
+        };
+        let message = pb::PartitionCommand {
+            version: VERSION,
+            command: Some(command),
+        };
+        message.encode_to_vec().into()
+    }
+
+    /// The command in a frame's body.
+    pub fn decode(body: &[u8]) -> Result<Self, CommandError> {
+        let message = pb::PartitionCommand::decode(body)?;
+        if message.version != VERSION {
+            return Err(CommandError::Version(message.version));
+        }
+        match message.command.ok_or(CommandError::Unknown)? {
+            pb::partition_command::Command::FenceProducer(fence) => {
+                let epoch = u16::try_from(fence.epoch).map_err(|_| CommandError::Unknown)?;
+                let producer = ProducerId(fence.producer_id);
+                Ok(Self::FenceProducer(producer, ProducerEpoch(epoch)))
+            }
+        }
     }
 }
 
@@ -49,34 +69,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fence_reads_as_it_was_written() {
-        let body = fence(ProducerId(1 << 62), ProducerEpoch(u16::MAX));
-        let Ok(Body::Fence {
-            producer,
-            epoch,
-            append_time,
-        }) = read(&body, Timestamp(7))
-        else {
-            panic!("not a fence");
-        };
-        assert_eq!(
-            (producer, epoch),
-            (ProducerId(1 << 62), ProducerEpoch(u16::MAX))
-        );
-        assert_eq!(append_time, Timestamp(7));
+    fn a_fence_is_read_as_it_was_written() {
+        for epoch in [0, 7, u16::MAX] {
+            let command = Command::FenceProducer(ProducerId(1 << 62), ProducerEpoch(epoch));
+            assert_eq!(Command::decode(&command.encode()).unwrap(), command);
+        }
+        let golden = [8, 1, 26, 4, 8, 7, 16, 3];
+        let command = Command::FenceProducer(ProducerId(7), ProducerEpoch(3));
+        assert_eq!(&command.encode()[..], golden);
     }
 
     #[test]
-    fn a_command_that_is_unknown_or_damaged_stops_the_group() {
-        let beyond = FenceProducer {
-            producer_id: 1,
-            epoch: 1 << 16,
+    fn a_fence_of_another_version_or_an_epoch_that_cannot_be_is_an_error() {
+        let encoded = |version, epoch| {
+            let fence = pb::FenceProducer {
+                producer_id: 1,
+                epoch,
+            };
+            let command = pb::partition_command::Command::FenceProducer(fence);
+            let message = pb::PartitionCommand {
+                version,
+                command: Some(command),
+            };
+            Command::decode(&message.encode_to_vec())
         };
-        let beyond = PartitionCommand {
-            command: Some(Pb::FenceProducer(beyond)),
-        };
-        for body in [vec![], vec![0xff; 9], vec![0x7a, 0], beyond.encode_to_vec()] {
-            assert!(read(&body.into(), Timestamp(0)).is_err());
-        }
+        assert!(matches!(encoded(2, 1), Err(CommandError::Version(2))));
+        assert!(matches!(encoded(1, 1 << 16), Err(CommandError::Unknown)));
+        let bytes = Command::decode(&[255, 255]);
+        assert!(matches!(bytes, Err(CommandError::Malformed(_))));
     }
 }

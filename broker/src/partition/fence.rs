@@ -5,7 +5,7 @@ use highwater_proto::{ProducerEpoch, ProducerId, Term, Timestamp};
 use tokio::sync::oneshot;
 
 use super::append::{AppendLoop, Doubt};
-use super::command;
+use super::command::Command;
 use super::error::AppendError;
 use super::machine::Shared;
 use crate::raft::{Answered, Proposal, ProposalKind, ProposeError, Reply};
@@ -75,7 +75,7 @@ impl AppendLoop {
             .propose_fence(producer, epoch, append_time);
         let proposal = Proposal {
             kind: ProposalKind::Command,
-            body: command::fence(producer, epoch),
+            body: Command::FenceProducer(producer, epoch).encode(),
             append_time,
         };
         let verdict = match self.replica.propose(term, proposal).await {

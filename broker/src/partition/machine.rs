@@ -7,7 +7,7 @@ use highwater_proto::batch::{BatchError, BatchHeader, batches};
 use highwater_proto::{EntryId, Term};
 use tokio::sync::watch;
 
-use super::command;
+use super::command::Command;
 use super::state::{BatchFacts, Body, HighWatermark, PartitionState};
 use crate::log::FrameKind;
 use crate::raft::{Committed, NotUnderstood, Replicated, Reply};
@@ -94,7 +94,13 @@ impl Replicated for PartitionMachine {
             }
             FrameKind::Blank => Body::Blank,
             FrameKind::Membership => Body::Membership,
-            FrameKind::Command => command::read(entry.body, head.append_time)?,
+            FrameKind::Command => match Command::decode(entry.body).map_err(not_understood)? {
+                Command::FenceProducer(producer, epoch) => Body::Fence {
+                    producer,
+                    epoch,
+                    append_time: head.append_time,
+                },
+            },
         };
         let id = EntryId {
             term: head.term,

@@ -16,6 +16,7 @@ pub mod sequence;
 pub mod state;
 
 pub use append::{Appended, Permission};
+pub use command::{Command, CommandError};
 pub use error::{AppendError, ReadError};
 pub use machine::{PartitionMachine, Published, Shared};
 pub use partition::{Bounds, Partition, Read, Surroundings};

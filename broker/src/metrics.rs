@@ -101,6 +101,8 @@ pub struct Metrics {
     pub log_sync_errors: Counter,
     /// Times that this broker came to lead a partition.
     pub leaderships: Counter,
+    /// Times that a broker which did not answer was suspected of having failed.
+    pub suspicions: Counter,
     /// Replicas here that stopped by themselves or could not be opened.
     pub replica_failures: Counter,
     /// Calls of clients.
@@ -129,6 +131,7 @@ impl Metrics {
             log_sync: Latency::default(),
             log_sync_errors: Counter::default(),
             leaderships: Counter::default(),
+            suspicions: Counter::default(),
             replica_failures: Counter::default(),
             requests: Requests::new(methods),
             clients: Connections::default(),

@@ -14,7 +14,7 @@ use super::groups::Groups;
 use super::identity::{Applicant, Membership, establish, remembered_addresses};
 use super::reconcile::Reconciler;
 use super::register::register;
-use super::watching::{watch_end, watch_leadership};
+use super::watching::{watch_end, watch_leadership, watch_successors};
 use super::{Bound, Broker, StartError, controller, metrics_page};
 use crate::clock::{Clock, SystemClock};
 use crate::cluster::{Leaders, Liveness, Metadata, MetadataMachine, Takeover};
@@ -197,7 +197,11 @@ impl Parts {
         let me = self.membership.identity;
         let first_version = u64::try_from(self.clock.now().0).unwrap_or(1);
         let leaders = Arc::new(Leaders::new(me.broker, first_version));
-        let liveness = Arc::new(Liveness::new(me, SuspicionConfig::default()));
+        let liveness = Arc::new(Liveness::new(
+            me,
+            SuspicionConfig::default(),
+            Arc::clone(&self.metrics),
+        ));
         let (machine, published) = MetadataMachine::new();
         let id = self.membership.metadata_replica;
         let replica = self
@@ -247,6 +251,7 @@ impl Parts {
         };
         self.tasks.spawn(takeover.run());
         self.tasks.spawn(heartbeats::run(Arc::clone(replicas)));
+        watch_successors(services, &self.tasks);
         self.tasks.spawn(controller::run(Arc::clone(services)));
         let (settled, is_settled) = watch::channel(false);
         let reconciler = Reconciler::new(

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 mod cluster;
+mod drain;
 mod error;
 mod fetch;
 mod gauges;
@@ -17,6 +18,7 @@ mod rights;
 mod routing;
 mod topics;
 
+pub use drain::Led;
 pub use error::{Detail, Error, LeaderHint};
 pub use fetch::{to_batches, to_records};
 pub use partitions::Partitions;

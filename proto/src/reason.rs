@@ -94,6 +94,8 @@ reasons! {
     BatchTooLarge = "BATCH_TOO_LARGE", InvalidArgument, Refused, "send smaller batches, or raise max.batch.bytes of the topic";
     /// A field of the request has a value it cannot have.
     InvalidRequest = "INVALID_REQUEST", InvalidArgument, Refused, "the message says which field and what it may be";
+    /// The request is larger than the broker takes.
+    RequestTooLarge = "REQUEST_TOO_LARGE", ResourceExhausted, Refused, "send less at a time; a batch has at most 3 MiB";
     /// A topic name that is empty, too long, reserved, or has characters outside [A-Za-z0-9._-].
     InvalidTopicName = "INVALID_TOPIC_NAME", InvalidArgument, Refused, "use 1 to 249 of letters, digits, '.', '_' and '-'";
     /// A topic setting that does not exist or cannot have this value.
@@ -110,6 +112,8 @@ reasons! {
     Unreachable = "UNREACHABLE", Unavailable, Retriable, "is a broker running there? `highwater serve` starts one";
     /// The broker is stopping or has not finished starting.
     NotReady = "NOT_READY", Unavailable, Retriable, "try again, or ask another broker";
+    /// The replica could not make sure with the leader that what it has is as fresh as was asked.
+    Stale = "STALE", Unavailable, Retriable, "ask the leader or another replica, or allow a greater age";
     /// The broker belongs to another cluster.
     WrongCluster = "WRONG_CLUSTER", FailedPrecondition, Refused, "check the addresses";
     /// The two sides have no protocol version in common.

@@ -100,6 +100,17 @@ pub(super) async fn at_broker<C: LeaderCall>(
     forward(services, context, broker, &call).await
 }
 
+impl LeaderCall for v1::TrimPartitionRequest {
+    type Reply = v1::TrimPartitionResponse;
+    const METHOD: &'static str = "/highwater.v1.TopicService/TrimPartition";
+    /// It may have been done.
+    const UNANSWERED: Reason = Reason::OutcomeUnknown;
+
+    async fn run(self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {
+        services.trim_partition(context, self).await
+    }
+}
+
 /// Answers `call` here or at the leader, waiting for one if there is none. A client that routes by
 /// itself gets the first answer.
 pub(super) async fn at_leader<C: LeaderCall>(
@@ -138,6 +149,7 @@ fn leader_elsewhere(context: &Context, error: &Error) -> Option<BrokerId> {
         Detail::NotLeader(_)
         | Detail::None
         | Detail::OffsetRange { .. }
+        | Detail::CorruptData { .. }
         | Detail::SequenceGap { .. } => None,
     }
 }
@@ -208,6 +220,9 @@ pub(super) async fn answer(services: &Arc<Services>, request: ForwardRequest) ->
         }
         v1::DrainBrokerRequest::METHOD => {
             run::<v1::DrainBrokerRequest>(services, &context, call).await
+        }
+        v1::TrimPartitionRequest::METHOD => {
+            run::<v1::TrimPartitionRequest>(services, &context, call).await
         }
         other => Err(Error::invalid(format!("{other} is not forwarded"))),
     };

@@ -17,6 +17,7 @@ pub mod input;
 pub mod neighbour;
 pub mod ports;
 pub mod program;
+pub mod protos;
 pub mod python;
 pub mod reflect;
 pub mod session;

@@ -22,6 +22,7 @@ pub mod python;
 pub mod reflect;
 pub mod session;
 mod stderr;
+pub mod storage;
 mod wait;
 
 pub use api::{Answer, Api, Refusal};

@@ -15,7 +15,7 @@ use super::identity::{Applicant, Membership, establish, remembered_addresses};
 use super::reconcile::Reconciler;
 use super::register::register;
 use super::watching::{watch_end, watch_leadership};
-use super::{Bound, Broker, StartError, controller, metrics_page};
+use super::{Bound, Broker, StartError, compaction, controller, metrics_page};
 use crate::clock::{Clock, SystemClock};
 use crate::cluster::{Leaders, Liveness, Metadata, MetadataMachine, Takeover};
 use crate::entropy;
@@ -276,6 +276,7 @@ impl Parts {
         self.tasks.spawn(takeover.run());
         self.tasks.spawn(heartbeats::run(Arc::clone(replicas)));
         self.tasks.spawn(controller::run(Arc::clone(services)));
+        self.tasks.spawn(compaction::run(Arc::clone(services)));
         let (settled, is_settled) = watch::channel(false);
         let reconciler = Reconciler::new(
             Arc::clone(services),

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use highwater_proto::batch::{BatchError, BatchHeader, batches};
-use highwater_proto::{EntryId, Offset, Term};
+use highwater_proto::{EntryId, LogIndex, Offset, Term};
 use tokio::sync::watch;
 
 use super::command::{self, Command};
@@ -28,6 +28,8 @@ pub struct Shared {
     // guards: the state; held while entries are applied or a batch is judged, never across an await.
     state: Mutex<PartitionState>,
     published: watch::Sender<Published>,
+    /// The log start offset alone, for whoever need not hear of every record.
+    log_start: watch::Sender<Offset>,
 }
 
 impl Shared {
@@ -38,6 +40,7 @@ impl Shared {
         Arc::new(Self {
             state: Mutex::new(state),
             published,
+            log_start: watch::Sender::new(Offset::ZERO),
         })
     }
 
@@ -47,6 +50,10 @@ impl Shared {
 
     pub(super) fn published(&self) -> watch::Receiver<Published> {
         self.published.subscribe()
+    }
+
+    pub(super) fn log_start(&self) -> watch::Receiver<Offset> {
+        self.log_start.subscribe()
     }
 
     /// Wakes whoever waits for data, to look again at who leads.
@@ -124,13 +131,17 @@ impl Replicated for PartitionMachine {
         self.0
             .published
             .send_if_modified(|old| std::mem::replace(old, now) != now);
+        let start = now.log_start_offset;
+        self.0
+            .log_start
+            .send_if_modified(|old| std::mem::replace(old, start) != start);
     }
 
     fn save(&self) -> Vec<u8> {
         self.0.state().snapshot().to_vec()
     }
 
-    fn restore(&mut self, saved: &[u8]) -> Result<(), NotUnderstood> {
+    fn restore(&mut self, saved: &[u8], _: LogIndex) -> Result<(), NotUnderstood> {
         *self.0.state() = PartitionState::restore(saved).map_err(not_understood)?;
         Ok(())
     }

@@ -121,6 +121,7 @@ fn leader_elsewhere(context: &Context, error: &Error) -> Option<BrokerId> {
         Detail::NotLeader(_)
         | Detail::None
         | Detail::OffsetRange { .. }
+        | Detail::CorruptData { .. }
         | Detail::SequenceGap { .. } => None,
     }
 }

@@ -30,6 +30,7 @@ mod index;
 )]
 mod log;
 mod map;
+mod mark;
 mod open;
 mod plan;
 mod recovery;

@@ -1,15 +1,17 @@
 //! What readers see: an immutable picture of the log, replaced as a whole by the writer. A read
 //! takes no lock and copies no payload; its slices keep the maps alive that they lie in.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use highwater_proto::{LogIndex, Offset, Timestamp};
 
 use super::body;
-use super::error::LogError;
+use super::error::{Damage, LogError};
+use super::flusher::Flusher;
 use super::frame::{FrameKind, Head, LastFrame, Tail};
+use super::mark;
 use super::segment::{Found, Segment, times};
 
 /// A part of the log: the frames of one file up to a byte.
@@ -96,12 +98,66 @@ pub struct SegmentInfo {
 #[derive(Debug, Clone)]
 pub struct LogReader {
     pub(super) view: Arc<ArcSwap<View>>,
+    /// The first damage that anyone met here.
+    pub(super) damage: Arc<OnceLock<Damage>>,
+    pub(super) flusher: Flusher,
 }
 
 impl LogReader {
+    /// The first damage that a reader of this log has met since it was opened.
+    pub fn damage(&self) -> Option<&Damage> {
+        self.damage.get()
+    }
+
+    /// Notes in the newest file how far the log is durable; for a log that is idle.
+    pub fn mark_durable(&self) {
+        let view = self.view.load();
+        if let Some(active) = &view.active {
+            mark::mark_durable(&active.segment, &self.flusher);
+        }
+    }
+
+    /// The first full file that begins at `from` or later: its first index, the index after its
+    /// last, and how many bytes it has.
+    pub fn full_file_from(&self, from: LogIndex) -> Option<(LogIndex, LogIndex, u64)> {
+        let view = self.view.load();
+        let mut files = view.sealed.iter();
+        let part = files.find(|part| part.segment.header.first_index >= from)?;
+        let header = &part.segment.header;
+        Some((header.first_index, part.tail.next_index, header.file_len))
+    }
+
+    /// Remembers damage, whoever met it.
+    fn noted<T>(&self, result: Result<T, LogError>) -> Result<T, LogError> {
+        if let Err(LogError::Damaged(damage)) = &result {
+            let _ = self.damage.set(damage.clone());
+        }
+        result
+    }
+
+    /// Checks everything in the full file that begins with this index, frame by frame; nothing to do
+    /// when there is none.
+    pub fn check_file(&self, first_index: LogIndex) -> Result<(), LogError> {
+        let view = self.view.load_full();
+        let mut sealed = view.sealed.iter();
+        let Some(part) = sealed.find(|part| part.segment.header.first_index == first_index) else {
+            return Ok(());
+        };
+        self.noted(part.segment.check(part.end, &part.tail))
+    }
+
     /// The frames `from..until`, fewer when their bodies exceed `max_bytes` or the log ends before,
     /// but at least one if there is one. An error below the first index.
     pub fn frames(
+        &self,
+        from: LogIndex,
+        until: LogIndex,
+        max_bytes: usize,
+    ) -> Result<Vec<Frame>, LogError> {
+        self.noted(self.read_frames(from, until, max_bytes))
+    }
+
+    fn read_frames(
         &self,
         from: LogIndex,
         until: LogIndex,
@@ -142,6 +198,10 @@ impl LogReader {
 
     /// The head of an entry; `None` above the end, an error below the first index.
     pub fn head(&self, index: LogIndex) -> Result<Option<Head>, LogError> {
+        self.noted(self.read_head(index))
+    }
+
+    fn read_head(&self, index: LogIndex) -> Result<Option<Head>, LogError> {
         let view = self.view.load();
         if index < view.first_index {
             return Err(LogError::Purged {
@@ -185,6 +245,15 @@ impl LogReader {
         end: Offset,
         max_bytes: usize,
     ) -> Result<Vec<CommittedBatch>, LogError> {
+        self.noted(self.read_batches(from, end, max_bytes))
+    }
+
+    fn read_batches(
+        &self,
+        from: Offset,
+        end: Offset,
+        max_bytes: usize,
+    ) -> Result<Vec<CommittedBatch>, LogError> {
         let view = self.view.load();
         if from < view.log_start_offset {
             let log_start_offset = view.log_start_offset;
@@ -220,6 +289,10 @@ impl LogReader {
         time: Timestamp,
         end: Offset,
     ) -> Result<Option<Offset>, LogError> {
+        self.noted(self.find_time(time, end))
+    }
+
+    fn find_time(&self, time: Timestamp, end: Offset) -> Result<Option<Offset>, LogError> {
         let view = self.view.load();
         let start = view.log_start_offset;
         for part in view.parts_where(|part| part.tail.next_offset <= start) {

@@ -1,5 +1,6 @@
 //! The composition root: builds a broker, wires it, starts it, stops it.
 
+mod broken;
 mod config;
 mod controller;
 mod error;
@@ -8,7 +9,10 @@ mod identity;
 mod metrics_page;
 mod reconcile;
 mod register;
+mod repair;
+mod scrub;
 mod start;
+mod to_open;
 mod watching;
 
 use std::net::SocketAddr;

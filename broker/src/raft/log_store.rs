@@ -38,6 +38,18 @@ pub fn durable_file(hard_state: &HardState, replica: ReplicaId) -> u32 {
     noted.map_or(0, u32::from_le_bytes)
 }
 
+/// The first entry that was never purged from the replica's log. What does not parse says nothing
+/// here: it is refused when the replica opens.
+pub fn first_unpurged(hard_state: &HardState, replica: ReplicaId) -> Option<LogIndex> {
+    match hard_state.get(key(replica, PURGED)) {
+        Some(bytes) => {
+            let purged = peer::LogId::decode(bytes).ok()?;
+            Some(LogIndex(purged.index.saturating_add(1)))
+        }
+        None => Some(LogIndex(0)),
+    }
+}
+
 /// Whether the replica's log has, or ever had, an entry.
 pub fn has_begun(log: &Log, hard_state: &HardState, replica: ReplicaId) -> bool {
     log.last().is_some() || hard_state.get(key(replica, PURGED)).is_some()

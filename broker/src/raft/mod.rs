@@ -25,6 +25,7 @@ mod settings;
 mod state_machine;
 #[cfg(test)]
 mod suite;
+mod supply;
 mod types;
 mod wire;
 
@@ -33,9 +34,10 @@ pub use founding::founding_entry;
 pub use group::GroupId;
 pub use inbound::{Inbound, LaneAnswers};
 pub use knowledge::{Leadership, Members, View};
-pub use log_store::{durable_file, has_begun};
+pub use log_store::{durable_file, first_unpurged, has_begun};
 pub use replica::{Answered, OpenReplica, Replica};
 pub use replicas::Replicas;
 pub use replicated::{Committed, NotUnderstood, Replicated};
+pub use supply::decode_supply;
 pub use types::{Proposal, ProposalKind, Reply};
 pub use wire::WireError;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 mod cluster;
 mod error;
+mod faults;
 mod fetch;
 mod gauges;
 mod join;
@@ -18,6 +19,7 @@ mod routing;
 mod topics;
 
 pub use error::{Detail, Error, LeaderHint};
+pub use faults::{Fault, FaultKind, Faults};
 pub use fetch::{to_batches, to_records};
 pub use partitions::Partitions;
 pub use produce::parse_batch;
@@ -48,6 +50,8 @@ pub struct Services {
     pub partitions: Arc<Partitions>,
     /// The producer ids this broker may give out.
     pub producer_ids: ProducerIds,
+    /// The replicas here that are out of their groups.
+    pub faults: Faults,
     /// What runs for streams; it ends with the broker.
     pub tasks: Tasks,
     /// What is counted and measured.

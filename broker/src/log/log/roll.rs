@@ -180,7 +180,6 @@ impl Log {
             began: None,
             named: blank.named,
             sealed: false,
-            marked: Position::default(),
         });
         Ok(())
     }

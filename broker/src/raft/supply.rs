@@ -1,11 +1,10 @@
 //! Entries for a replica that lost some: what this one has, and how far it is known to be committed.
 
-use highwater_proto::pb::peer::{Entry, FetchEntriesResponse, LogId};
-use highwater_proto::{LogIndex, Term};
-use openraft::async_runtime::WatchReceiver;
+use highwater_proto::LogIndex;
+use highwater_proto::pb::peer::{Entry, FetchEntriesResponse};
 
 use super::replica::Replica;
-use super::wire::WireError;
+use super::wire::{WireError, encode_log_id};
 use crate::log::repair::Supply;
 use crate::log::{Frame, Head, LastFrame, LogError};
 
@@ -36,7 +35,7 @@ impl Replica {
             replica: self.id().0,
             before: before.map_or_else(Default::default, |head| encode_head(&head)),
             entries: frames.into_iter().map(encode).collect(),
-            committed: self.committed(),
+            committed: self.committed().as_ref().map(encode_log_id),
             complete,
         })
     }
@@ -52,24 +51,6 @@ impl Replica {
             (None, last) => last.is_none_or(|last| last < from),
             (Some(_), None) => false,
         }
-    }
-
-    fn committed(&self) -> Option<LogId> {
-        let (term, index) = self.applied_log_id()?;
-        Some(LogId {
-            term: term.0,
-            index: index.0,
-        })
-    }
-
-    fn applied_log_id(&self) -> Option<(Term, LogIndex)> {
-        let metrics = self.raft().metrics();
-        let applied = metrics.borrow_watched().last_applied?;
-        Some((Term(applied.leader_id.term), LogIndex(applied.index)))
-    }
-
-    fn applied(&self) -> Option<LogIndex> {
-        self.applied_log_id().map(|(_, index)| index)
     }
 }
 

@@ -226,7 +226,7 @@ impl Services {
         groups: Vec<GroupId>,
     ) -> (BrokerId, DescribePartitionsResponse) {
         if broker == self.me.broker {
-            return (broker, self.describe_partitions(&groups));
+            return (broker, self.describe_partitions(&groups).await);
         }
         let Some(link) = self.peers.link(broker) else {
             return (broker, DescribePartitionsResponse::default());
@@ -245,9 +245,9 @@ impl Services {
 
     /// The state of those of `groups` that this broker leads, and what keeps its replicas out of
     /// others.
-    pub fn describe_partitions(&self, groups: &[GroupId]) -> DescribePartitionsResponse {
-        let status = |group: &GroupId| match *group {
-            GroupId::Partition(topic, index) => self.partitions.get(topic, index)?.status(),
+    pub async fn describe_partitions(&self, groups: &[GroupId]) -> DescribePartitionsResponse {
+        let status = async |group: &GroupId| match *group {
+            GroupId::Partition(topic, index) => self.partitions.get(topic, index)?.status().await,
             GroupId::Metadata => None,
         };
         let fault = |group: &GroupId| {
@@ -258,8 +258,9 @@ impl Services {
                 message: fault.why,
             })
         };
+        let statuses = futures_util::future::join_all(groups.iter().map(status));
         DescribePartitionsResponse {
-            partitions: groups.iter().filter_map(status).collect(),
+            partitions: statuses.await.into_iter().flatten().collect(),
             faults: groups.iter().filter_map(fault).collect(),
         }
     }

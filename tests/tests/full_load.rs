@@ -2,7 +2,11 @@
 //! changes.
 //!
 //! `HIGHWATER_LOAD_SECONDS` is how long, 10 without it; docs/testing.md has the long form.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and shows its figures"
+)]
 
 use std::time::Duration;
 

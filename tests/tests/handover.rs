@@ -1,6 +1,10 @@
 //! A broker that is drained or stopped hands over what it leads: its clients see no error, and hardly
 //! a pause.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and shows its figures"
+)]
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,10 @@
 //! A leader that cannot reach a majority refuses at once and honestly, and goes on by itself when the
 //! majority is back.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and shows its figures"
+)]
 
 use std::time::{Duration, Instant};
 

@@ -31,6 +31,7 @@ mod limits;
 )]
 mod log;
 mod map;
+mod mark;
 mod open;
 mod plan;
 mod recovery;

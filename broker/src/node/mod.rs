@@ -1,5 +1,6 @@
 //! The composition root: builds a broker, wires it, starts it, stops it.
 
+mod broken;
 mod compaction;
 mod config;
 mod controller;
@@ -9,9 +10,12 @@ mod identity;
 mod metrics_page;
 mod reconcile;
 mod register;
+mod repair;
+mod scrub;
 mod start;
 #[cfg(test)]
 mod tests;
+mod to_open;
 mod watching;
 
 use std::net::SocketAddr;

@@ -3,9 +3,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use highwater_proto::Incarnation;
 use highwater_proto::pb::peer::Endpoints;
+use highwater_proto::{Incarnation, ReplicaId};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
@@ -14,6 +15,7 @@ use super::groups::Groups;
 use super::identity::{Applicant, Membership, establish, remembered_addresses};
 use super::reconcile::Reconciler;
 use super::register::register;
+use super::scrub::Scrub;
 use super::watching::{watch_end, watch_leadership, watch_successors};
 use super::{Bound, Broker, StartError, compaction, controller, metrics_page};
 use crate::clock::{Clock, GuardedClock, SystemClock};
@@ -26,9 +28,12 @@ use crate::metrics::Metrics;
 use crate::peer::Peers;
 use crate::raft::suspicion::SuspicionConfig;
 use crate::raft::{GroupId, Replicas, heartbeats};
-use crate::service::{Partitions, ProducerIds, Services};
+use crate::service::{Faults, Partitions, ProducerIds, Services};
 use crate::tasks::Tasks;
 
+/// How often, and in what intervals, the others are asked for metadata that this broker lost.
+const METADATA_REPAIR_TRIES: usize = 20;
+const METADATA_REPAIR_PAUSE: Duration = Duration::from_secs(1);
 /// Threads that sync files and do other blocking work.
 const IO_THREADS: usize = 16;
 
@@ -232,11 +237,12 @@ impl Parts {
         ));
         let (machine, published) = MetadataMachine::new();
         let id = self.membership.metadata_replica;
+        self.repair_metadata(id).await?;
         let replica = self
             .groups
             .open(GroupId::Metadata, id, None, Box::new(machine), &self.tasks)
             .await
-            .map_err(StartError::Group)?;
+            .map_err(|error| StartError::Group(error.why().to_owned()))?;
         if self.membership.founder {
             let begun = replica.initialize([(id, me.broker)]).await;
             begun.map_err(|error| StartError::Group(error.to_string()))?;
@@ -256,6 +262,7 @@ impl Parts {
             peers: Arc::clone(&self.peers),
             partitions: Arc::new(Partitions::default()),
             producer_ids: ProducerIds::default(),
+            faults: Faults::default(),
             tasks: self.tasks.clone(),
             metrics: Arc::clone(&self.metrics),
             clock: Arc::clone(&self.clock),
@@ -267,6 +274,31 @@ impl Parts {
         let (nobody, _) = mpsc::unbounded_channel();
         watch_end(&replica, nobody, self.failed.clone(), &self.tasks);
         Ok((services, replicas))
+    }
+
+    /// Repairs this broker's replica of the metadata from those of the others, if it is damaged.
+    /// Without it the broker does not start.
+    async fn repair_metadata(&self, id: ReplicaId) -> Result<(), StartError> {
+        if !self.groups.was_placed(id) {
+            return Ok(());
+        }
+        let others: Vec<_> = self.peers.all().keys().copied().collect();
+        let mut tries = 0..METADATA_REPAIR_TRIES;
+        loop {
+            let repaired = self
+                .groups
+                .repair(GroupId::Metadata, id, None, &others)
+                .await;
+            let Err(why) = repaired else {
+                return Ok(());
+            };
+            if others.is_empty() || tries.next().is_none() {
+                let why = format!("the metadata of this broker: {why}");
+                return Err(StartError::Group(why));
+            }
+            tracing::warn!(%why, "the metadata of this broker is damaged; asking the others again");
+            tokio::time::sleep(METADATA_REPAIR_PAUSE).await;
+        }
     }
 
     /// Starts what runs beside the listeners; the result tells when all replicas are open.
@@ -291,6 +323,13 @@ impl Parts {
             self.failed.clone(),
             settled,
         );
+        let scrub = Scrub {
+            replicas: Arc::clone(replicas),
+            root: Arc::clone(&self.groups.root),
+            ending: reconciler.ending(),
+            failed: self.failed.clone(),
+        };
+        self.tasks.spawn(scrub.run());
         self.tasks.spawn(reconciler.run());
         is_settled
     }

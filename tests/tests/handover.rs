@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use highwater_tests::{Cluster, Load, program};
+use highwater_tests::{Cluster, Load, figure, program};
 use serde_json::Value;
 
 const RATE: u32 = 2_000;
@@ -68,7 +68,7 @@ fn a_drained_broker_hands_over_without_an_error_or_a_pause_for_its_clients() {
     assert_eq!(outcome.errors, Vec::<String>::new());
     for handing_over in &drained {
         let silence = outcome.silence(handing_over);
-        println!("drain: {silence:?} without an acknowledgement");
+        figure(&format!("drain: {silence:?} without an acknowledgement"));
         assert!(silence < SILENCE, "{silence:?}");
     }
 }
@@ -85,7 +85,7 @@ fn a_stopped_broker_hands_over_without_an_error_or_a_pause_for_its_clients() {
     let outcome = load.end();
     assert_eq!(outcome.errors, Vec::<String>::new());
     let silence = outcome.silence(&stopping);
-    println!("SIGTERM: {silence:?} without an acknowledgement");
+    figure(&format!("SIGTERM: {silence:?} without an acknowledgement"));
     assert!(silence < SILENCE, "{silence:?}");
 }
 

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use highwater_tests::{Cluster, Load, long_form, program};
+use highwater_tests::{Cluster, Load, figure, long_form, program};
 
 const RATE: u32 = 10_000;
 /// The goal at the 99th percentile is 1.5 s; a machine that is busy with other tests may take longer.
@@ -36,12 +36,12 @@ fn acknowledgements_go_on_after_each_kill_of_the_leader_and_nothing_is_lost() {
     let mut back: Vec<_> = killed.iter().map(|kill| outcome.back_after(kill)).collect();
     back.sort_unstable();
     let at = |percent: usize| back[(back.len() * percent).div_ceil(100).max(1) - 1];
-    println!(
+    figure(&format!(
         "{kills} kills, {} records: first acknowledgement after p50 {:?}, p99 {:?}, at most {:?}",
         outcome.sent,
         at(50),
         at(99),
         at(100)
-    );
+    ));
     assert!(at(100) < BACK, "{back:?}");
 }

@@ -20,6 +20,8 @@ pub mod load;
 pub mod neighbour;
 pub mod ports;
 pub mod program;
+pub mod protos;
+pub mod python;
 pub mod reflect;
 pub mod session;
 mod stderr;

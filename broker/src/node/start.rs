@@ -16,7 +16,7 @@ use super::reconcile::Reconciler;
 use super::register::register;
 use super::watching::{watch_end, watch_leadership, watch_successors};
 use super::{Bound, Broker, StartError, compaction, controller, metrics_page};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, GuardedClock, SystemClock};
 use crate::cluster::{Leaders, Liveness, Metadata, MetadataMachine, Takeover};
 use crate::entropy;
 use crate::listener::grpc::{Door, PeerApi, bind, serve_bulk, serve_control, serve_public};
@@ -82,7 +82,7 @@ pub(super) async fn start(config: BrokerConfig, storage: Storage) -> Result<Brok
     let membership = identify(root.as_ref(), &config, incarnation, &applicant).await?;
     let hard_state = open_hard_state(root.as_ref()).map_err(in_dir)?;
     let tasks = Tasks::new();
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let clock: Arc<dyn Clock> = Arc::new(GuardedClock::new(Arc::new(SystemClock)));
     let peers = Arc::new(Peers::new(membership.identity, tasks.clone()));
     remember(root.as_ref(), &peers).map_err(in_dir)?;
     let groups = Arc::new(Groups {

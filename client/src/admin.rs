@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::topic::{
     Broker, Cluster, ClusterMetadata, NewTopic, Topic, TopicChanges, TopicDescription,
 };
+use crate::topology::TopicRoutes;
 
 /// A position of a partition to look up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,30 @@ pub struct Offsets {
     pub high_watermark: Offset,
     /// The epoch of the leader that answered.
     pub leader_epoch: i32,
+}
+
+/// Where a partition is to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TrimTo {
+    /// At this offset.
+    Offset(Offset),
+    /// At the first record with this time or a later one.
+    Timestamp(Timestamp),
+    /// At the high watermark: everything that is committed is deleted.
+    End,
+}
+
+/// What a partition has after it was trimmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Trimmed {
+    /// The first offset that can be read.
+    pub log_start_offset: Offset,
+    /// The first offset that could be read before.
+    pub previous_log_start_offset: Offset,
+    /// The end of what can be read.
+    pub high_watermark: Offset,
 }
 
 impl Client {
@@ -178,11 +203,7 @@ impl Client {
         position: Position,
     ) -> Result<Offsets> {
         loop {
-            let routes = self.metadata.topic(topic, self.metadata.deadline()).await?;
-            let count = routes.partition_count();
-            if partition.0 >= count {
-                return Err(no_partition(topic, partition, count));
-            }
+            let routes = self.routes(topic, partition).await?;
             let found = self
                 .offsets_of((topic, &routes.id), partition, position)
                 .await;
@@ -228,6 +249,60 @@ impl Client {
             high_watermark: Offset::from_i64(answer.high_watermark).unwrap_or_default(),
             leader_epoch: answer.leader_epoch,
         })
+    }
+
+    /// Deletes the records of a partition before a position, on every replica, or with `dry_run`
+    /// only says what would be deleted. Doing so again changes nothing, so it is tried again even
+    /// after an unknown outcome.
+    ///
+    /// A position above the high watermark is `OFFSET_OUT_OF_RANGE`; one at or below the log start
+    /// deletes nothing.
+    pub async fn trim(
+        &self,
+        topic: &str,
+        partition: PartitionIndex,
+        to: TrimTo,
+        dry_run: bool,
+    ) -> Result<Trimmed> {
+        use v1::trim_partition_request::To as Wire;
+        let routes = self.routes(topic, partition).await?;
+        let request = v1::TrimPartitionRequest {
+            topic: topic.to_owned(),
+            topic_id: routes.id.clone(),
+            partition: wire_count(partition.0),
+            to: Some(match to {
+                TrimTo::Offset(offset) => Wire::Offset(offset.to_i64()),
+                TrimTo::Timestamp(time) => Wire::Timestamp(time.0),
+                TrimTo::End => Wire::End(true),
+            }),
+            dry_run,
+        };
+        let call = |api: Api| {
+            let request = request.clone();
+            async move { api.topics().trim_partition(request).await }
+        };
+        let asked = self
+            .metadata
+            .ask_leader((topic, &routes.id), partition, call)
+            .await;
+        let answer = asked?;
+        let before = answer.previous_log_start_offset;
+        Ok(Trimmed {
+            log_start_offset: Offset::from_i64(answer.log_start_offset).unwrap_or_default(),
+            previous_log_start_offset: Offset::from_i64(before).unwrap_or_default(),
+            high_watermark: Offset::from_i64(answer.high_watermark).unwrap_or_default(),
+        })
+    }
+
+    /// The topic's routes, if it has this partition.
+    async fn routes(&self, topic: &str, partition: PartitionIndex) -> Result<TopicRoutes> {
+        let routes = self.metadata.topic(topic, self.metadata.deadline()).await?;
+        let count = routes.partition_count();
+        if partition.0 < count {
+            return Ok(routes);
+        }
+        let message = format!("topic {topic:?} has {count} partitions, and no {partition}");
+        Err(Error::new(Reason::PartitionNotFound, message))
     }
 
     /// Waits until the topic is known and says how many partitions it has.

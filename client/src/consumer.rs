@@ -8,8 +8,10 @@ mod batch;
 mod builder;
 mod cursor;
 mod event;
+mod freshness;
 mod position;
 mod reader;
+mod route;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,12 +21,13 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::stream::SelectAll;
 use futures_util::{Stream, StreamExt};
-use highwater_proto::{Offset, PartitionIndex};
+use highwater_proto::{BrokerId, Offset, PartitionIndex};
 
 use self::assignment::{Assigned, Reading};
 pub use self::batch::{ConsumerBatch, ConsumerRecord, ConsumerRecordViews, ConsumerRecords};
 pub use self::builder::ConsumerBuilder;
 pub use self::event::{CaughtUp, Event};
+pub use self::freshness::{Freshness, ReadFrom};
 pub use self::position::{Start, Until};
 use self::reader::{Reader, Source};
 use crate::client::Client;
@@ -38,6 +41,10 @@ pub struct Progress {
     pub next_offset: Offset,
     /// The end of what could be read when the broker was last heard of.
     pub high_watermark: Offset,
+    /// The broker that was last heard of, while the partition is read.
+    pub broker: Option<BrokerId>,
+    /// True if its replica follows; the leader's end may then be higher.
+    pub follower: bool,
 }
 
 /// The records of a topic's partitions: in order of offsets within each, without a gap and without
@@ -113,7 +120,7 @@ impl Consumer {
         let mut progress: BTreeMap<_, _> = assigned.map(|(p, a)| (*p, a.progress)).collect();
         for reader in self.readers.iter() {
             let known = progress.entry(reader.partition()).or_default();
-            known.high_watermark = known.high_watermark.max(reader.high_watermark());
+            reader.tell(known);
         }
         if let Some(current) = &self.current {
             let known = progress.entry(current.batch().partition()).or_default();
@@ -163,10 +170,8 @@ impl Consumer {
         if let Some(assigned) = self.partitions.get_mut(&partition) {
             match &event {
                 Ok(Event::Batch(batch)) => {
-                    assigned.progress = Progress {
-                        next_offset: batch.next_offset(),
-                        high_watermark: batch.high_watermark(),
-                    }
+                    assigned.progress.next_offset = batch.next_offset();
+                    assigned.progress.high_watermark = batch.high_watermark();
                 }
                 Ok(Event::CaughtUp(_)) => {}
                 Err(_) => assigned.reading = Reading::Ended,

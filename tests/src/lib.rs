@@ -17,6 +17,7 @@ pub mod input;
 pub mod neighbour;
 pub mod ports;
 pub mod program;
+pub mod proxy;
 pub mod reflect;
 pub mod session;
 mod stderr;
@@ -29,6 +30,7 @@ pub use conversation::Conversation;
 pub use http::Metrics;
 pub use neighbour::Neighbour;
 pub use program::{Ended, Program};
+pub use proxy::Proxy;
 pub use session::Session;
 
 /// The program under test. Only the tests themselves can know where cargo has put it.

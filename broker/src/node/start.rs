@@ -25,7 +25,7 @@ use crate::log::{Dir, DirLock, FsDir, HardState, MeteredDir};
 use crate::metrics::Metrics;
 use crate::peer::Peers;
 use crate::raft::suspicion::SuspicionConfig;
-use crate::raft::{GroupId, Replicas};
+use crate::raft::{GroupId, Replicas, heartbeats};
 use crate::service::{Partitions, ProducerIds, Services};
 use crate::tasks::Tasks;
 
@@ -246,6 +246,7 @@ impl Parts {
             leaders: Arc::clone(&services.leaders),
         };
         self.tasks.spawn(takeover.run());
+        self.tasks.spawn(heartbeats::run(Arc::clone(replicas)));
         self.tasks.spawn(controller::run(Arc::clone(services)));
         let (settled, is_settled) = watch::channel(false);
         let reconciler = Reconciler::new(

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use highwater_proto::pb::peer as pb;
-use highwater_proto::{ProducerEpoch, ProducerId};
+use highwater_proto::{Offset, ProducerEpoch, ProducerId};
 use prost::Message;
 
 /// The version that is written, and the only one that is read.
@@ -14,6 +14,8 @@ const VERSION: u32 = 1;
 pub enum Command {
     /// Ends the epochs of a producer below this one.
     FenceProducer(ProducerId, ProducerEpoch),
+    /// Moves the log start offset forward to this one, if it is not beyond the high watermark.
+    SetLogStart(Offset),
 }
 
 /// The bytes are no command that this version knows.
@@ -40,6 +42,9 @@ impl Command {
                     epoch: epoch.0.into(),
                 })
             }
+            Self::SetLogStart(Offset(offset)) => {
+                pb::partition_command::Command::SetLogStart(pb::SetLogStart { offset })
+            }
         };
         let message = pb::PartitionCommand {
             version: VERSION,
@@ -60,8 +65,24 @@ impl Command {
                 let producer = ProducerId(fence.producer_id);
                 Ok(Self::FenceProducer(producer, ProducerEpoch(epoch)))
             }
+            pb::partition_command::Command::SetLogStart(set) => {
+                Ok(Self::SetLogStart(Offset(set.offset)))
+            }
         }
     }
+}
+
+/// What a command is answered with: the log start offset after it.
+pub(super) fn encode_reply(log_start: Offset) -> Bytes {
+    let message = pb::PartitionCommandReply {
+        log_start_offset: log_start.0,
+    };
+    message.encode_to_vec().into()
+}
+
+pub(super) fn decode_reply(bytes: &[u8]) -> Result<Offset, CommandError> {
+    let reply = pb::PartitionCommandReply::decode(bytes)?;
+    Ok(Offset(reply.log_start_offset))
 }
 
 #[cfg(test)]
@@ -95,6 +116,29 @@ mod tests {
         };
         assert!(matches!(encoded(2, 1), Err(CommandError::Version(2))));
         assert!(matches!(encoded(1, 1 << 16), Err(CommandError::Unknown)));
+    }
+
+    #[test]
+    fn a_command_is_read_as_it_was_written() {
+        for offset in [0, 7, u64::MAX >> 1] {
+            let command = Command::SetLogStart(Offset(offset));
+            assert_eq!(Command::decode(&command.encode()).unwrap(), command);
+        }
+        let golden = [8, 1, 18, 3, 8, 172, 2];
+        assert_eq!(&Command::SetLogStart(Offset(300)).encode()[..], golden);
+    }
+
+    #[test]
+    fn another_version_and_an_unknown_command_are_errors() {
+        let encoded = |version, command| {
+            let message = pb::PartitionCommand { version, command };
+            message.encode_to_vec()
+        };
+        let set = pb::partition_command::Command::SetLogStart(pb::SetLogStart { offset: 1 });
+        let later = Command::decode(&encoded(2, Some(set)));
+        assert!(matches!(later, Err(CommandError::Version(2))));
+        let none = Command::decode(&encoded(1, None));
+        assert!(matches!(none, Err(CommandError::Unknown)));
         let bytes = Command::decode(&[255, 255]);
         assert!(matches!(bytes, Err(CommandError::Malformed(_))));
     }

@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use highwater_proto::batch::{BatchError, BatchHeader, batches};
-use highwater_proto::{EntryId, Term};
+use highwater_proto::{EntryId, Offset, Term};
 use tokio::sync::watch;
 
-use super::command::Command;
+use super::command::{self, Command};
 use super::state::{BatchFacts, Body, HighWatermark, PartitionState};
 use crate::log::FrameKind;
 use crate::raft::{Committed, NotUnderstood, Replicated, Reply};
@@ -17,6 +17,8 @@ use crate::raft::{Committed, NotUnderstood, Replicated, Reply};
 pub struct Published {
     /// The end of what may be read.
     pub high_watermark: HighWatermark,
+    /// The first offset that may be read.
+    pub log_start_offset: Offset,
     /// The term of the last applied entry: a leader of a later term is not ready to answer.
     pub term: Term,
 }
@@ -58,6 +60,7 @@ fn publish(state: &PartitionState) -> Published {
     let term = state.applied().map_or(Term(0), |entry| entry.term);
     Published {
         high_watermark: state.high_watermark(),
+        log_start_offset: state.log_start(),
         term,
     }
 }
@@ -100,13 +103,15 @@ impl Replicated for PartitionMachine {
                     epoch,
                     append_time: head.append_time,
                 },
+                Command::SetLogStart(offset) => Body::SetLogStart(offset),
             },
         };
         let id = EntryId {
             term: head.term,
             index: head.index,
         };
-        let applied = self.0.state().apply(id, body).map_err(not_understood)?;
+        let mut state = self.0.state();
+        let applied = state.apply(id, body).map_err(not_understood)?;
         Ok(match head.kind {
             FrameKind::Batch => Reply::Batch {
                 base_offset: applied.base_offset,
@@ -114,7 +119,7 @@ impl Replicated for PartitionMachine {
             },
             FrameKind::Command => Reply::Command {
                 index: head.index,
-                bytes: Bytes::new(),
+                bytes: command::encode_reply(state.log_start()),
             },
             FrameKind::Blank | FrameKind::Membership => Reply::Nothing,
         })

@@ -4,12 +4,14 @@
 
 mod append;
 mod command;
+mod confirmed;
 mod error;
 mod fence;
 mod group;
 mod machine;
 #[expect(clippy::module_inception, reason = "the partition itself")]
 mod partition;
+mod trim;
 
 pub mod producers;
 pub mod sequence;
@@ -19,7 +21,7 @@ pub use append::{Appended, Permission};
 pub use command::{Command, CommandError};
 pub use error::{AppendError, ReadError};
 pub use machine::{PartitionMachine, Published, Shared};
-pub use partition::{Bounds, Partition, Read, Surroundings};
+pub use partition::{Bounds, Partition, Read, Replicas, Surroundings};
 pub use producers::{Judgement, Producers, Proposal};
 pub use sequence::{SequenceError, Sequenced};
 pub use state::{Applied, ApplyError, BatchFacts, Body, HighWatermark, PartitionState};

@@ -6,18 +6,17 @@ use std::time::Duration;
 
 use highwater_proto::batch::RecordBatch;
 use highwater_proto::pb::peer::PartitionStatus;
-use highwater_proto::{
-    Offset, PartitionIndex, ProducerEpoch, ProducerId, Term, Timestamp, TopicId,
-};
+use highwater_proto::{Offset, PartitionIndex, Term, Timestamp, TopicId};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::append::{AppendLoop, Appended, Doubt, Permission, Request, Work};
+use super::confirmed::Confirmed;
 use super::error::{AppendError, ReadError};
-use super::fence::FenceRequest;
 use super::group::Group;
 use super::machine::{Published, Shared};
+use super::trim::Trimmer;
 use crate::clock::{Clock, monotonic};
-use crate::log::CommittedBatch;
+use crate::log::{CommittedBatch, LogError};
 use crate::metrics::Metrics;
 use crate::raft::{GroupId, Leadership, Replica};
 use crate::tasks::Tasks;
@@ -42,13 +41,24 @@ pub struct Partition {
     topic: TopicId,
     index: PartitionIndex,
     replica: Replica,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     published: watch::Receiver<Published>,
     leadership: watch::Receiver<Leadership>,
-    requests: mpsc::Sender<Work>,
+    pub(super) requests: mpsc::Sender<Work>,
     budget: Arc<Semaphore>,
+    trimmer: Trimmer,
     metrics: Arc<Metrics>,
+    confirmed: Arc<Confirmed>,
     tasks: Tasks,
+}
+
+/// Which replicas may answer a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replicas {
+    /// The leader, once it has applied an entry of its own term.
+    Leader,
+    /// Any: each up to its own high watermark.
+    Any,
 }
 
 /// What a partition works with that is not its own.
@@ -76,6 +86,8 @@ pub struct Bounds {
     pub high_watermark: Offset,
     /// The term of the leader.
     pub term: Term,
+    /// True when this replica does not lead: the leader's end may be higher.
+    pub follower: bool,
 }
 
 /// What one read found.
@@ -105,6 +117,13 @@ impl Partition {
         } = around;
         let (requests, queue) = mpsc::channel(QUEUE);
         let (published, leadership) = (shared.published(), replica.leadership());
+        let trimmer = Trimmer {
+            replica: replica.clone(),
+            leadership: leadership.clone(),
+            published: published.clone(),
+            clock: Arc::clone(&clock),
+            permission: Arc::clone(&permission),
+        };
         let append = AppendLoop {
             replica: replica.clone(),
             shared: Arc::clone(&shared),
@@ -138,9 +157,15 @@ impl Partition {
             leadership,
             requests,
             budget,
+            trimmer,
             metrics,
+            confirmed: Arc::default(),
             tasks,
         }
+    }
+
+    pub(super) fn confirmed(&self) -> &Confirmed {
+        &self.confirmed
     }
 
     /// The topic.
@@ -199,30 +224,6 @@ impl Partition {
         })
     }
 
-    /// Ends the epochs of `producer` below `epoch`: once this is done, none of their batches is ever
-    /// appended. Repeating it is harmless.
-    pub async fn fence(
-        &self,
-        producer: ProducerId,
-        epoch: ProducerEpoch,
-    ) -> Result<(), AppendError> {
-        let stopped = || AppendError::Stopped("the partition is closed".to_owned());
-        let (answer, verdict) = oneshot::channel();
-        let fence = FenceRequest {
-            producer,
-            epoch,
-            answer,
-        };
-        let sent = self.requests.send(Work::Fence(fence)).await;
-        sent.map_err(|_| stopped())?;
-        verdict.await.map_err(|_| stopped())?.resolve().await
-    }
-
-    /// The epoch of a producer as far as this replica knows, what is on its way included.
-    pub fn producer_epoch(&self, producer: ProducerId, now: Timestamp) -> Option<ProducerEpoch> {
-        self.shared.state().producers().epoch(producer, now)
-    }
-
     /// The high watermark, and every change of it or of the leadership.
     pub fn published(&self) -> watch::Receiver<Published> {
         self.published.clone()
@@ -249,28 +250,66 @@ impl Partition {
             return Err(ReadError::NotReady);
         }
         Ok(Bounds {
-            log_start_offset: self.replica.reader().log_start_offset(),
+            log_start_offset: published.log_start_offset,
             high_watermark: published.high_watermark.offset(),
             term: leadership.term,
+            follower: false,
         })
     }
 
-    /// Reads whole batches from `from` on, up to `max_bytes` but at least one if there is any.
-    pub fn read(&self, from: Offset, max_bytes: usize) -> Result<Read, ReadError> {
-        let bounds = self.bounds_here()?;
+    /// What can be read here now, by the word of one of `replicas`.
+    fn bounds_of(&self, replicas: Replicas) -> Result<Bounds, ReadError> {
+        match (self.bounds_here(), replicas) {
+            (Ok(bounds), _) => Ok(bounds),
+            (Err(error), Replicas::Leader) => Err(error),
+            // A replica that has stopped would stay where it is for ever.
+            (Err(error), Replicas::Any) => match self.stopped() {
+                true => Err(error),
+                false => Ok(Bounds {
+                    log_start_offset: self.replica.reader().log_start_offset(),
+                    high_watermark: self.published.borrow().high_watermark.offset(),
+                    term: self.leadership.borrow().term,
+                    follower: true,
+                }),
+            },
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.tasks.is_cancelled() || self.replica.stopped().is_some()
+    }
+
+    /// True if this replica leads, as far as it knows.
+    pub fn leads(&self) -> bool {
+        self.leadership.borrow().mine
+    }
+
+    /// Reads whole batches from `from` on, up to `max_bytes` but at least one if there is any. Only
+    /// the leader says that an offset is out of range; a follower has nothing yet above its end, and
+    /// sends those who ask for what is below its start to the leader.
+    pub fn read(
+        &self,
+        replicas: Replicas,
+        from: Offset,
+        max_bytes: usize,
+    ) -> Result<Read, ReadError> {
+        let bounds = self.bounds_of(replicas)?;
         let Bounds {
             log_start_offset,
             high_watermark,
             ..
         } = bounds;
-        if from < log_start_offset || from > high_watermark {
+        if bounds.follower && from < log_start_offset {
+            return Err(ReadError::NotLeader);
+        }
+        if from < log_start_offset || (from > high_watermark && !bounds.follower) {
             return Err(ReadError::OutOfRange {
                 offset: from,
                 log_start_offset,
                 high_watermark,
             });
         }
-        if from == high_watermark {
+        if from >= high_watermark {
             return Ok(Read {
                 batches: Vec::new(),
                 next_offset: from,
@@ -281,7 +320,17 @@ impl Partition {
             .replica
             .reader()
             .read_committed(from, high_watermark, max_bytes);
-        let batches = batches.map_err(|error| ReadError::Damaged(error.to_string()))?;
+        let batches = batches.map_err(|error| match error {
+            // The log was purged since the bounds were taken.
+            LogError::BelowLogStart {
+                log_start_offset, ..
+            } => ReadError::OutOfRange {
+                offset: from,
+                log_start_offset,
+                high_watermark,
+            },
+            error => ReadError::Damaged(error.to_string()),
+        })?;
         let next_offset = batches.last().map_or(from, |batch| batch.next_offset);
         Ok(Read {
             batches,
@@ -301,11 +350,19 @@ impl Partition {
         }
     }
 
-    /// The offset of the first batch below `end` with a record at `time` or later; `end` if none.
-    pub fn offset_for_time(&self, time: Timestamp, end: Offset) -> Result<Offset, ReadError> {
-        let found = self.replica.reader().offset_for_time(time, end);
+    /// The offset of the first batch in `bounds` with a record at `time` or later; their end if
+    /// there is none. The batch may begin below the log start.
+    pub fn offset_for_time(&self, time: Timestamp, bounds: Bounds) -> Result<Offset, ReadError> {
+        let (start, end) = (bounds.log_start_offset, bounds.high_watermark);
+        let found = self.replica.reader().offset_for_time(time, start, end);
         let found = found.map_err(|error| ReadError::Damaged(error.to_string()))?;
         Ok(found.unwrap_or(end))
+    }
+
+    /// Makes `to` the log start offset, if it is above the one there is; gives the one there is
+    /// then. A majority has it on the disk when this returns, and it never moves back.
+    pub async fn trim(&self, to: Offset) -> Result<Offset, AppendError> {
+        self.trimmer.trim(to).await
     }
 
     /// What can be read as this replica knows, if it leads.

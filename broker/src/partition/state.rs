@@ -81,6 +81,8 @@ pub enum Body<'a> {
     Blank,
     /// A change of the group's members.
     Membership,
+    /// Moves the log start offset forward; never back, and never beyond the high watermark.
+    SetLogStart(Offset),
 }
 
 /// What applying one entry did.
@@ -160,6 +162,7 @@ pub struct PartitionState {
     max_timestamp: Option<Timestamp>,
     term_starts: Vec<TermStart>,
     producers: Producers,
+    log_start: Offset,
 }
 
 impl Default for PartitionState {
@@ -178,6 +181,7 @@ impl PartitionState {
             max_timestamp: None,
             term_starts: Vec::new(),
             producers: Producers::new(),
+            log_start: Offset::ZERO,
         }
     }
 
@@ -193,6 +197,12 @@ impl PartitionState {
                 append_time,
             } => {
                 self.producers.fenced(producer, epoch, append_time);
+                0
+            }
+            Body::SetLogStart(offset) => {
+                if offset <= self.next_offset {
+                    self.log_start = self.log_start.max(offset);
+                }
                 0
             }
             Body::Batches {
@@ -219,6 +229,11 @@ impl PartitionState {
     /// The end of what may be read.
     pub fn high_watermark(&self) -> HighWatermark {
         HighWatermark(self.next_offset)
+    }
+
+    /// The first offset that can be read; never beyond the high watermark, and never moved back.
+    pub fn log_start(&self) -> Offset {
+        self.log_start
     }
 
     /// The last entry that was applied; `None` before the first.

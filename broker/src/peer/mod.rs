@@ -6,6 +6,7 @@
 //! * [control connections](control), which the other broker serves on a thread of its own: one for
 //!   pings, one for the lane of votes, hand-overs and heartbeats, one for questions about leaders.
 
+pub mod bundle;
 pub mod control;
 mod identity;
 mod lane;

@@ -8,6 +8,7 @@
 //!
 //! Pure beside it: who is alive (`suspicion`) and who takes over (`succession`).
 
+pub mod heartbeats;
 pub mod succession;
 pub mod suspicion;
 

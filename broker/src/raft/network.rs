@@ -96,6 +96,7 @@ impl Connection {
         LaneRequest {
             correlation: 0,
             hello: None,
+            bundle_answers: false,
             group: Some(self.group.to_pb()),
             from_replica: self.from.0,
             to_replica: self.to.0,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::Future;
+use futures_util::{Future, FutureExt};
 use highwater_proto::{BrokerId, LogIndex, ReplicaId, Term};
 use openraft::async_runtime::WatchReceiver;
 use openraft::{ChangeMembers, Raft, ReadPolicy};
@@ -62,6 +62,7 @@ pub struct Replica {
     raft: OpenRaft,
     reader: LogReader,
     leadership: watch::Receiver<Leadership>,
+    ended: watch::Receiver<Option<String>>,
     pass_leases: Arc<AtomicBool>,
     sync_failed: Arc<AtomicBool>,
 }
@@ -107,22 +108,24 @@ impl Replica {
             .await
             .map_err(|e| OpenError::Raft(e.to_string()))?;
         let (tx, leadership) = watch::channel(leadership_of(&raft.metrics().borrow_watched()));
-        let mut metrics = raft.metrics();
-        tasks.spawn(async move {
-            loop {
-                let now = leadership_of(&metrics.borrow_watched());
-                tx.send_if_modified(|old| std::mem::replace(old, now) != now);
-                if metrics.changed().await.is_err() {
-                    return;
-                }
-            }
-        });
+        let (ending, ended) = watch::channel(None);
+        let watcher = Watcher {
+            raft: raft.clone(),
+            shares_heartbeats: matches!(group, GroupId::Partition(..)),
+            leadership: tx,
+            ended: ending,
+        };
+        if watcher.shares_heartbeats {
+            raft.runtime_config().heartbeat(false);
+        }
+        tasks.spawn(watcher.run());
         let replica = Self {
             group,
             id,
             raft,
             reader,
             leadership,
+            ended,
             pass_leases,
             sync_failed,
         };
@@ -244,15 +247,16 @@ impl Replica {
 
     /// Resolves with the reason when the replica's core ends.
     pub async fn ended(&self) -> String {
-        let mut metrics = self.raft.metrics();
-        loop {
-            if let Some(why) = self.stopped() {
-                return why;
-            }
-            if metrics.changed().await.is_err() {
-                return "the core has ended".to_owned();
-            }
-        }
+        let mut ended = self.ended.clone();
+        let why = ended.wait_for(Option::is_some).await;
+        let why = why.ok().and_then(|why| why.clone());
+        why.unwrap_or_else(|| "the core has ended".to_owned())
+    }
+
+    /// Has the others told that this replica still leads. Nothing is sent when the core is too busy
+    /// to take note.
+    pub(super) fn heartbeat(&self) {
+        drop(self.raft.trigger().heartbeat().now_or_never());
     }
 
     /// Stands for election past the leases that the voters gave to a leader which is known to be
@@ -304,6 +308,47 @@ impl Replica {
 
     pub(super) fn raft(&self) -> &OpenRaft {
         &self.raft
+    }
+}
+
+/// Keeps what others wait for of a core's metrics: one task, since each change of them wakes it.
+struct Watcher {
+    raft: OpenRaft,
+    /// Whether `super::heartbeats` sends the group's heartbeats.
+    shares_heartbeats: bool,
+    leadership: watch::Sender<Leadership>,
+    ended: watch::Sender<Option<String>>,
+}
+
+impl Watcher {
+    async fn run(self) {
+        let mut metrics = self.raft.metrics();
+        loop {
+            let (now, end) = {
+                let metrics = metrics.borrow_watched();
+                let end = metrics.running_state.as_ref().err();
+                (leadership_of(&metrics), end.map(ToString::to_string))
+            };
+            let changed = |old: &mut Leadership| std::mem::replace(old, now) != now;
+            if self.leadership.send_if_modified(changed) {
+                self.tick(now);
+            }
+            if end.is_some() {
+                self.ended.send_replace(end);
+                return;
+            }
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The core's own clock is for followers, to find out that nobody leads: a leader has nothing to
+    /// do by itself.
+    fn tick(&self, now: Leadership) {
+        if self.shares_heartbeats {
+            self.raft.runtime_config().tick(!now.mine);
+        }
     }
 }
 

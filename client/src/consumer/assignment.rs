@@ -159,6 +159,7 @@ impl Consumer {
             progress: Progress {
                 next_offset: from,
                 high_watermark,
+                ..Progress::default()
             },
             reading: Reading::Running,
             end,

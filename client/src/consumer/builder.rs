@@ -7,11 +7,13 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use highwater_proto::{Offset, PartitionIndex};
 
 use super::Consumer;
+use super::freshness::{Freshness, ReadFrom};
 use super::position::{Start, Until};
 use super::reader::Source;
 use crate::admin::no_partition;
 use crate::channels::Windows;
 use crate::client::Client;
+use crate::entropy;
 use crate::error::Result;
 
 /// How many partitions are looked up at a time.
@@ -32,6 +34,8 @@ pub struct ConsumerBuilder {
     start: Start,
     until: Until,
     prefetch_bytes: usize,
+    freshness: Freshness,
+    read_from: ReadFrom,
 }
 
 impl ConsumerBuilder {
@@ -43,6 +47,8 @@ impl ConsumerBuilder {
             start: Start::default(),
             until: Until::default(),
             prefetch_bytes: 16 << 20,
+            freshness: Freshness::default(),
+            read_from: ReadFrom::default(),
         }
     }
 
@@ -71,8 +77,21 @@ impl ConsumerBuilder {
         self
     }
 
+    /// How fresh what is read must be; [`Freshness::Committed`] by default.
+    pub fn freshness(mut self, freshness: Freshness) -> Self {
+        self.freshness = freshness;
+        self
+    }
+
+    /// Which replica to read; the leader by default.
+    pub fn read_from(mut self, read_from: ReadFrom) -> Self {
+        self.read_from = read_from;
+        self
+    }
+
     /// Looks up the topic and the positions, and starts to read when first polled.
     pub async fn build(self) -> Result<Consumer> {
+        let (freshness, max_age_ms) = self.freshness.on_the_wire(self.read_from)?;
         let metadata = &self.client.metadata;
         let routes = metadata.topic(&self.topic, metadata.deadline()).await?;
         let partitions = self.chosen(routes.partition_count())?;
@@ -93,6 +112,10 @@ impl ConsumerBuilder {
                 connection: prefetch as u32,
             },
             message_bytes: share.clamp(least, most) as i32,
+            freshness,
+            max_age_ms,
+            read_from: self.read_from,
+            salt: entropy::random() as usize,
             connections: Mutex::new(HashMap::new()),
         });
         let ranges = partitions.into_iter().zip(ranges);

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use highwater_proto::batch::StoredBatch;
 use highwater_proto::pb::v1;
-use highwater_proto::{Offset, PartitionIndex, Reason, Timestamp};
+use highwater_proto::{BrokerId, Offset, PartitionIndex, Reason, Timestamp};
 
 use super::batch::ConsumerBatch;
 use crate::error::{Error, Result};
+use crate::topology::broker_id;
 
 /// The next offset wanted. Only moves forward, batch by batch, and never over a hole.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(super) struct Cursor {
     next: Offset,
     end: Option<Offset>,
     high_watermark: Offset,
+    /// Who sent the last message, and whether its replica follows.
+    served_by: Option<(BrokerId, bool)>,
     /// True while everything that the broker had, when it last sent something, is here.
     caught_up: bool,
     /// Nothing came yet on this subscription, so a batch may begin below `next`.
@@ -37,6 +40,7 @@ impl Cursor {
             next,
             end,
             high_watermark: next,
+            served_by: None,
             caught_up: false,
             fresh: true,
         }
@@ -58,6 +62,11 @@ impl Cursor {
         self.high_watermark
     }
 
+    /// Who sent the last message, and whether its replica follows.
+    pub(super) fn served_by(&self) -> Option<(BrokerId, bool)> {
+        self.served_by
+    }
+
     pub(super) fn is_at_end(&self) -> bool {
         self.end.is_some_and(|end| self.next >= end)
     }
@@ -77,6 +86,7 @@ impl Cursor {
     ) -> Result<bool> {
         let high_watermark = Offset::from_i64(message.high_watermark).unwrap_or_default();
         self.high_watermark = self.high_watermark.max(high_watermark);
+        self.served_by = broker_id(message.broker).map(|broker| (broker, message.follower));
         for appended in message.batches {
             let append_time = Timestamp(appended.append_time);
             let batch = StoredBatch::decode(appended.batch)

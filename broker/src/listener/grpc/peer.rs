@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use highwater_proto::pb::peer::peer_service_server::PeerService;
 use highwater_proto::pb::peer::{
     ConferRequest, ConferResponse, DescribePartitionsRequest, DescribePartitionsResponse,
@@ -19,6 +21,7 @@ use super::forward;
 use super::status::status;
 use crate::cluster::{Command, LocalError};
 use crate::metrics::Metrics;
+use crate::peer::bundle::bundles;
 use crate::raft::{GroupId, Inbound, Replicas};
 use crate::service::{Error, Services};
 
@@ -96,7 +99,7 @@ fn groups_within(count: usize) -> Result<(), Status> {
 
 #[tonic::async_trait]
 impl PeerService for PeerApi {
-    type LaneStream = ReceiverStream<Result<LaneResponse, Status>>;
+    type LaneStream = BoxStream<'static, Result<LaneResponse, Status>>;
 
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
         let joined = self.services.join(request.into_inner()).await;
@@ -119,7 +122,11 @@ impl PeerService for PeerApi {
             }
             tasks.cancel();
         });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        let answers: Self::LaneStream = match first.is_some_and(|first| first.bundle_answers) {
+            true => Box::pin(bundles(stream).map(Ok)),
+            false => Box::pin(ReceiverStream::new(stream).map(Ok)),
+        };
+        Ok(Response::new(answers))
     }
 
     async fn ping(&self, request: Request<PingRequest>) -> Result<Response<PingResponse>, Status> {

@@ -96,6 +96,8 @@ reasons! {
     BatchTooLarge = "BATCH_TOO_LARGE", InvalidArgument, Refused, "send smaller batches, or raise max.batch.bytes of the topic";
     /// A field of the request has a value it cannot have.
     InvalidRequest = "INVALID_REQUEST", InvalidArgument, Refused, "the message says which field and what it may be";
+    /// The request is larger than the broker takes.
+    RequestTooLarge = "REQUEST_TOO_LARGE", ResourceExhausted, Refused, "send less at a time; a batch has at most 3 MiB";
     /// A topic name that is empty, too long, reserved, or has characters outside [A-Za-z0-9._-].
     InvalidTopicName = "INVALID_TOPIC_NAME", InvalidArgument, Refused, "use 1 to 249 of letters, digits, '.', '_' and '-'";
     /// A topic setting that does not exist or cannot have this value.

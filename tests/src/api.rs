@@ -95,6 +95,11 @@ impl Refusal {
         self.detail("OffsetRange")
     }
 
+    /// What cannot be read.
+    pub fn corrupt_data(&self) -> v1::CorruptData {
+        self.detail("CorruptData")
+    }
+
     /// The sequence that was expected.
     pub fn sequence_gap(&self) -> v1::SequenceGap {
         self.detail("SequenceGap")

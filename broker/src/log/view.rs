@@ -49,7 +49,7 @@ impl View {
 }
 
 /// A frame as read: slices of the file's map, no copies.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     /// The replicated part of its header.
     pub head: Head,

@@ -12,10 +12,10 @@ const VERSION: u32 = 1;
 /// A command of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
-    /// Ends the epochs of a producer below this one.
-    FenceProducer(ProducerId, ProducerEpoch),
     /// Moves the log start offset forward to this one, if it is not beyond the high watermark.
     SetLogStart(Offset),
+    /// Ends the epochs of a producer below this one.
+    FenceProducer(ProducerId, ProducerEpoch),
 }
 
 /// The bytes are no command that this version knows.
@@ -36,14 +36,14 @@ impl Command {
     /// The command as the body of a frame.
     pub fn encode(self) -> Bytes {
         let command = match self {
+            Self::SetLogStart(Offset(offset)) => {
+                pb::partition_command::Command::SetLogStart(pb::SetLogStart { offset })
+            }
             Self::FenceProducer(producer, epoch) => {
                 pb::partition_command::Command::FenceProducer(pb::FenceProducer {
                     producer_id: producer.0,
                     epoch: epoch.0.into(),
                 })
-            }
-            Self::SetLogStart(Offset(offset)) => {
-                pb::partition_command::Command::SetLogStart(pb::SetLogStart { offset })
             }
         };
         let message = pb::PartitionCommand {
@@ -60,13 +60,13 @@ impl Command {
             return Err(CommandError::Version(message.version));
         }
         match message.command.ok_or(CommandError::Unknown)? {
+            pb::partition_command::Command::SetLogStart(set) => {
+                Ok(Self::SetLogStart(Offset(set.offset)))
+            }
             pb::partition_command::Command::FenceProducer(fence) => {
                 let epoch = u16::try_from(fence.epoch).map_err(|_| CommandError::Unknown)?;
                 let producer = ProducerId(fence.producer_id);
                 Ok(Self::FenceProducer(producer, ProducerEpoch(epoch)))
-            }
-            pb::partition_command::Command::SetLogStart(set) => {
-                Ok(Self::SetLogStart(Offset(set.offset)))
             }
         }
     }
@@ -88,6 +88,31 @@ pub(super) fn decode_reply(bytes: &[u8]) -> Result<Offset, CommandError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_is_read_as_it_was_written() {
+        for offset in [0, 7, u64::MAX >> 1] {
+            let command = Command::SetLogStart(Offset(offset));
+            assert_eq!(Command::decode(&command.encode()).unwrap(), command);
+        }
+        let golden = [8, 1, 18, 3, 8, 172, 2];
+        assert_eq!(&Command::SetLogStart(Offset(300)).encode()[..], golden);
+    }
+
+    #[test]
+    fn another_version_and_an_unknown_command_are_errors() {
+        let encoded = |version, command| {
+            let message = pb::PartitionCommand { version, command };
+            message.encode_to_vec()
+        };
+        let set = pb::partition_command::Command::SetLogStart(pb::SetLogStart { offset: 1 });
+        let later = Command::decode(&encoded(2, Some(set)));
+        assert!(matches!(later, Err(CommandError::Version(2))));
+        let none = Command::decode(&encoded(1, None));
+        assert!(matches!(none, Err(CommandError::Unknown)));
+        let bytes = Command::decode(&[255, 255]);
+        assert!(matches!(bytes, Err(CommandError::Malformed(_))));
+    }
 
     #[test]
     fn a_fence_is_read_as_it_was_written() {
@@ -116,29 +141,6 @@ mod tests {
         };
         assert!(matches!(encoded(2, 1), Err(CommandError::Version(2))));
         assert!(matches!(encoded(1, 1 << 16), Err(CommandError::Unknown)));
-    }
-
-    #[test]
-    fn a_command_is_read_as_it_was_written() {
-        for offset in [0, 7, u64::MAX >> 1] {
-            let command = Command::SetLogStart(Offset(offset));
-            assert_eq!(Command::decode(&command.encode()).unwrap(), command);
-        }
-        let golden = [8, 1, 18, 3, 8, 172, 2];
-        assert_eq!(&Command::SetLogStart(Offset(300)).encode()[..], golden);
-    }
-
-    #[test]
-    fn another_version_and_an_unknown_command_are_errors() {
-        let encoded = |version, command| {
-            let message = pb::PartitionCommand { version, command };
-            message.encode_to_vec()
-        };
-        let set = pb::partition_command::Command::SetLogStart(pb::SetLogStart { offset: 1 });
-        let later = Command::decode(&encoded(2, Some(set)));
-        assert!(matches!(later, Err(CommandError::Version(2))));
-        let none = Command::decode(&encoded(1, None));
-        assert!(matches!(none, Err(CommandError::Unknown)));
         let bytes = Command::decode(&[255, 255]);
         assert!(matches!(bytes, Err(CommandError::Malformed(_))));
     }

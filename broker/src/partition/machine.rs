@@ -2,9 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use highwater_proto::batch::{BatchError, BatchHeader, batches};
-use highwater_proto::{EntryId, Offset, Term};
+use highwater_proto::{EntryId, LogIndex, Offset, Term};
 use tokio::sync::watch;
 
 use super::command::{self, Command};
@@ -29,6 +28,8 @@ pub struct Shared {
     // guards: the state; held while entries are applied or a batch is judged, never across an await.
     state: Mutex<PartitionState>,
     published: watch::Sender<Published>,
+    /// The log start offset alone, for whoever need not hear of every record.
+    log_start: watch::Sender<Offset>,
 }
 
 impl Shared {
@@ -39,6 +40,7 @@ impl Shared {
         Arc::new(Self {
             state: Mutex::new(state),
             published,
+            log_start: watch::Sender::new(Offset::ZERO),
         })
     }
 
@@ -48,6 +50,10 @@ impl Shared {
 
     pub(super) fn published(&self) -> watch::Receiver<Published> {
         self.published.subscribe()
+    }
+
+    pub(super) fn log_start(&self) -> watch::Receiver<Offset> {
+        self.log_start.subscribe()
     }
 
     /// Wakes whoever waits for data, to look again at who leads.
@@ -75,7 +81,7 @@ fn not_understood(error: impl std::fmt::Display) -> NotUnderstood {
 
 fn facts(entry: &Committed<'_>) -> Result<Vec<BatchFacts>, NotUnderstood> {
     let fact = |batch: Result<(BatchHeader, _), BatchError>| {
-        let (header, _): (_, Bytes) = batch.map_err(not_understood)?;
+        let (header, _): (_, bytes::Bytes) = batch.map_err(not_understood)?;
         BatchFacts::of(&header).map_err(not_understood)
     };
     batches(entry.body).map(fact).collect()
@@ -98,12 +104,12 @@ impl Replicated for PartitionMachine {
             FrameKind::Blank => Body::Blank,
             FrameKind::Membership => Body::Membership,
             FrameKind::Command => match Command::decode(entry.body).map_err(not_understood)? {
+                Command::SetLogStart(offset) => Body::SetLogStart(offset),
                 Command::FenceProducer(producer, epoch) => Body::Fence {
                     producer,
                     epoch,
                     append_time: head.append_time,
                 },
-                Command::SetLogStart(offset) => Body::SetLogStart(offset),
             },
         };
         let id = EntryId {
@@ -130,13 +136,17 @@ impl Replicated for PartitionMachine {
         self.0
             .published
             .send_if_modified(|old| std::mem::replace(old, now) != now);
+        let start = now.log_start_offset;
+        self.0
+            .log_start
+            .send_if_modified(|old| std::mem::replace(old, start) != start);
     }
 
     fn save(&self) -> Vec<u8> {
         self.0.state().snapshot().to_vec()
     }
 
-    fn restore(&mut self, saved: &[u8]) -> Result<(), NotUnderstood> {
+    fn restore(&mut self, saved: &[u8], _: LogIndex) -> Result<(), NotUnderstood> {
         *self.0.state() = PartitionState::restore(saved).map_err(not_understood)?;
         Ok(())
     }

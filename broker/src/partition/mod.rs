@@ -8,9 +8,11 @@ mod confirmed;
 mod error;
 mod fence;
 mod group;
+mod keeper;
 mod machine;
 #[expect(clippy::module_inception, reason = "the partition itself")]
 mod partition;
+mod read;
 mod trim;
 
 pub mod producers;
@@ -21,7 +23,8 @@ pub use append::{Appended, Permission};
 pub use command::{Command, CommandError};
 pub use error::{AppendError, ReadError};
 pub use machine::{PartitionMachine, Published, Shared};
-pub use partition::{Bounds, Partition, Read, Replicas, Surroundings};
+pub use partition::{Partition, Surroundings};
 pub use producers::{Judgement, Producers, Proposal};
+pub use read::{Bounds, Read, Replicas};
 pub use sequence::{SequenceError, Sequenced};
 pub use state::{Applied, ApplyError, BatchFacts, Body, HighWatermark, PartitionState};

@@ -191,18 +191,18 @@ impl PartitionState {
         let base_offset = self.next_offset;
         let record_count = match body {
             Body::Blank | Body::Membership => 0,
+            Body::SetLogStart(offset) => {
+                if offset <= self.next_offset {
+                    self.log_start = self.log_start.max(offset);
+                }
+                0
+            }
             Body::Fence {
                 producer,
                 epoch,
                 append_time,
             } => {
                 self.producers.fenced(producer, epoch, append_time);
-                0
-            }
-            Body::SetLogStart(offset) => {
-                if offset <= self.next_offset {
-                    self.log_start = self.log_start.max(offset);
-                }
                 0
             }
             Body::Batches {

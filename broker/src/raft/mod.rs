@@ -13,6 +13,7 @@ pub mod succession;
 pub mod suspicion;
 
 mod error;
+mod floor;
 mod founding;
 mod group;
 mod inbound;
@@ -20,13 +21,16 @@ mod knowledge;
 mod log_store;
 mod network;
 mod progress;
+mod release;
 mod replica;
 mod replicas;
 mod replicated;
+mod saved;
 mod settings;
 mod state_machine;
 #[cfg(test)]
 mod suite;
+mod transfer;
 mod types;
 mod wire;
 
@@ -36,8 +40,10 @@ pub use group::GroupId;
 pub use inbound::{Inbound, LaneAnswers};
 pub use knowledge::{Leadership, Members, View};
 pub use log_store::{durable_file, has_begun};
+pub use release::Released;
 pub use replica::{Answered, OpenReplica, Replica};
 pub use replicas::Replicas;
 pub use replicated::{Committed, NotUnderstood, Replicated};
+pub use transfer::{Incoming, TransferError};
 pub use types::{Proposal, ProposalKind, Reply};
 pub use wire::WireError;

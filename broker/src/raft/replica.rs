@@ -12,12 +12,13 @@ use tokio::sync::watch;
 
 use super::GroupId;
 use super::error::{OpenError, ProposeError, ReadError};
+use super::floor::{Floor, settle};
 use super::knowledge::{Leadership, leadership_of};
 use super::log_store::LogStore;
 use super::network::Network;
 use super::replicated::Replicated;
 use super::settings::settings;
-use super::state_machine::Machine;
+use super::state_machine::{Machine, Snapshots};
 use super::types::{Answer, Proposal, ReplicaNode, Reply, Types, members};
 use crate::clock::Clock;
 use crate::log::{Dir, HardState, LastFrame, Log, LogReader};
@@ -60,7 +61,9 @@ pub struct Replica {
     group: GroupId,
     id: ReplicaId,
     raft: OpenRaft,
-    reader: LogReader,
+    pub(super) reader: LogReader,
+    pub(super) floor: Floor,
+    rolls: watch::Receiver<u32>,
     leadership: watch::Receiver<Leadership>,
     ended: watch::Receiver<Option<String>>,
     pass_leases: Arc<AtomicBool>,
@@ -93,10 +96,15 @@ impl Replica {
             clock,
         } = open;
         let reader = log.reader();
-        let store = LogStore::new(log, hard_state, id, clock)?;
+        let (log, floor) = settle(log, &dir, &hard_state, id).await?;
+        let store = LogStore::new(log, hard_state, id, clock, floor.clone())?;
         check_vote(&store)?;
-        let sync_failed = store.sync_failed();
-        let machine = Machine::open(machine, reader.clone(), dir)?;
+        let (sync_failed, rolls) = (store.sync_failed(), store.rolls());
+        let snapshots = match group {
+            GroupId::Metadata => Snapshots::OfNow,
+            GroupId::Partition(..) => Snapshots::AtFloor,
+        };
+        let machine = Machine::open(machine, reader.clone(), floor.clone(), snapshots)?;
         let pass_leases = Arc::new(AtomicBool::new(false));
         let network = Network {
             group,
@@ -124,6 +132,8 @@ impl Replica {
             id,
             raft,
             reader,
+            floor,
+            rolls,
             leadership,
             ended,
             pass_leases,
@@ -194,6 +204,11 @@ impl Replica {
     pub fn is_new(&self) -> bool {
         let founding = |last: &LastFrame| last.index == LogIndex(0);
         self.reader.last().as_ref().is_some_and(founding)
+    }
+
+    /// The number of the newest segment file, and every change of it.
+    pub fn rolls(&self) -> watch::Receiver<u32> {
+        self.rolls.clone()
     }
 
     /// Who leads, and every change of it.

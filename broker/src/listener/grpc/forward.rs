@@ -75,6 +75,16 @@ impl LeaderCall for v1::ListOffsetsRequest {
     }
 }
 
+impl LeaderCall for v1::TrimPartitionRequest {
+    type Reply = v1::TrimPartitionResponse;
+    const METHOD: &'static str = "/highwater.v1.TopicService/TrimPartition";
+    const WRITES: bool = true;
+
+    async fn run(self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {
+        services.trim_partition(context, self).await
+    }
+}
+
 impl LeaderCall for FenceProducerRequest {
     type Reply = FenceProducerResponse;
     const METHOD: &'static str = "highwater.peer.v1/FenceProducer";
@@ -83,16 +93,6 @@ impl LeaderCall for FenceProducerRequest {
 
     async fn run(self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {
         services.fence_producer(context, self).await
-    }
-}
-
-impl LeaderCall for v1::TrimPartitionRequest {
-    type Reply = v1::TrimPartitionResponse;
-    const METHOD: &'static str = "/highwater.v1.TopicService/TrimPartition";
-    const WRITES: bool = true;
-
-    async fn run(self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {
-        services.trim_partition(context, self).await
     }
 }
 
@@ -134,6 +134,7 @@ fn leader_elsewhere(context: &Context, error: &Error) -> Option<BrokerId> {
         Detail::NotLeader(_)
         | Detail::None
         | Detail::OffsetRange { .. }
+        | Detail::CorruptData { .. }
         | Detail::SequenceGap { .. } => None,
     }
 }
@@ -203,10 +204,10 @@ pub(super) async fn answer(services: &Arc<Services>, request: ForwardRequest) ->
         v1::ListOffsetsRequest::METHOD => {
             run::<v1::ListOffsetsRequest>(services, &context, call).await
         }
-        FenceProducerRequest::METHOD => run::<FenceProducerRequest>(services, &context, call).await,
         v1::TrimPartitionRequest::METHOD => {
             run::<v1::TrimPartitionRequest>(services, &context, call).await
         }
+        FenceProducerRequest::METHOD => run::<FenceProducerRequest>(services, &context, call).await,
         other => Err(Error::invalid(format!("{other} is not forwarded"))),
     };
     match result {

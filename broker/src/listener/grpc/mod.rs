@@ -5,6 +5,7 @@ mod connection;
 mod context;
 mod counted;
 mod door;
+mod explained;
 mod forward;
 mod init_producer;
 mod log;

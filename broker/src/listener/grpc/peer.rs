@@ -10,7 +10,8 @@ use highwater_proto::pb::peer::{
     ConferRequest, ConferResponse, DescribePartitionsRequest, DescribePartitionsResponse,
     ForwardRequest, ForwardResponse, GroupView, Hello, JoinRequest, JoinResponse, LaneRequest,
     LaneResponse, Leadership, PingRequest, PingResponse, ProposeMetadataRequest,
-    ProposeMetadataResponse, ReadMetadataRequest, ReadMetadataResponse,
+    ProposeMetadataResponse, ReadMetadataRequest, ReadMetadataResponse, SendSnapshotRequest,
+    SendSnapshotResponse,
 };
 use highwater_proto::{BrokerId, Reason};
 use tokio::sync::mpsc;
@@ -22,7 +23,7 @@ use super::status::status;
 use crate::cluster::{Command, LocalError};
 use crate::metrics::Metrics;
 use crate::peer::bundle::bundles;
-use crate::raft::{GroupId, Inbound, Replicas};
+use crate::raft::{GroupId, Inbound, Incoming, Replicas, TransferError};
 use crate::service::{Error, Services};
 
 /// Answers of a lane that wait to be written.
@@ -215,6 +216,22 @@ impl PeerService for PeerApi {
         let groups: Vec<_> = request.groups.iter().filter_map(GroupId::from_pb).collect();
         let partitions = self.services.describe_partitions(&groups).await;
         Ok(Response::new(DescribePartitionsResponse { partitions }))
+    }
+
+    async fn send_snapshot(
+        &self,
+        request: Request<Streaming<SendSnapshotRequest>>,
+    ) -> Result<Response<SendSnapshotResponse>, Status> {
+        let refused = |error: TransferError| Status::failed_precondition(error.to_string());
+        let mut parts = request.into_inner();
+        let first = parts.message().await?;
+        self.admit(first.as_ref().and_then(|first| first.hello.as_ref()))?;
+        let first = first.unwrap_or_default();
+        let mut incoming = Incoming::begin(&self.replicas, first).map_err(refused)?;
+        while let Some(part) = parts.message().await? {
+            incoming.push(&part.data).map_err(refused)?;
+        }
+        incoming.install().await.map(Response::new).map_err(refused)
     }
 
     async fn forward(

@@ -22,6 +22,7 @@ pub mod neighbour;
 pub mod ports;
 pub mod program;
 pub mod protos;
+pub mod proxy;
 pub mod python;
 pub mod reflect;
 pub mod session;
@@ -37,6 +38,7 @@ pub use http::Metrics;
 pub use load::Load;
 pub use neighbour::Neighbour;
 pub use program::{Ended, Program};
+pub use proxy::Proxy;
 pub use session::Session;
 
 /// The program under test. Only the tests themselves can know where cargo has put it.

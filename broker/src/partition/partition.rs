@@ -264,6 +264,11 @@ impl Partition {
         })
     }
 
+    /// Has what waits for a leader that is ready looked at again.
+    pub fn wake(&self) {
+        self.shared.wake();
+    }
+
     /// Stops serving: the append loop ends and the replica shuts down.
     pub async fn stop(&self) {
         self.tasks.stop().await;

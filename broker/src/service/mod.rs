@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 mod cluster;
+mod drain;
 mod error;
 mod fetch;
 mod freshness;
@@ -20,6 +21,7 @@ mod routing;
 mod topics;
 mod trim;
 
+pub use drain::Led;
 pub use error::{Detail, Error, LeaderHint};
 pub use fetch::{Place, to_batches, to_records};
 pub use freshness::Freshness;

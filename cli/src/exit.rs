@@ -37,6 +37,7 @@ impl ExitCode {
             | Reason::SequenceGap
             | Reason::DuplicateSequence
             | Reason::ProducerFenced
+            | Reason::UnknownProducer
             | Reason::WrongCluster => Self::Conflict,
             Reason::NotLeader
             | Reason::NoLeader

@@ -116,6 +116,12 @@ impl Error {
         self.0.outcome == Outcome::Retriable
     }
 
+    /// True when nothing was written, so that sending the same again cannot write it twice. False
+    /// when that is not known. Whether it helps is another question: [`Error::is_retriable`].
+    pub fn is_retry_safe(&self) -> bool {
+        self.0.outcome != Outcome::Unknown
+    }
+
     /// True if a broker does not know the topic as it was asked for. One that has just started may
     /// not know it *yet*, so this is believed only when the cluster confirms it.
     pub(crate) fn is_missing_topic(&self) -> bool {

@@ -34,6 +34,8 @@ pub(super) struct View {
     pub(super) log_start_offset: Offset,
     /// The last frame, also if it was purged.
     pub(super) last: Option<LastFrame>,
+    /// When the first batch of the file that is written to was appended.
+    pub(super) began: Option<Timestamp>,
 }
 
 impl View {
@@ -164,6 +166,11 @@ impl LogReader {
     /// The last frame; `None` while there never was one.
     pub fn last(&self) -> Option<LastFrame> {
         self.view.load().last
+    }
+
+    /// When the first batch of the file that is written to was appended; `None` if it has none.
+    pub fn began(&self) -> Option<Timestamp> {
+        self.view.load().began
     }
 
     /// The first index that can be read, or would be if it were there.

@@ -11,7 +11,7 @@ use crate::entropy;
 use crate::log::{Dir, HardKey, HardState, Log, LogOptions, Owner, SyncDone, SyncError};
 use crate::peer::Peers;
 use crate::raft::{
-    GroupId, OpenReplica, Replica, Replicated, durable_file, founding_entry, has_begun,
+    GroupId, OpenReplica, Replica, Replicated, durable_file, founding_entry, has_begun, unpurged,
 };
 use crate::tasks::Tasks;
 
@@ -62,6 +62,7 @@ impl Groups {
         });
         options.salt = entropy::random_u32();
         options.durable_file = durable_file(&self.hard_state, id);
+        options.unpurged = unpurged(&self.hard_state, id);
         if let Some(partition) = partition {
             options.max_segment_bytes = partition.max_segment_bytes;
             options.segment_ms = partition.segment_ms;

@@ -136,6 +136,7 @@ impl Services {
             AppendError::NotReady => Reason::NoLeader,
             AppendError::QuorumLost => Reason::QuorumLost,
             AppendError::OldDuplicate { .. } => Reason::DuplicateSequence,
+            AppendError::UnknownProducer { .. } => Reason::UnknownProducer,
             AppendError::Fenced { .. } => Reason::ProducerFenced,
             AppendError::Unknown(_) => Reason::OutcomeUnknown,
             AppendError::SequenceGap {

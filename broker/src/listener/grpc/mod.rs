@@ -7,6 +7,7 @@ mod counted;
 mod door;
 mod explained;
 mod forward;
+mod init_producer;
 mod log;
 mod peer;
 mod server;

@@ -11,6 +11,7 @@ use super::error::{Damage, LogError, OpenError};
 use super::flusher::{Flusher, Written};
 use super::frame::{LastFrame, Tail};
 use super::index::IndexEntry;
+use super::limits::FileLimits;
 use super::mark;
 use super::open;
 use super::plan::{NewFrame, Planned, plan};
@@ -69,6 +70,7 @@ impl LogOptions {
 pub struct Log {
     dir: Arc<dyn Dir>,
     options: LogOptions,
+    limits: Arc<FileLimits>,
     flusher: Flusher,
     view: Arc<ArcSwap<View>>,
     damage: Arc<OnceLock<Damage>>,
@@ -97,7 +99,7 @@ struct Active {
     segment: Arc<Segment>,
     end: u32,
     max_timestamp: i64,
-    /// The append time of its first frame that has one.
+    /// The append time of its first batch.
     began: Option<Timestamp>,
     /// Whether its name is durable.
     named: bool,
@@ -127,9 +129,12 @@ impl Log {
             first_index: LogIndex(0),
             log_start_offset: Offset::ZERO,
             last: None,
+            began: None,
         };
+        let limits = FileLimits::new(options.max_segment_bytes, options.segment_ms);
         let log = Self {
             dir,
+            limits: Arc::new(limits),
             options,
             flusher,
             view: Arc::new(ArcSwap::from_pointee(view)),
@@ -215,6 +220,11 @@ impl Log {
     /// The offset of the next record.
     pub fn next_offset(&self) -> Offset {
         self.tail.next_offset
+    }
+
+    /// What the log keeps its files to; may be changed at any time.
+    pub fn limits(&self) -> Arc<FileLimits> {
+        Arc::clone(&self.limits)
     }
 
     /// A reader of this log.
@@ -337,6 +347,7 @@ impl Log {
             first_index: self.first_index,
             log_start_offset: self.log_start_offset,
             last: self.last(),
+            began: self.active.as_ref().and_then(|active| active.began),
         }));
     }
 }

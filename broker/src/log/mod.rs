@@ -18,12 +18,14 @@ pub mod repair;
 pub mod small_file;
 
 mod body;
+mod check;
 mod encode;
 mod error;
 mod flusher;
 mod formats;
 mod frame;
 mod index;
+mod limits;
 #[expect(
     clippy::module_inception,
     reason = "the log's own file within the layer of that name"
@@ -47,6 +49,7 @@ pub use error::{Damage, LogError, OpenError};
 pub use formats::FORMATS;
 pub use frame::{FrameError, FrameKind, Head, LastFrame, MAX_BODY, Position};
 pub use hard_state::{HardKey, HardState};
+pub use limits::FileLimits;
 pub use log::{Log, LogOptions};
 pub use plan::{NewFrame, Source};
 pub use recovery::{Recovered, TornTail};

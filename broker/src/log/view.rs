@@ -11,7 +11,6 @@ use super::body;
 use super::error::{Damage, LogError};
 use super::flusher::Flusher;
 use super::frame::{FrameKind, Head, LastFrame, Tail};
-use super::mark;
 use super::segment::{Found, Segment, times};
 
 /// A part of the log: the frames of one file up to a byte.
@@ -36,6 +35,8 @@ pub(super) struct View {
     pub(super) log_start_offset: Offset,
     /// The last frame, also if it was purged.
     pub(super) last: Option<LastFrame>,
+    /// When the first batch of the file that is written to was appended.
+    pub(super) began: Option<Timestamp>,
 }
 
 impl View {
@@ -104,48 +105,6 @@ pub struct LogReader {
 }
 
 impl LogReader {
-    /// The first damage that a reader of this log has met since it was opened.
-    pub fn damage(&self) -> Option<&Damage> {
-        self.damage.get()
-    }
-
-    /// Notes in the newest file how far the log is durable; for a log that is idle.
-    pub fn mark_durable(&self) {
-        let view = self.view.load();
-        if let Some(active) = &view.active {
-            mark::mark_durable(&active.segment, &self.flusher);
-        }
-    }
-
-    /// The first full file that begins at `from` or later: its first index, the index after its
-    /// last, and how many bytes it has.
-    pub fn full_file_from(&self, from: LogIndex) -> Option<(LogIndex, LogIndex, u64)> {
-        let view = self.view.load();
-        let mut files = view.sealed.iter();
-        let part = files.find(|part| part.segment.header.first_index >= from)?;
-        let header = &part.segment.header;
-        Some((header.first_index, part.tail.next_index, header.file_len))
-    }
-
-    /// Remembers damage, whoever met it.
-    fn noted<T>(&self, result: Result<T, LogError>) -> Result<T, LogError> {
-        if let Err(LogError::Damaged(damage)) = &result {
-            let _ = self.damage.set(damage.clone());
-        }
-        result
-    }
-
-    /// Checks everything in the full file that begins with this index, frame by frame; nothing to do
-    /// when there is none.
-    pub fn check_file(&self, first_index: LogIndex) -> Result<(), LogError> {
-        let view = self.view.load_full();
-        let mut sealed = view.sealed.iter();
-        let Some(part) = sealed.find(|part| part.segment.header.first_index == first_index) else {
-            return Ok(());
-        };
-        self.noted(part.segment.check(part.end, &part.tail))
-    }
-
     /// The frames `from..until`, fewer when their bodies exceed `max_bytes` or the log ends before,
     /// but at least one if there is one. An error below the first index.
     pub fn frames(
@@ -224,6 +183,11 @@ impl LogReader {
     /// The last frame; `None` while there never was one.
     pub fn last(&self) -> Option<LastFrame> {
         self.view.load().last
+    }
+
+    /// When the first batch of the file that is written to was appended; `None` if it has none.
+    pub fn began(&self) -> Option<Timestamp> {
+        self.view.load().began
     }
 
     /// The first index that can be read, or would be if it were there.

@@ -11,8 +11,7 @@ use crate::entropy;
 use crate::log::{Dir, HardKey, HardState, Log, LogOptions, OpenError, Owner, SyncDone, SyncError};
 use crate::peer::Peers;
 use crate::raft::{
-    GroupId, OpenReplica, Replica, Replicated, durable_file, first_unpurged, founding_entry,
-    has_begun,
+    GroupId, OpenReplica, Replica, Replicated, durable_file, founding_entry, has_begun, unpurged,
 };
 use crate::tasks::Tasks;
 
@@ -142,7 +141,7 @@ impl Groups {
         });
         options.salt = entropy::random_u32();
         options.durable_file = durable_file(&self.hard_state, id);
-        options.unpurged = first_unpurged(&self.hard_state, id);
+        options.unpurged = unpurged(&self.hard_state, id);
         if let Some(partition) = partition {
             options.max_segment_bytes = partition.max_segment_bytes;
             options.segment_ms = partition.segment_ms;

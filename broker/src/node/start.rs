@@ -16,9 +16,9 @@ use super::identity::{Applicant, Membership, establish, remembered_addresses};
 use super::reconcile::Reconciler;
 use super::register::register;
 use super::scrub::Scrub;
-use super::watching::{watch_end, watch_leadership};
+use super::watching::{watch_end, watch_leadership, watch_successors};
 use super::{Bound, Broker, StartError, compaction, controller, metrics_page};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, GuardedClock, SystemClock};
 use crate::cluster::{Leaders, Liveness, Metadata, MetadataMachine, Takeover};
 use crate::entropy;
 use crate::listener::grpc::{Door, PeerApi, bind, serve_bulk, serve_control, serve_public};
@@ -84,7 +84,7 @@ pub(super) async fn start(config: BrokerConfig, storage: Storage) -> Result<Brok
     let membership = identify(root.as_ref(), &config, incarnation, &applicant).await?;
     let hard_state = open_hard_state(root.as_ref()).map_err(in_dir)?;
     let tasks = Tasks::new();
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let clock: Arc<dyn Clock> = Arc::new(GuardedClock::new(Arc::new(SystemClock)));
     let peers = Arc::new(Peers::new(membership.identity, tasks.clone()));
     remember(root.as_ref(), &peers).map_err(in_dir)?;
     let groups = Arc::new(Groups {
@@ -227,7 +227,11 @@ impl Parts {
         let me = self.membership.identity;
         let first_version = u64::try_from(self.clock.now().0).unwrap_or(1);
         let leaders = Arc::new(Leaders::new(me.broker, first_version));
-        let liveness = Arc::new(Liveness::new(me, SuspicionConfig::default()));
+        let liveness = Arc::new(Liveness::new(
+            me,
+            SuspicionConfig::default(),
+            Arc::clone(&self.metrics),
+        ));
         let (machine, published) = MetadataMachine::new();
         let id = self.membership.metadata_replica;
         self.groups
@@ -282,6 +286,7 @@ impl Parts {
         };
         self.tasks.spawn(takeover.run());
         self.tasks.spawn(heartbeats::run(Arc::clone(replicas)));
+        watch_successors(services, &self.tasks);
         self.tasks.spawn(controller::run(Arc::clone(services)));
         self.tasks.spawn(compaction::run(Arc::clone(services)));
         let (settled, is_settled) = watch::channel(false);

@@ -39,16 +39,10 @@ pub fn durable_file(hard_state: &HardState, replica: ReplicaId) -> u32 {
     noted.map_or(0, u32::from_le_bytes)
 }
 
-/// The first entry that was never purged from the replica's log. What does not parse says nothing
-/// here: it is refused when the replica opens.
-pub fn first_unpurged(hard_state: &HardState, replica: ReplicaId) -> Option<LogIndex> {
-    match hard_state.get(key(replica, PURGED)) {
-        Some(bytes) => {
-            let purged = peer::LogId::decode(bytes).ok()?;
-            Some(LogIndex(purged.index.saturating_add(1)))
-        }
-        None => Some(LogIndex(0)),
-    }
+/// The first entry that was not purged from the replica's log, as far as that is noted.
+pub fn unpurged(hard_state: &HardState, replica: ReplicaId) -> Option<LogIndex> {
+    let purged = purged(hard_state, replica).ok()?;
+    Some(purged.map_or(LogIndex(0), |id| LogIndex(id.index).next()))
 }
 
 /// Whether the replica's log has, or ever had, an entry.

@@ -42,7 +42,7 @@ pub use founding::founding_entry;
 pub use group::GroupId;
 pub use inbound::{Inbound, LaneAnswers};
 pub use knowledge::{Leadership, Members, View};
-pub use log_store::{durable_file, first_unpurged, has_begun};
+pub use log_store::{durable_file, has_begun, unpurged};
 pub use release::Released;
 pub use replica::{Answered, OpenReplica, Replica};
 pub use replicas::Replicas;

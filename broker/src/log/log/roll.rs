@@ -48,12 +48,9 @@ impl Log {
             });
         }
         let mut rest = &frames[first..];
-        let mut last_len = self
-            .active
-            .as_ref()
-            .map(|active| active.segment.header.file_len);
+        let mut next_len = self.next_len();
         while let Some(opener) = rest.first() {
-            let len = self.file_len(last_len, room_for(opener));
+            let len = at_least(next_len, room_for(opener));
             let blank = match self.next_file(len) {
                 Ok(blank) => blank,
                 Err(error) => {
@@ -76,7 +73,7 @@ impl Log {
                 frames: count,
             });
             rest = &rest[count..];
-            last_len = Some(len);
+            next_len = self.limited(len.saturating_mul(2));
         }
         Ok(runs)
     }
@@ -113,7 +110,8 @@ impl Log {
             let allowed = if room.position == u64::from(SEGMENT_HEADER) {
                 head.frame_len() <= room.opener
             } else {
-                self.options.segment_ms.is_none_or(|limit| age < limit)
+                age < self.limits.ms()
+                    && !self.limits.refuses(room.len)
                     && head.frame_len() <= self.options.max_unsynced_bytes
             };
             let fits = allowed && room.position + room_for(frame) <= room.len;
@@ -123,13 +121,27 @@ impl Log {
         frames.iter().take_while(fits).count()
     }
 
-    /// The size of the next file: twice the last, at least what its first frame needs.
-    fn file_len(&self, last: Option<u64>, needed: u64) -> u64 {
-        let options = &self.options;
-        let regular = last.map_or(options.first_segment_bytes, |len| len.saturating_mul(2));
-        let regular = regular.min(options.max_segment_bytes);
-        let needed = (needed + u64::from(SEGMENT_HEADER)).next_multiple_of(4096);
-        regular.max(needed).min(u64::from(u32::MAX) & !4095)
+    /// The size of the file after the active one: twice as large, or half if that is full of age
+    /// and not of frames.
+    fn next_len(&self) -> u64 {
+        let len = match &self.active {
+            None => self.options.first_segment_bytes,
+            Some(active) => {
+                let len = active.segment.header.file_len;
+                let filled = u64::from(active.end) >= len / 2;
+                if filled {
+                    len.saturating_mul(2)
+                } else {
+                    len / 2
+                }
+            }
+        };
+        self.limited(len)
+    }
+
+    fn limited(&self, len: u64) -> u64 {
+        let len = len.max(self.options.first_segment_bytes);
+        len.min(self.limits.bytes()).next_multiple_of(4096)
     }
 
     /// The next file, prepared or made now.
@@ -292,10 +304,16 @@ impl Log {
         }
         let began = active.began.unwrap_or(self.tail.append_time);
         let fill = is_slow(active.end, began, self.tail.append_time);
-        let next_len = self.file_len(Some(len), 0);
+        let next_len = at_least(self.next_len(), 0);
         let number = self.take_number();
         self.spare.prepare(&self.dir, number, next_len, fill);
     }
+}
+
+/// The size of a file of `len` bytes, or of what its first frame needs.
+fn at_least(len: u64, needed: u64) -> u64 {
+    let needed = (needed + u64::from(SEGMENT_HEADER)).next_multiple_of(4096);
+    len.max(needed).min(u64::from(u32::MAX) & !4095)
 }
 
 /// True when a file that got so many bytes in this time is followed by one that is worth zeroing.

@@ -14,8 +14,8 @@ use super::groups::{Groups, PartitionLog, offloaded};
 use super::identity::remember_addresses;
 use super::watching::{Ended, permission, watch_end, watch_leadership};
 use crate::clock;
-use crate::cluster::{ClusterState, Command, Placed, Published, Topic};
-use crate::partition::{Partition, PartitionMachine, Shared, Surroundings};
+use crate::cluster::{ClusterState, Command, Placed, Published, Topic, TopicConfig};
+use crate::partition::{Partition, PartitionMachine, Retention, Shared, Surroundings};
 use crate::raft::{GroupId, Replicas};
 use crate::service::Services;
 use crate::tasks::Tasks;
@@ -116,6 +116,7 @@ impl Reconciler {
             }
             self.follow_brokers(&state).await;
             self.close_removed(&state).await;
+            self.follow_settings(&state);
             self.open_placed(&state).await;
             if state.broker(self.services.me.broker).is_some() {
                 self.settled.send_replace(true);
@@ -256,6 +257,19 @@ impl Reconciler {
         self.services.leaders.forget(group);
     }
 
+    /// Tells the partitions here what their topics say now.
+    fn follow_settings(&self, state: &ClusterState) {
+        for placed in state.replicas_on(self.services.me.broker) {
+            let here = self
+                .services
+                .partitions
+                .get(placed.topic.id, placed.partition);
+            if let Some(partition) = here {
+                partition.retain(retention(&placed.topic.config));
+            }
+        }
+    }
+
     async fn open_placed(&mut self, state: &ClusterState) {
         let now = clock::monotonic();
         let waiting = |id: &ReplicaId| {
@@ -300,8 +314,8 @@ impl Reconciler {
         let machine = Box::new(PartitionMachine(Arc::clone(&shared)));
         let config = &open.topic.config;
         let new = PartitionLog {
-            max_segment_bytes: config.segment_bytes,
-            segment_ms: i64::try_from(config.segment_ms).ok(),
+            max_segment_bytes: config.file_bytes(),
+            segment_ms: Some(config.file_ms()),
             voters: &open.voters,
         };
         let tasks = self.tasks.child();
@@ -319,6 +333,7 @@ impl Reconciler {
                 clock: Arc::clone(&self.services.clock),
                 metrics: Arc::clone(&self.services.metrics),
                 permission: permission(&self.services, &replica),
+                retention: retention(config),
             },
             tasks,
         );
@@ -329,6 +344,16 @@ impl Reconciler {
             replica.lead_if_new().await;
         }
         Ok(())
+    }
+}
+
+/// What a topic says of the storage of its partitions.
+fn retention(config: &TopicConfig) -> Retention {
+    Retention {
+        ms: config.retention_ms.and_then(|ms| i64::try_from(ms).ok()),
+        bytes: config.retention_bytes,
+        file_bytes: config.file_bytes(),
+        file_ms: config.file_ms(),
     }
 }
 

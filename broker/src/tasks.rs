@@ -89,3 +89,12 @@ impl Tasks {
         thread.spawn(run).map(drop)
     }
 }
+
+/// Runs `future` on a runtime that the caller need not be in, for work that ends what was started
+/// there. It ends with the runtime, if that is earlier.
+pub fn detached<F>(runtime: &tokio::runtime::Handle, future: F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    drop(runtime.spawn(future));
+}

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use highwater_client::BrokerId;
-use highwater_client::topic::{Broker, Cluster, PartitionDescription, Topic, TopicDescription};
+use highwater_client::topic::{
+    Broker, Cluster, Drain, PartitionDescription, Topic, TopicDescription,
+};
 use serde::Serialize;
 
 use crate::output::{Row, table};
@@ -57,6 +59,7 @@ pub(crate) struct BrokerRow {
 pub(crate) enum BrokerState {
     Up,
     Down,
+    Draining,
     Unknown,
 }
 
@@ -70,6 +73,47 @@ pub(crate) struct ClusterView {
     pub(crate) topic_count: u32,
     pub(crate) partition_count: u32,
     pub(crate) version: String,
+    pub(crate) metadata_voters: Vec<u32>,
+}
+
+/// How far a broker is with handing over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct DrainView {
+    pub(crate) broker: u32,
+    pub(crate) state: BrokerState,
+    pub(crate) leaderships: u32,
+    pub(crate) unmovable: u32,
+}
+
+impl DrainView {
+    pub(crate) fn new(broker: BrokerId, drain: Drain) -> Self {
+        Self {
+            broker: broker.0,
+            state: match drain.draining {
+                true => BrokerState::Draining,
+                false => BrokerState::Up,
+            },
+            leaderships: drain.leaderships,
+            unmovable: drain.unmovable,
+        }
+    }
+
+    /// How far it is, for people.
+    pub(crate) fn text(&self) -> String {
+        let broker = self.broker;
+        let mut text = match (self.state, self.leaderships) {
+            (BrokerState::Draining, 0) => format!("broker {broker} is drained\n"),
+            (BrokerState::Draining, left) => {
+                format!("broker {broker} still leads {left} groups that others can take over\n")
+            }
+            _ => format!("broker {broker} may lead\n"),
+        };
+        if self.state == BrokerState::Draining && self.unmovable > 0 {
+            let stay = self.unmovable;
+            text += &format!("it goes on leading {stay} that no other broker could lead now\n");
+        }
+        text
+    }
 }
 
 impl From<Topic> for TopicRow {
@@ -119,6 +163,7 @@ impl From<Broker> for BrokerRow {
             http: broker.http,
             rack: broker.rack,
             state: match broker.up {
+                Some(_) if broker.draining => BrokerState::Draining,
                 Some(true) => BrokerState::Up,
                 Some(false) => BrokerState::Down,
                 None => BrokerState::Unknown,
@@ -137,6 +182,7 @@ impl From<Cluster> for ClusterView {
             topic_count: cluster.topic_count,
             partition_count: cluster.partition_count,
             version: cluster.version,
+            metadata_voters: cluster.metadata_voters.iter().map(|id| id.0).collect(),
         }
     }
 }
@@ -184,6 +230,7 @@ impl Row for BrokerRow {
         let state = match self.state {
             BrokerState::Up => "up",
             BrokerState::Down => "down",
+            BrokerState::Draining => "draining",
             BrokerState::Unknown => "unknown",
         };
         vec![
@@ -216,12 +263,13 @@ impl ClusterView {
     pub(crate) fn text(&self) -> String {
         format!(
             "cluster     {}\nbrokers     {}\ncontroller  {}\ntopics      {}\npartitions  {}\n\
-             answered    broker {}, version {}\n",
+             metadata    on brokers {}\nanswered    broker {}, version {}\n",
             self.cluster_id,
             self.broker_count,
             optional(self.controller),
             self.topic_count,
             self.partition_count,
+            ids(&self.metadata_voters),
             optional(self.broker),
             self.version,
         )

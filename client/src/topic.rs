@@ -151,6 +151,8 @@ pub struct Cluster {
     pub partition_count: u32,
     /// The version of the broker that answered.
     pub version: String,
+    /// The brokers that vote on the metadata; empty when the broker that answered did not say.
+    pub metadata_voters: Vec<BrokerId>,
 }
 
 /// A broker.
@@ -169,6 +171,20 @@ pub struct Broker {
     pub rack: String,
     /// Whether it answers the broker that was asked; `None` when that was not said.
     pub up: Option<bool>,
+    /// True when it leaves leading to others: it is drained, or stopping.
+    pub draining: bool,
+}
+
+/// How far a broker is with handing over what it leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drain {
+    /// True while it leaves leading to others.
+    pub draining: bool,
+    /// Groups it leads that another broker is about to take over.
+    pub leaderships: u32,
+    /// Groups it goes on leading, because no other broker that answers has a replica of them.
+    pub unmovable: u32,
 }
 
 /// Where every partition is.
@@ -269,6 +285,17 @@ impl From<v1::GetClusterResponse> for Cluster {
             topic_count: count(answer.topic_count),
             partition_count: count(answer.partition_count),
             version: answer.version,
+            metadata_voters: brokers(answer.metadata_voters),
+        }
+    }
+}
+
+impl From<v1::DrainBrokerResponse> for Drain {
+    fn from(answer: v1::DrainBrokerResponse) -> Self {
+        Self {
+            draining: answer.state() == v1::BrokerState::Draining,
+            leaderships: count(answer.leaderships),
+            unmovable: count(answer.unmovable),
         }
     }
 }
@@ -277,10 +304,12 @@ impl From<v1::Broker> for Broker {
     fn from(broker: v1::Broker) -> Self {
         let up = match broker.state() {
             v1::BrokerState::Unspecified => None,
-            v1::BrokerState::Up => Some(true),
+            v1::BrokerState::Up | v1::BrokerState::Draining => Some(true),
             v1::BrokerState::Down => Some(false),
         };
+        let draining = broker.state() == v1::BrokerState::Draining;
         Self {
+            draining,
             id: BrokerId(count(broker.id)),
             listen: broker.listen,
             peer: broker.peer,

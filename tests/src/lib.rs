@@ -14,9 +14,12 @@ pub mod cluster;
 pub mod conversation;
 pub mod http;
 pub mod input;
+pub mod load;
 pub mod neighbour;
 pub mod ports;
 pub mod program;
+pub mod protos;
+pub mod python;
 pub mod reflect;
 pub mod session;
 mod stderr;
@@ -28,6 +31,7 @@ pub use broker::Broker;
 pub use cluster::Cluster;
 pub use conversation::Conversation;
 pub use http::Metrics;
+pub use load::Load;
 pub use neighbour::Neighbour;
 pub use program::{Ended, Program};
 pub use session::Session;
@@ -38,4 +42,18 @@ macro_rules! program {
     () => {
         $crate::Program::at(env!("CARGO_BIN_EXE_highwater-under-test"))
     };
+}
+
+/// How much a test does that has a long form: what this variable of the environment says, or
+/// `ordinary`.
+///
+/// # Panics
+///
+/// When the variable is no number.
+#[must_use]
+pub fn long_form(variable: &str, ordinary: u64) -> u64 {
+    match std::env::var(variable) {
+        Ok(text) => text.parse().expect("a number"),
+        Err(_) => ordinary,
+    }
 }

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -77,7 +77,8 @@ impl Program {
             .map(|arg| arg.as_ref().to_owned())
             .collect();
         let shown: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
-        let line = format!("highwater {}", shown.join(" "));
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        let line = format!("{name} {}", shown.join(" "));
         let mut command = self.command();
         command.args(&args);
         Run {
@@ -104,6 +105,13 @@ impl Run {
         self
     }
 
+    /// Runs it in this directory.
+    #[must_use]
+    pub fn in_dir(mut self, dir: &Path) -> Self {
+        self.command.current_dir(dir);
+        self
+    }
+
     /// Kills it and fails if it takes longer.
     #[must_use]
     pub fn within(mut self, limit: Duration) -> Self {
@@ -112,9 +120,18 @@ impl Run {
     }
 
     /// Starts it in a conversation: input is written and output read while it runs.
-    pub fn converse(mut self) -> Conversation {
+    pub fn converse(self) -> Conversation {
+        self.spoken_to(Stdio::piped())
+    }
+
+    /// Starts it with an empty stdin; its output is read while it runs.
+    pub fn listen(self) -> Conversation {
+        self.spoken_to(Stdio::null())
+    }
+
+    fn spoken_to(mut self, stdin: Stdio) -> Conversation {
         self.command
-            .stdin(Stdio::piped())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         Conversation::new(

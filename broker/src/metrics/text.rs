@@ -148,6 +148,11 @@ impl Writer<'_> {
             metrics.leaderships.get(),
         )?;
         self.counter(
+            "suspicions",
+            "Times that another broker did not answer and was suspected of having failed",
+            metrics.suspicions.get(),
+        )?;
+        self.counter(
             "replica_failures",
             "Times that a replica here stopped by itself or could not be opened",
             metrics.replica_failures.get(),

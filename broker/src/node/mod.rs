@@ -15,6 +15,7 @@ mod tests;
 mod watching;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,9 +24,11 @@ use tokio::sync::watch;
 pub use config::BrokerConfig;
 pub use error::StartError;
 
+use crate::log::MemDir;
 use crate::raft::Replicas;
 use crate::service::Services;
 use crate::tasks::Tasks;
+use start::Storage;
 
 /// How long a stop waits for others to take over.
 const HAND_OVER_LIMIT: Duration = Duration::from_secs(2);
@@ -41,7 +44,7 @@ pub struct Broker {
     tasks: Tasks,
     listeners: Tasks,
     failed: watch::Receiver<Option<String>>,
-    _lock: crate::log::DirLock,
+    _lock: Option<crate::log::DirLock>,
 }
 
 /// The addresses that the listeners are bound to.
@@ -56,7 +59,18 @@ impl Broker {
     /// Starts a broker and returns when it accepts work: it has joined its cluster, and nothing
     /// that is placed on it is in recovery.
     pub async fn start(config: BrokerConfig) -> Result<Self, StartError> {
-        start::start(config).await
+        start::start(config, Storage::Disk).await
+    }
+
+    /// Starts a broker that keeps everything in `memory`, and nothing of the machine but its
+    /// ports: no file, no lock, no thread. `data_dir` is not used. A broker that is started on
+    /// memory that another has filled goes on where that one ended.
+    pub async fn start_in_memory(
+        mut config: BrokerConfig,
+        memory: MemDir,
+    ) -> Result<Self, StartError> {
+        config.data_dir = PathBuf::new();
+        start::start(config, Storage::Memory(memory)).await
     }
 
     /// The broker's id in its cluster.
@@ -91,31 +105,36 @@ impl Broker {
         ended.ok().and_then(|why| why.clone()).unwrap_or_default()
     }
 
-    /// Lets other brokers take over what this one leads, as far as there are others that can.
-    async fn hand_over(&self) {
-        let leads_with_others = || {
-            let replicas = self.replicas.all();
-            let shared = |replica: &crate::raft::Replica| {
-                replica.leadership().borrow().mine && replica.members().brokers.len() > 1
-            };
-            replicas.values().any(shared)
+    /// Resolves when the cluster's metadata stands on this broker, too, or on as many others as it
+    /// ever does.
+    pub(crate) async fn holds_metadata(&self) {
+        let replica = self.services.metadata.replica();
+        let id = replica.id();
+        let enough = |members: &crate::raft::Members| {
+            let settled = members.voters.len() == 1;
+            let count = members.voter_brokers().count();
+            settled && (members.is_voter(id) || count >= controller::VOTERS)
         };
-        if !leads_with_others() {
-            return;
-        }
-        let mut changes = self.services.leaders.changes();
-        self.services.liveness.leave(&self.services.peers).await;
-        let handed_over = async { while leads_with_others() && changes.changed().await.is_ok() {} };
-        match tokio::time::timeout(HAND_OVER_LIMIT, handed_over).await {
-            Ok(()) => tracing::info!("others lead what this broker led"),
-            Err(_) => tracing::warn!("not everything was taken over within {HAND_OVER_LIMIT:?}"),
-        }
+        replica.until_members(enough).await;
     }
 
     /// Stops: hands over what it leads, ends the streams, stops the groups, closes the listeners. Bounded in time; whatever
     /// was acknowledged is on the disk already.
     pub async fn shutdown(self) {
-        self.hand_over().await;
+        match self.services.hand_over(HAND_OVER_LIMIT).await {
+            true => tracing::info!("others lead what this broker led"),
+            false => tracing::warn!("not everything was taken over within {HAND_OVER_LIMIT:?}"),
+        }
+        self.end().await;
+    }
+
+    /// Ends what runs at once, handing over nothing: others find out by themselves.
+    pub async fn abandon(self) {
+        self.listeners.cancel();
+        self.end().await;
+    }
+
+    async fn end(&self) {
         let stop = async {
             self.tasks.cancel();
             let partitions = self.services.partitions.all();

@@ -14,14 +14,14 @@ use super::groups::Groups;
 use super::identity::{Applicant, Membership, establish, remembered_addresses};
 use super::reconcile::Reconciler;
 use super::register::register;
-use super::watching::{watch_end, watch_leadership};
+use super::watching::{watch_end, watch_leadership, watch_successors};
 use super::{Bound, Broker, StartError, compaction, controller, metrics_page};
 use crate::clock::{Clock, GuardedClock, SystemClock};
 use crate::cluster::{Leaders, Liveness, Metadata, MetadataMachine, Takeover};
 use crate::entropy;
 use crate::listener::grpc::{Door, PeerApi, bind, serve_bulk, serve_control, serve_public};
 use crate::listener::http;
-use crate::log::{Dir, DirLock, FsDir, HardState, MeteredDir};
+use crate::log::{Dir, DirLock, FsDir, HardState, MemDir, MeteredDir};
 use crate::metrics::Metrics;
 use crate::peer::Peers;
 use crate::raft::suspicion::SuspicionConfig;
@@ -39,33 +39,47 @@ struct Sockets {
     bound: Bound,
 }
 
-pub(super) async fn start(config: BrokerConfig) -> Result<Broker, StartError> {
+/// What a broker keeps its data on.
+pub(super) enum Storage {
+    /// The data directory of the configuration.
+    Disk,
+    /// Memory, gone with the last handle of it. No thread is started for it, and none for pings: a
+    /// test starts hundreds of brokers.
+    Memory(MemDir),
+}
+
+impl Storage {
+    /// The root of it, and the lock that keeps others off a data directory.
+    fn open(self, path: &Path) -> Result<(Arc<dyn Dir>, Option<DirLock>), StartError> {
+        let cannot = |error: std::io::Error| StartError::DataDir {
+            path: path.to_owned(),
+            why: error.to_string(),
+        };
+        match self {
+            Self::Disk => {
+                let dir = FsDir::open(path, IO_THREADS).map_err(cannot)?;
+                let lock = DirLock::acquire(path).map_err(cannot)?;
+                Ok((Arc::new(dir), Some(lock)))
+            }
+            Self::Memory(dir) => Ok((Arc::new(dir), None)),
+        }
+    }
+}
+
+pub(super) async fn start(config: BrokerConfig, storage: Storage) -> Result<Broker, StartError> {
     let addresses = config.addresses()?;
     let sockets = listen(&addresses).await?;
     let bound = sockets.bound;
     let metrics = Arc::new(Metrics::new(metrics_page::methods()));
-    let (root, lock) = open_data_dir(&config.data_dir, Arc::clone(&metrics))?;
+    let (root, lock) = storage.open(&config.data_dir)?;
+    let root: Arc<dyn Dir> = Arc::new(MeteredDir::new(root, Arc::clone(&metrics)));
     let applicant = applicant(&config, &addresses, bound);
     let incarnation = Incarnation::from_bytes(entropy::random());
     let in_dir = |why: String| StartError::DataDir {
         path: config.data_dir.clone(),
         why,
     };
-    let membership = establish(
-        root.as_ref(),
-        incarnation,
-        &config.join,
-        &applicant,
-        entropy::random,
-    )
-    .await
-    .map_err(|why| {
-        if config.join.is_empty() {
-            in_dir(why)
-        } else {
-            StartError::Join(why)
-        }
-    })?;
+    let membership = identify(root.as_ref(), &config, incarnation, &applicant).await?;
     let hard_state = open_hard_state(root.as_ref()).map_err(in_dir)?;
     let tasks = Tasks::new();
     let clock: Arc<dyn Clock> = Arc::new(GuardedClock::new(Arc::new(SystemClock)));
@@ -91,8 +105,16 @@ pub(super) async fn start(config: BrokerConfig) -> Result<Broker, StartError> {
     let listeners = Tasks::new();
     let settled = parts.run(&services, &replicas);
     let page = metrics_page::page(&config, &services, &settled);
-    serve(sockets, (&services, &replicas), &settled, page, &listeners)
-        .map_err(|error| StartError::Group(error.to_string()))?;
+    let own_thread = lock.is_some();
+    serve(
+        sockets,
+        (&services, &replicas),
+        &settled,
+        page,
+        &listeners,
+        own_thread,
+    )
+    .map_err(|error| StartError::Group(error.to_string()))?;
     if let Err(why) = register(&services, &membership, &applicant).await {
         tasks.cancel();
         return Err(StartError::Join(why));
@@ -107,6 +129,25 @@ pub(super) async fn start(config: BrokerConfig) -> Result<Broker, StartError> {
         failed: failure,
         _lock: lock,
     })
+}
+
+async fn identify(
+    root: &dyn Dir,
+    config: &BrokerConfig,
+    incarnation: Incarnation,
+    applicant: &Applicant,
+) -> Result<Membership, StartError> {
+    let fresh = entropy::random;
+    let established = establish(root, incarnation, &config.join, applicant, fresh);
+    established
+        .await
+        .map_err(|why| match config.join.is_empty() {
+            true => StartError::DataDir {
+                path: config.data_dir.clone(),
+                why,
+            },
+            false => StartError::Join(why),
+        })
 }
 
 async fn listen(addresses: &Addresses) -> Result<Sockets, StartError> {
@@ -141,19 +182,6 @@ fn open_hard_state(root: &dyn Dir) -> Result<HardState, String> {
         .subdir("hard-state")
         .map_err(|error| error.to_string())?;
     HardState::open(dir).map_err(|error| error.to_string())
-}
-
-fn open_data_dir(
-    path: &Path,
-    metrics: Arc<Metrics>,
-) -> Result<(Arc<dyn Dir>, DirLock), StartError> {
-    let cannot = |why: String| StartError::DataDir {
-        path: path.to_owned(),
-        why,
-    };
-    let dir = FsDir::open(path, IO_THREADS).map_err(|error| cannot(error.to_string()))?;
-    let lock = DirLock::acquire(path).map_err(|error| cannot(error.to_string()))?;
-    Ok((Arc::new(MeteredDir::new(Arc::new(dir), metrics)), lock))
 }
 
 fn applicant(config: &BrokerConfig, addresses: &Addresses, bound: Bound) -> Applicant {
@@ -197,7 +225,11 @@ impl Parts {
         let me = self.membership.identity;
         let first_version = u64::try_from(self.clock.now().0).unwrap_or(1);
         let leaders = Arc::new(Leaders::new(me.broker, first_version));
-        let liveness = Arc::new(Liveness::new(me, SuspicionConfig::default()));
+        let liveness = Arc::new(Liveness::new(
+            me,
+            SuspicionConfig::default(),
+            Arc::clone(&self.metrics),
+        ));
         let (machine, published) = MetadataMachine::new();
         let id = self.membership.metadata_replica;
         let replica = self
@@ -247,6 +279,7 @@ impl Parts {
         };
         self.tasks.spawn(takeover.run());
         self.tasks.spawn(heartbeats::run(Arc::clone(replicas)));
+        watch_successors(services, &self.tasks);
         self.tasks.spawn(controller::run(Arc::clone(services)));
         self.tasks.spawn(compaction::run(Arc::clone(services)));
         let (settled, is_settled) = watch::channel(false);
@@ -270,6 +303,7 @@ fn serve(
     settled: &watch::Receiver<bool>,
     page: http::MetricsPage,
     listeners: &Tasks,
+    own_thread: bool,
 ) -> std::io::Result<()> {
     let public = serve_public(sockets.listen, Arc::clone(services), stop(listeners));
     listeners.spawn(async move { report("clients", public.await) });
@@ -277,7 +311,11 @@ fn serve(
     let (door, sorted) = Door::new();
     let bulk = serve_bulk(sorted.bulk, api.clone(), stop(listeners));
     listeners.spawn(async move { report("brokers", bulk.await) });
-    control(door, sockets.peer, sorted.control, api, listeners)?;
+    let control = control(door, sockets.peer, sorted.control, api, listeners)?;
+    match own_thread {
+        true => listeners.dedicated("control", control)?,
+        false => listeners.spawn(control),
+    }
     let settled = settled.clone();
     let readiness: http::Readiness = Arc::new(move || match *settled.borrow() {
         true => Ok(()),
@@ -295,14 +333,14 @@ fn control(
     connections: mpsc::Receiver<TcpStream>,
     api: PeerApi,
     listeners: &Tasks,
-) -> std::io::Result<()> {
+) -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
     let listener = listener.into_std()?;
     let services = api.services();
     let (peers, leaders) = (Arc::clone(&services.peers), Arc::clone(&services.leaders));
     let pings = Arc::clone(&services.liveness).run(peers, leaders, services.tasks.clone());
     let opened = door.open(listener, listeners.clone());
     let served = serve_control(connections, api, stop(listeners));
-    listeners.dedicated("control", async move {
+    Ok(async move {
         let opened = async { report("brokers", opened.await) };
         let served = async { report("brokers", served.await) };
         futures_util::future::join3(pings, opened, served).await;

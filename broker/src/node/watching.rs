@@ -34,30 +34,45 @@ pub(super) fn watch_leadership(replica: &Replica, services: &Services, tasks: &T
 }
 
 /// Whether the leader may propose: not while a majority of the replica's voters cannot be reached,
-/// as the pings have it, and not once this broker is stopping.
+/// as the pings have it, and not while this broker leaves leading to others that can. Then what comes
+/// waits until another broker leads and is sent there.
 pub(super) fn permission(services: &Arc<Services>, replica: &Replica) -> Permission {
     let (services, replica) = (Arc::clone(services), replica.clone());
     let suspected = services.liveness.suspected();
     Arc::new(move || {
-        let leaving = services.liveness.is_leaving();
-        if !leaving && suspected.borrow().is_empty() {
+        let liveness = &services.liveness;
+        if !liveness.is_leaving() && suspected.borrow().is_empty() {
             return Ok(());
         }
         let members = replica.members();
-        if leaving && members.brokers.len() > 1 {
-            return Err(AppendError::NotLeader);
+        if liveness.is_leaving() && services.is_movable(&members) {
+            return Err(AppendError::NotReady);
         }
-        let is_up = |id: &ReplicaId| {
+        let answers = |id: &ReplicaId| {
             let broker = members.brokers.get(id);
-            broker.is_some_and(|broker| services.liveness.is_up(*broker))
+            broker.is_some_and(|broker| liveness.answers(*broker))
         };
         let majority =
-            |set: &BTreeSet<ReplicaId>| set.iter().filter(|id| is_up(id)).count() > set.len() / 2;
+            |set: &BTreeSet<ReplicaId>| set.iter().filter(|id| answers(id)).count() > set.len() / 2;
         match members.voters.iter().all(majority) {
             true => Ok(()),
             false => Err(AppendError::QuorumLost),
         }
     })
+}
+
+/// While this broker leaves leading to others, what comes waits for them: it looks again when they
+/// come and go.
+pub(super) fn watch_successors(services: &Arc<Services>, tasks: &Tasks) {
+    let services = Arc::clone(services);
+    let mut suspected = services.liveness.suspected();
+    tasks.spawn(async move {
+        while suspected.changed().await.is_ok() {
+            if services.liveness.is_leaving() {
+                services.wake_partitions();
+            }
+        }
+    });
 }
 
 /// A replica whose core has ended by itself.

@@ -26,6 +26,20 @@ impl Replica {
         }
     }
 
+    /// Resolves when committed members are as wanted, or when the replica's core has ended.
+    pub async fn until_members(&self, wanted: impl Fn(&Members) -> bool) {
+        let mut metrics = self.raft().metrics();
+        loop {
+            let applied = {
+                let now = metrics.borrow_watched();
+                *now.membership_config.log_id() <= now.last_applied
+            };
+            if (applied && wanted(&self.members())) || metrics.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// The replicas that have everything the leader has committed; only the leader knows.
     pub fn in_sync(&self) -> Option<Vec<ReplicaId>> {
         let committed = self.raft().metrics().borrow_watched().cluster_committed;

@@ -18,7 +18,7 @@ impl Services {
     pub fn gauges(&self, each: bool) -> Gauges {
         let state = self.metadata.state();
         let me = self.me.broker;
-        let is_up = |id: &BrokerId| *id == me || self.liveness.is_up(*id);
+        let is_up = |id: &BrokerId| self.liveness.answers(*id);
         let up = state.brokers().filter(|broker| is_up(&broker.id)).count();
         let controller = self.leaders.leader(GroupId::Metadata);
         let mut gauges = Gauges {
@@ -80,7 +80,7 @@ impl Services {
         let brokers = partition.replica().members().brokers;
         let is_up = |replica: &ReplicaId| {
             let broker = brokers.get(replica);
-            broker.is_some_and(|broker| self.liveness.is_up(*broker))
+            broker.is_some_and(|broker| self.liveness.answers(*broker))
         };
         let lacks = |(replica, lag): &(ReplicaId, u64)| *lag > FAR_BEHIND || !is_up(replica);
         Some(Led {

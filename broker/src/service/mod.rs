@@ -4,11 +4,13 @@
 use std::sync::Arc;
 
 mod cluster;
+mod drain;
 mod error;
 mod fetch;
 mod freshness;
 mod gauges;
 mod join;
+mod named_producers;
 mod offsets;
 mod partitions;
 mod produce;
@@ -19,9 +21,11 @@ mod routing;
 mod topics;
 mod trim;
 
+pub use drain::Led;
 pub use error::{Detail, Error, LeaderHint};
 pub use fetch::{Place, to_batches, to_records};
 pub use freshness::Freshness;
+pub use named_producers::Initialized;
 pub use partitions::Partitions;
 pub use produce::parse_batch;
 pub use producer_ids::ProducerIds;

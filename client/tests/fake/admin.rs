@@ -207,6 +207,7 @@ impl ClusterService for FakeBroker {
             topic_count: state.topics.len() as i32,
             partition_count: 0,
             version: "0".to_owned(),
+            metadata_voters: vec![1],
         }))
     }
 
@@ -258,5 +259,20 @@ impl ClusterService for FakeBroker {
         _: Request<WatchMetadataRequest>,
     ) -> Answer<Self::WatchMetadataStream> {
         Ok(Response::new(tokio_stream::empty()))
+    }
+
+    async fn drain_broker(
+        &self,
+        request: Request<DrainBrokerRequest>,
+    ) -> Answer<DrainBrokerResponse> {
+        let state = match request.into_inner().cancel {
+            true => BrokerState::Up,
+            false => BrokerState::Draining,
+        };
+        Ok(Response::new(DrainBrokerResponse {
+            cluster_id: CLUSTER.to_owned(),
+            state: state.into(),
+            ..DrainBrokerResponse::default()
+        }))
     }
 }

@@ -68,6 +68,7 @@ impl PeerApi {
             group: Some(group.clone()),
             ..GroupView::default()
         };
+        view.yields = services.liveness.is_leaving();
         if let Some(replica) = replica {
             let known = replica.view();
             view.replica = replica.id().0;
@@ -79,6 +80,7 @@ impl PeerApi {
                     index: index.0,
                 });
             let leadership = known.leadership;
+            view.leads = leadership.mine;
             view.suspects_leader = match leadership.leader {
                 Some((_, broker)) if services.liveness.is_up(broker) => {
                     !services.leaders.confirms(replica.group(), &leadership)

@@ -22,12 +22,15 @@ pub type Schedule = Arc<dyn Fn(Job) + Send + Sync>;
 pub struct MemDir {
     disk: Arc<Disk>,
     id: u64,
+    /// The process that the handle belongs to; none for whoever owns the disk.
+    process: Option<u64>,
 }
 
 struct Disk {
     // guards: names and the counters of faults; never held together with a file's lock
     state: Mutex<State>,
     schedule: Schedule,
+    volatile: bool,
 }
 
 struct State {
@@ -37,6 +40,7 @@ struct State {
     fail_at: Option<u64>,
     fail_from: Option<u64>,
     capacity: u64,
+    /// Rises with each power cut and with each process that begins.
     power: u64,
 }
 
@@ -53,8 +57,18 @@ impl MemDir {
         Self::with_schedule(Arc::new(|job: Job| job()))
     }
 
+    /// An empty disk that keeps nothing of what is written through a power cut, synced or not, and
+    /// so takes half of the memory.
+    pub fn volatile() -> Self {
+        Self::make(Arc::new(|job: Job| job()), true)
+    }
+
     /// An empty disk whose syncs complete and whose background jobs run when `schedule` says so.
     pub fn with_schedule(schedule: Schedule) -> Self {
+        Self::make(schedule, false)
+    }
+
+    fn make(schedule: Schedule, volatile: bool) -> Self {
         let state = State {
             dirs: BTreeMap::from([(0, Names::default())]),
             next_dir: 1,
@@ -68,8 +82,25 @@ impl MemDir {
             disk: Arc::new(Disk {
                 state: Mutex::new(state),
                 schedule,
+                volatile,
             }),
             id: 0,
+            process: None,
+        }
+    }
+
+    /// The disk for the next process that runs on it. Nothing is lost, as with `kill -9`; whatever
+    /// an earlier process still tries, on directories or files, fails from now on.
+    #[must_use]
+    pub fn next_process(&self) -> Self {
+        let mut state = self.disk.lock();
+        state.power += 1;
+        let process = Some(state.power);
+        drop(state);
+        Self {
+            disk: Arc::clone(&self.disk),
+            id: self.id,
+            process,
         }
     }
 
@@ -133,7 +164,7 @@ impl MemDir {
 
     fn change<R>(&self, change: impl FnOnce(&mut Names) -> io::Result<R>) -> io::Result<R> {
         let mut state = self.disk.lock();
-        state.operate()?;
+        state.operate_in(self.process)?;
         let names = state
             .dirs
             .get_mut(&self.id)
@@ -142,7 +173,7 @@ impl MemDir {
     }
 
     fn file(&self, inode: Arc<Inode>) -> Arc<dyn File> {
-        let power = self.disk.lock().power;
+        let power = self.process.unwrap_or_else(|| self.disk.lock().power);
         Arc::new(MemFile::new(Arc::clone(&self.disk), inode, power))
     }
 }
@@ -163,10 +194,10 @@ impl fmt::Debug for MemDir {
 
 impl Dir for MemDir {
     fn create(&self, name: &str, len: u64) -> io::Result<Arc<dyn File>> {
-        let inode = Arc::new(Inode::new(len));
+        let inode = Arc::new(Inode::new(len, self.disk.volatile));
         {
             let mut state = self.disk.lock();
-            state.operate()?;
+            state.operate_in(self.process)?;
             let used: u64 = state
                 .dirs
                 .values()
@@ -189,7 +220,7 @@ impl Dir for MemDir {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        self.disk.lock().operate()?;
+        self.disk.lock().operate_in(self.process)?;
         Ok(self.file(self.find(name)?))
     }
 
@@ -228,7 +259,7 @@ impl Dir for MemDir {
 
     fn subdir(&self, name: &str) -> io::Result<Arc<dyn Dir>> {
         let mut state = self.disk.lock();
-        state.operate()?;
+        state.operate_in(self.process)?;
         let next = state.next_dir;
         let names = state
             .dirs
@@ -243,6 +274,7 @@ impl Dir for MemDir {
         Ok(Arc::new(Self {
             disk: Arc::clone(&self.disk),
             id,
+            process: self.process,
         }))
     }
 
@@ -252,7 +284,7 @@ impl Dir for MemDir {
 
     fn remove_subdir(&self, name: &str) -> io::Result<()> {
         let mut state = self.disk.lock();
-        state.operate()?;
+        state.operate_in(self.process)?;
         let names = state
             .dirs
             .get_mut(&self.id)
@@ -285,7 +317,7 @@ impl Disk {
         let mut state = self.lock();
         if state.power != power {
             return Err(io::Error::other(
-                "the file was opened before the power was cut",
+                "the file was opened before the power was cut or the process ended",
             ));
         }
         state.operate()
@@ -293,6 +325,14 @@ impl Disk {
 }
 
 impl State {
+    /// Counts an operation on a directory; it fails for a process that is over.
+    fn operate_in(&mut self, process: Option<u64>) -> io::Result<()> {
+        if process.is_some_and(|process| process != self.power) {
+            return Err(io::Error::other("the process of this handle has ended"));
+        }
+        self.operate()
+    }
+
     fn operate(&mut self) -> io::Result<()> {
         let number = self.operations;
         self.operations += 1;

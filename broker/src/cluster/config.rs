@@ -102,7 +102,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "retention.bytes",
-        doc: "how much of each partition is kept: bytes or KiB, MiB, GiB, TiB; at least 1MiB; -1 for all",
+        doc: "what a replica may take on its disk: bytes or KiB, MiB, GiB, TiB; at least 1MiB and ten times max.batch.bytes; -1 for any number",
         set: |config, text| {
             value::or_unlimited(text, |text| value::size(text, MIB..=value::MAX))
                 .map(|v| config.retention_bytes = v)

@@ -93,7 +93,7 @@ impl Replica {
             let state = saved::load_at(floor.dir().as_ref(), upto)?;
             let fits = |end| head.is_some_and(|head| crate::log::LastFrame::from(&head) == end);
             match state {
-                Some(state) if state.log_end.is_some_and(fits) => floor.keep(state),
+                Some(state) if state.log_end.is_some_and(fits) => floor.adopt(state),
                 Some(_) => Err(io::Error::other(format!(
                     "the state saved after entry {upto} does not fit to the log"
                 ))),

@@ -117,7 +117,6 @@ impl LeaderCall for FenceProducerRequest {
     type Reply = FenceProducerResponse;
     const METHOD: &'static str = "highwater.peer.v1/FenceProducer";
     // It may be repeated.
-    const WRITES: bool = false;
 
     async fn run(self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {
         services.fence_producer(context, self).await

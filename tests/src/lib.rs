@@ -12,6 +12,7 @@ pub mod batches;
 pub mod broker;
 pub mod cluster;
 pub mod conversation;
+pub mod guide;
 pub mod history;
 pub mod http;
 pub mod input;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use highwater_client::BrokerId;
 use highwater_client::topic::{
-    Broker, Cluster, Drain, PartitionDescription, Topic, TopicDescription,
+    Broker, Cluster, Drain, PartitionDescription, ReplicaFault, Topic, TopicDescription,
 };
 use serde::Serialize;
 
@@ -39,6 +39,17 @@ pub(crate) struct PartitionView {
     pub(crate) in_sync: Vec<u32>,
     pub(crate) log_start_offset: u64,
     pub(crate) high_watermark: u64,
+    /// Left out while there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) faults: Vec<FaultView>,
+}
+
+/// A replica that is out of its group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct FaultView {
+    pub(crate) broker: Option<u32>,
+    pub(crate) kind: String,
+    pub(crate) message: String,
 }
 
 /// A broker in a list.
@@ -148,6 +159,17 @@ impl From<PartitionDescription> for PartitionView {
             in_sync: ids(partition.in_sync),
             log_start_offset: partition.log_start_offset.0,
             high_watermark: partition.high_watermark.0,
+            faults: partition.faults.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<ReplicaFault> for FaultView {
+    fn from(fault: ReplicaFault) -> Self {
+        Self {
+            broker: fault.broker.map(|id| id.0),
+            kind: fault.kind,
+            message: fault.message,
         }
     }
 }
@@ -298,6 +320,7 @@ mod tests {
                 in_sync: vec![],
                 log_start_offset: 0,
                 high_watermark: 12,
+                faults: vec![],
             }],
         }
     }

@@ -15,6 +15,7 @@ pub mod broker;
 pub mod cluster;
 pub mod conversation;
 pub mod files;
+pub mod guide;
 pub mod history;
 pub mod http;
 pub mod input;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use highwater_client::BrokerId;
 use highwater_client::topic::{
-    Broker, Cluster, Drain, PartitionDescription, Topic, TopicDescription,
+    Broker, Cluster, Drain, PartitionDescription, ReplicaFault, Topic, TopicDescription,
 };
 use serde::Serialize;
 
@@ -40,6 +40,17 @@ pub(crate) struct PartitionView {
     pub(crate) log_start_offset: u64,
     pub(crate) high_watermark: u64,
     pub(crate) disk_bytes: u64,
+    /// Left out while there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) faults: Vec<FaultView>,
+}
+
+/// A replica that is out of its group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct FaultView {
+    pub(crate) broker: Option<u32>,
+    pub(crate) kind: String,
+    pub(crate) message: String,
 }
 
 /// A broker in a list.
@@ -150,6 +161,17 @@ impl From<PartitionDescription> for PartitionView {
             log_start_offset: partition.log_start_offset.0,
             high_watermark: partition.high_watermark.0,
             disk_bytes: partition.disk_bytes,
+            faults: partition.faults.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<ReplicaFault> for FaultView {
+    fn from(fault: ReplicaFault) -> Self {
+        Self {
+            broker: fault.broker.map(|id| id.0),
+            kind: fault.kind,
+            message: fault.message,
         }
     }
 }
@@ -303,6 +325,7 @@ mod tests {
                 log_start_offset: 0,
                 high_watermark: 12,
                 disk_bytes: 4096,
+                faults: vec![],
             }],
         }
     }

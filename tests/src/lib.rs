@@ -7,11 +7,15 @@
 //! Everything waits for events with a limit and panics with what the processes said; whatever was
 //! started is killed when it goes out of scope.
 
+use std::io::Write;
+
 pub mod api;
 pub mod batches;
 pub mod broker;
 pub mod cluster;
 pub mod conversation;
+pub mod files;
+pub mod history;
 pub mod http;
 pub mod input;
 pub mod load;
@@ -19,6 +23,7 @@ pub mod neighbour;
 pub mod ports;
 pub mod program;
 pub mod protos;
+pub mod proxy;
 pub mod python;
 pub mod reflect;
 pub mod session;
@@ -34,6 +39,7 @@ pub use http::Metrics;
 pub use load::Load;
 pub use neighbour::Neighbour;
 pub use program::{Ended, Program};
+pub use proxy::Proxy;
 pub use session::Session;
 
 /// The program under test. Only the tests themselves can know where cargo has put it.
@@ -56,4 +62,9 @@ pub fn long_form(variable: &str, ordinary: u64) -> u64 {
         Ok(text) => text.parse().expect("a number"),
         Err(_) => ordinary,
     }
+}
+
+/// Says what was measured, also when the test succeeds.
+pub fn figure(text: &str) {
+    drop(writeln!(std::io::stderr(), "figure: {text}"));
 }

@@ -1,7 +1,7 @@
 //! One replica of one group: our API over openraft.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::{Future, FutureExt};
@@ -69,6 +69,7 @@ pub struct Replica {
     ended: watch::Receiver<Option<String>>,
     pass_leases: Arc<AtomicBool>,
     sync_failed: Arc<AtomicBool>,
+    diverged: Arc<OnceLock<String>>,
 }
 
 impl std::fmt::Debug for Replica {
@@ -101,6 +102,7 @@ impl Replica {
         let store = LogStore::new(log, hard_state, id, clock, floor.clone())?;
         check_vote(&store)?;
         let (sync_failed, rolls) = (store.sync_failed(), store.rolls());
+        let diverged = store.diverged();
         let snapshots = match group {
             GroupId::Metadata => Snapshots::OfNow,
             GroupId::Partition(..) => Snapshots::AtFloor,
@@ -140,6 +142,7 @@ impl Replica {
             ended,
             pass_leases,
             sync_failed,
+            diverged,
         };
         replica.lead_if_alone().await;
         Ok(replica)
@@ -249,6 +252,11 @@ impl Replica {
     /// True once a sync of this replica's log or vote has failed.
     pub fn sync_failed(&self) -> bool {
         self.sync_failed.load(Ordering::Relaxed)
+    }
+
+    /// How the leader's history differs from the one here, if that is why the core ended.
+    pub fn diverged(&self) -> Option<&str> {
+        self.diverged.get().map(String::as_str)
     }
 
     /// Why the replica's core has ended, if it has.

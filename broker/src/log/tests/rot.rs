@@ -117,3 +117,19 @@ proptest! {
         append_and_wait(&mut log, vec![batch_frame(last + 1, 1, 10)]);
     }
 }
+
+#[test]
+fn a_check_of_a_full_file_finds_rot_that_opening_does_not_look_for() {
+    let (dir, _) = built();
+    dir.damage("00000001.seg", |bytes| bytes[4096 + 200] ^= 1)
+        .unwrap();
+    let log = open(&dir);
+    let reader = log.reader();
+    assert_eq!(reader.damage(), None);
+    let (first, next, _) = reader.full_file_from(LogIndex(0)).unwrap();
+    assert!(first < next);
+    let found = reader.check_file(first);
+    assert!(matches!(found, Err(LogError::Damaged(_))), "{found:?}");
+    assert_eq!(reader.damage().unwrap().file, "00000001.seg");
+    assert!(reader.check_file(next).is_ok(), "the next file is whole");
+}

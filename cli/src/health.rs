@@ -131,15 +131,25 @@ fn partition_problems(topic: &TopicView) -> Vec<Problem> {
             partition: Some(partition.partition),
             problem: problem.to_owned(),
         };
+        for fault in &partition.faults {
+            let what = format!("the replica is {}: {}", fault.kind, fault.message);
+            problems.push(problem(fault.broker, &what));
+        }
         if partition.leader.is_none() {
             problems.push(problem(None, "the partition has no leader"));
             continue;
         }
+        let is_told = |replica: u32| {
+            partition
+                .faults
+                .iter()
+                .any(|fault| fault.broker == Some(replica))
+        };
         let in_sync: BTreeSet<u32> = partition.in_sync.iter().copied().collect();
         let behind = partition
             .replicas
             .iter()
-            .filter(|replica| !in_sync.contains(replica));
+            .filter(|replica| !in_sync.contains(replica) && !is_told(**replica));
         problems
             .extend(behind.map(|replica| problem(Some(*replica), "the replica is not in sync")));
     }
@@ -163,7 +173,7 @@ impl Row for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::PartitionView;
+    use crate::view::{FaultView, PartitionView};
 
     fn broker(id: u32, state: BrokerState) -> BrokerRow {
         let address = |port: u32| format!("127.0.0.1:{}", port + id);
@@ -186,6 +196,8 @@ mod tests {
             in_sync: in_sync.to_vec(),
             log_start_offset: 0,
             high_watermark: 10,
+            disk_bytes: 0,
+            faults: vec![],
         };
         TopicView {
             name: "t".to_owned(),
@@ -260,6 +272,22 @@ mod tests {
         assert_eq!(health.problems.len(), 1);
         let problem = &health.problems[0];
         assert_eq!((problem.broker, problem.partition), (Some(2), Some(0)));
+    }
+
+    #[test]
+    fn a_replica_that_is_out_of_its_group_degrades_and_says_why() {
+        let mut topic = topic(Some(1), &[1, 3]);
+        topic.partitions[0].faults.push(FaultView {
+            broker: Some(2),
+            kind: "damaged".to_owned(),
+            message: "00000001.seg is damaged".to_owned(),
+        });
+        let health = judge(&brokers(), &[topic]);
+        assert!(!health.is_healthy());
+        assert_eq!(health.problems.len(), 1, "once: {:?}", health.problems);
+        assert_eq!(health.problems[0].broker, Some(2));
+        let told = "the replica is damaged: 00000001.seg is damaged";
+        assert_eq!(health.problems[0].problem, told);
     }
 
     #[test]

@@ -1,9 +1,10 @@
-//! Sends lines of standard input to a topic: `cargo run --example produce -- localhost:7654 clicks`
+//! Sends lines of standard input to a topic, and says where each of them is once it is durable:
+//! `cargo run --example produce -- localhost:7654 clicks`
 
-use std::io::BufRead;
+use std::io::{BufRead, Write};
 use std::time::Duration;
 
-use highwater_client::{Client, Record, Result};
+use highwater_client::{Client, Outcome, Record, Result};
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -14,14 +15,26 @@ async fn main() -> Result<()> {
     let client = Client::connect(address).await?;
     let producer = client.producer(topic).build().await?;
     let mut deliveries = Vec::new();
-    for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+    for line in std::io::stdin()
+        .lock()
+        .lines()
+        .map_while(std::result::Result::ok)
+    {
         // Waits only while the buffer is full; the delivery is ready when the record is durable.
         deliveries.push(producer.send(Record::new(line)).await?);
     }
     producer.flush().await?;
+
+    let mut out = std::io::stdout().lock();
     for delivery in deliveries {
-        let ack = delivery.await?;
-        tracing::info!(partition = %ack.partition, offset = ?ack.offset, "durable");
+        let said = match delivery.await {
+            Ok(ack) => format!("{} {:?}", ack.partition, ack.offset.map(|offset| offset.0)),
+            // Nothing proves that it was not written: it may be there, or may still appear.
+            Err(error) if error.outcome() == Outcome::Unknown => format!("unknown: {error}"),
+            // Proven not to be written: it is safe to send it again.
+            Err(error) => format!("not written: {error}"),
+        };
+        drop(writeln!(out, "{said}"));
     }
     producer.shutdown(Duration::from_secs(10)).await
 }

@@ -7,11 +7,16 @@
 //! Everything waits for events with a limit and panics with what the processes said; whatever was
 //! started is killed when it goes out of scope.
 
+use std::io::Write;
+
 pub mod api;
 pub mod batches;
 pub mod broker;
 pub mod cluster;
 pub mod conversation;
+pub mod files;
+pub mod guide;
+pub mod history;
 pub mod http;
 pub mod input;
 pub mod load;
@@ -58,4 +63,9 @@ pub fn long_form(variable: &str, ordinary: u64) -> u64 {
         Ok(text) => text.parse().expect("a number"),
         Err(_) => ordinary,
     }
+}
+
+/// Says what was measured, also when the test succeeds.
+pub fn figure(text: &str) {
+    drop(writeln!(std::io::stderr(), "figure: {text}"));
 }

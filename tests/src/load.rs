@@ -1,6 +1,7 @@
 //! A steady load on one partition: numbered records at a rate, when each was acknowledged, and at the
 //! end whether all of them are there, once and in order.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use highwater_client::{Client, Delivery, PartitionIndex, Record};
@@ -17,8 +18,6 @@ const MOMENT: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The size of a record's value.
 const VALUE: usize = 100;
-/// What an outage may last at most to be found.
-const OUTAGE: Duration = Duration::from_secs(30);
 
 /// A load that runs until it is stopped.
 #[derive(Debug)]
@@ -78,9 +77,9 @@ impl Load {
         }
     }
 
-    /// Waits until as many more records are acknowledged.
+    /// Waits until as many more records are acknowledged; gives the time from `begun` to then.
     #[track_caller]
-    pub fn until_acknowledged(&mut self, more: u64) {
+    pub fn until_acknowledged(&mut self, more: u64, begun: Instant) -> Range<Instant> {
         let goal = *self.acknowledged.borrow() + more;
         let reached = self.acknowledged.wait_for(|count| *count >= goal);
         let waiting = async { tokio::time::timeout(PATIENCE, reached).await.is_ok() };
@@ -89,6 +88,7 @@ impl Load {
             reached,
             "no {more} more acknowledgements within {PATIENCE:?}"
         );
+        begun..Instant::now()
     }
 
     /// Sends no more, waits for what is on its way, and checks that everything is in the log once
@@ -113,22 +113,22 @@ impl Load {
 }
 
 impl Outcome {
-    /// From `event` to the first acknowledgement after the longest silence that followed it.
-    pub fn back_after(&self, event: Instant) -> Duration {
-        self.longest_silence(event).1.duration_since(event)
+    /// From the begin of `outage` to the first acknowledgement after the longest silence in it.
+    pub fn back_after(&self, outage: &Range<Instant>) -> Duration {
+        self.longest_silence(outage).1.duration_since(outage.start)
     }
 
-    /// The longest time without an acknowledgement around and after `event`.
-    pub fn silence_after(&self, event: Instant) -> Duration {
-        let (from, to) = self.longest_silence(event);
+    /// The longest time without an acknowledgement that ended within `outage`.
+    pub fn silence(&self, outage: &Range<Instant>) -> Duration {
+        let (from, to) = self.longest_silence(outage);
         to.duration_since(from)
     }
 
-    fn longest_silence(&self, event: Instant) -> (Instant, Instant) {
+    fn longest_silence(&self, outage: &Range<Instant>) -> (Instant, Instant) {
         let pairs = self.moments.windows(2).map(|pair| (pair[0], pair[1]));
-        let near = pairs.filter(|(from, to)| *to > event && *from < event + OUTAGE);
-        let longest = near.max_by_key(|(from, to)| to.duration_since(*from));
-        longest.unwrap_or((event, event))
+        let within = pairs.filter(|(_, to)| outage.contains(to));
+        let longest = within.max_by_key(|(from, to)| to.duration_since(*from));
+        longest.expect("acknowledgements came during the outage")
     }
 }
 

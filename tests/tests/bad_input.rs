@@ -1,5 +1,5 @@
-//! Consumers that are told nonsense, or whose topic is not what it was: typed errors, and nothing
-//! changes.
+//! Consumers that are told where to begin, or nonsense, or whose topic is not what it was: typed
+//! errors, and nothing changes.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::future::{Future, poll_fn};
@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::task::Poll;
 
 use highwater_client::{
-    Client, Consumer, Offset, Outcome, PartitionIndex, Reason, Record, Start, Until,
+    Client, Consumer, Offset, Outcome, PartitionIndex, Reason, Record, Start, Timestamp, Until,
 };
 use highwater_proto::pb::v1;
 use highwater_tests::api::{Api, soon};
@@ -124,6 +124,44 @@ async fn a_topic_that_is_created_anew_is_not_read_by_consumers_of_the_old_one() 
     assert_eq!(next(&mut anew).await, (0, "new".to_owned()));
     let following = broker.run(&["consume", "t", "-n", "2"]).ok();
     assert_eq!(following.text(), "new\nnewer\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_of_position_can_be_begun_at_and_sought() {
+    let (_dir, _broker, api, client) = broker().await;
+    for first in [0, 10, 20] {
+        let values = (first..first + 10).map(|value: u64| value.to_string());
+        api.append("t", 0, batches::batch(values)).await.unwrap();
+    }
+    // The records of a batch are a millisecond apart, and each batch begins at the same time.
+    let at = |millis| Start::Timestamp(Timestamp(batches::TIME + millis));
+    let mut consumer = client.consumer("t").build().await.unwrap();
+    for (start, offset) in [
+        (Start::Earliest, 0),
+        (Start::Latest, 30),
+        (Start::Offset(Offset(17)), 17),
+        (Start::Offset(Offset(30)), 30),
+        (Start::LastN(3), 27),
+        (Start::LastN(99), 0),
+        (at(0), 0),
+        (at(7), 7),
+        (at(-1_000_000), 0),
+        (at(1_000_000), 30),
+    ] {
+        let sought = consumer.seek(P0, start.clone()).await.unwrap();
+        assert_eq!(sought, Offset(offset), "{start:?}");
+        let mut begun = client
+            .consumer("t")
+            .start(start.clone())
+            .build()
+            .await
+            .unwrap();
+        assert_eq!(begun.progress()[&P0].next_offset, sought, "{start:?}");
+        if offset < 30 {
+            assert_eq!(next(&mut consumer).await, (offset, offset.to_string()));
+            assert_eq!(next(&mut begun).await, (offset, offset.to_string()));
+        }
+    }
 }
 
 /// Polls a future so many times and then drops it, wherever it is by then.

@@ -2,11 +2,15 @@
 //! changes.
 //!
 //! `HIGHWATER_LOAD_SECONDS` is how long, 10 without it; docs/testing.md has the long form.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and shows its figures"
+)]
 
 use std::time::Duration;
 
-use highwater_tests::{Broker, Cluster, Metrics, long_form, program};
+use highwater_tests::{Broker, Cluster, Metrics, figure, long_form, program};
 
 /// What bench needs beside the load: reading what is left, and verifying it.
 const REST: Duration = Duration::from_secs(240);
@@ -44,9 +48,9 @@ fn no_leader_changes_and_nobody_is_suspected_under_full_load() {
         .json();
     assert_eq!(bench["errors"], 0, "{bench}");
     let after = counters.map(|counter| all(&cluster, counter));
-    println!(
+    figure(&format!(
         "{seconds} s of full load: {} records/s",
         bench["records_per_second"]
-    );
+    ));
     assert_eq!(after, before, "{counters:?}");
 }

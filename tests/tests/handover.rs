@@ -1,10 +1,14 @@
 //! A broker that is drained or stopped hands over what it leads: its clients see no error, and hardly
 //! a pause.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and shows its figures"
+)]
 
 use std::time::{Duration, Instant};
 
-use highwater_tests::{Cluster, Load, program};
+use highwater_tests::{Cluster, Load, figure, program};
 use serde_json::Value;
 
 const RATE: u32 = 2_000;
@@ -49,7 +53,7 @@ fn state_of(cluster: &Cluster, asked: usize, broker: usize) -> String {
 fn a_drained_broker_hands_over_without_an_error_or_a_pause_for_its_clients() {
     let cluster = three_with_topic("1");
     let mut load = Load::start(&cluster.addresses(), "t", RATE);
-    load.until_acknowledged(u64::from(RATE));
+    load.until_acknowledged(u64::from(RATE), Instant::now());
     let mut drained = Vec::new();
     for _ in 0..2 {
         let leader = cluster.leader_of("t", 0);
@@ -59,17 +63,16 @@ fn a_drained_broker_hands_over_without_an_error_or_a_pause_for_its_clients() {
             (&said["state"], &said["leaderships"]),
             (&"draining".into(), &0.into())
         );
-        drained.push(began);
-        load.until_acknowledged(u64::from(RATE));
+        drained.push(load.until_acknowledged(u64::from(RATE), began));
         assert_ne!(cluster.leader_of("t", 0), leader);
         let id = cluster.brokers[leader].id().to_string();
         cluster.run(&["cluster", "drain", &id, "--cancel"]).ok();
     }
     let outcome = load.end();
     assert_eq!(outcome.errors, Vec::<String>::new());
-    for began in drained {
-        let silence = outcome.silence_after(began);
-        println!("drain: {silence:?} without an acknowledgement");
+    for handing_over in &drained {
+        let silence = outcome.silence(handing_over);
+        figure(&format!("drain: {silence:?} without an acknowledgement"));
         assert!(silence < SILENCE, "{silence:?}");
     }
 }
@@ -78,15 +81,15 @@ fn a_drained_broker_hands_over_without_an_error_or_a_pause_for_its_clients() {
 fn a_stopped_broker_hands_over_without_an_error_or_a_pause_for_its_clients() {
     let mut cluster = three_with_topic("1");
     let mut load = Load::start(&cluster.addresses(), "t", RATE);
-    load.until_acknowledged(u64::from(RATE));
+    load.until_acknowledged(u64::from(RATE), Instant::now());
     let leader = cluster.leader_of("t", 0);
     let began = Instant::now();
     assert!(cluster.brokers[leader].stop().success());
-    load.until_acknowledged(u64::from(RATE));
+    let stopping = load.until_acknowledged(u64::from(RATE), began);
     let outcome = load.end();
     assert_eq!(outcome.errors, Vec::<String>::new());
-    let silence = outcome.silence_after(began);
-    println!("SIGTERM: {silence:?} without an acknowledgement");
+    let silence = outcome.silence(&stopping);
+    figure(&format!("SIGTERM: {silence:?} without an acknowledgement"));
     assert!(silence < SILENCE, "{silence:?}");
 }
 

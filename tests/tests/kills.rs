@@ -2,11 +2,15 @@
 //! nothing is lost, repeated or reordered.
 //!
 //! `HIGHWATER_KILLS` is the number of kills, 2 without it; docs/testing.md has the long form.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and shows its figures"
+)]
 
 use std::time::{Duration, Instant};
 
-use highwater_tests::{Cluster, Load, long_form, program};
+use highwater_tests::{Cluster, Load, figure, long_form, program};
 
 const RATE: u32 = 10_000;
 /// The goal at the 99th percentile is 1.5 s; a machine that is busy with other tests may take longer.
@@ -23,28 +27,25 @@ fn acknowledgements_go_on_after_each_kill_of_the_leader_and_nothing_is_lost() {
     let mut load = Load::start(&cluster.addresses(), "t", RATE);
     let mut killed = Vec::new();
     for _ in 0..kills {
-        load.until_acknowledged(u64::from(RATE));
+        load.until_acknowledged(u64::from(RATE), Instant::now());
         let leader = cluster.leader_of("t", 0);
+        let at = Instant::now();
         cluster.brokers[leader].kill();
-        killed.push(Instant::now());
-        load.until_acknowledged(u64::from(RATE));
+        killed.push(load.until_acknowledged(u64::from(RATE), at));
         cluster.brokers[leader].restart();
         cluster.until_healthy();
     }
     let outcome = load.end();
     assert_eq!(outcome.errors, Vec::<String>::new());
-    let mut back: Vec<_> = killed
-        .iter()
-        .map(|kill| outcome.back_after(*kill))
-        .collect();
+    let mut back: Vec<_> = killed.iter().map(|kill| outcome.back_after(kill)).collect();
     back.sort_unstable();
     let at = |percent: usize| back[(back.len() * percent).div_ceil(100).max(1) - 1];
-    println!(
+    figure(&format!(
         "{kills} kills, {} records: first acknowledgement after p50 {:?}, p99 {:?}, at most {:?}",
         outcome.sent,
         at(50),
         at(99),
         at(100)
-    );
+    ));
     assert!(at(100) < BACK, "{back:?}");
 }

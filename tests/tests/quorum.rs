@@ -1,12 +1,16 @@
 //! A leader that cannot reach a majority refuses at once and honestly, and goes on by itself when the
 //! majority is back.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and shows its figures"
+)]
 
 use std::time::{Duration, Instant};
 
 use highwater_proto::pb::v1::BatchAck;
 use highwater_tests::batches::batch;
-use highwater_tests::{Answer, Api, Cluster, Session, program};
+use highwater_tests::{Answer, Api, Cluster, Session, figure, program};
 use rustix::process::Signal;
 use tokio::time::timeout;
 
@@ -49,10 +53,10 @@ async fn without_a_majority_new_batches_are_refused_and_what_was_proposed_stays_
     let mut unknown = Vec::new();
     let (_, refused) = until_answered(&mut session, &mut unknown).await;
     let took = stopped.elapsed();
-    println!(
+    figure(&format!(
         "QUORUM_LOST after {took:?}, {} batches before it",
         unknown.len()
-    );
+    ));
     let refusal = refused.unwrap_err();
     assert_eq!(refusal.reason, "QUORUM_LOST", "{refusal:?}");
     assert!(took < REFUSED_AFTER, "{took:?}");

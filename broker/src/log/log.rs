@@ -1,23 +1,23 @@
 //! The log of one replica: the one writer of its segment files.
 
-use std::io::IoSlice;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use highwater_proto::{LogIndex, Offset, Timestamp};
 
 use super::dir::{Dir, SyncDone, SyncError};
 use super::encode::Encoder;
-use super::error::{LogError, OpenError};
+use super::error::{Damage, LogError, OpenError};
 use super::flusher::{Flusher, Written};
-use super::frame::{LastFrame, Position, Tail};
+use super::frame::{LastFrame, Tail};
 use super::index::IndexEntry;
 use super::limits::FileLimits;
+use super::mark;
 use super::open;
 use super::plan::{NewFrame, Planned, plan};
 use super::recovery::Recovered;
 use super::segment::{Segment, file_name, times};
-use super::segment_header::{FOOTER, Footer, HINT_AT, Owner, SEGMENT_HEADER, encode_hint};
+use super::segment_header::{FOOTER, Footer, Owner, SEGMENT_HEADER};
 use super::spare::Spare;
 use super::view::{LogReader, Part, View};
 
@@ -73,6 +73,7 @@ pub struct Log {
     limits: Arc<FileLimits>,
     flusher: Flusher,
     view: Arc<ArcSwap<View>>,
+    damage: Arc<OnceLock<Damage>>,
     sealed: Arc<Vec<Part>>,
     active: Option<Active>,
     tail: Tail,
@@ -104,8 +105,6 @@ struct Active {
     named: bool,
     /// Whether its footer is written: no frame may follow.
     sealed: bool,
-    /// What its hint says is durable.
-    marked: Position,
 }
 
 impl Log {
@@ -139,6 +138,7 @@ impl Log {
             options,
             flusher,
             view: Arc::new(ArcSwap::from_pointee(view)),
+            damage: Arc::default(),
             sealed: Arc::new(opened.sealed),
             active: opened.active.map(|(part, scan)| Active {
                 end: part.end,
@@ -147,7 +147,6 @@ impl Log {
                 began: scan.and_then(|scan| scan.began),
                 named: true,
                 sealed: false,
-                marked: Position::default(),
             }),
             tail,
             has_past: opened.has_past,
@@ -193,24 +192,8 @@ impl Log {
     /// them; this vouches for the last ones, which otherwise could rot and pass for a torn tail.
     /// For a log that is idle for a while; dropping the log does it, too.
     pub fn mark_durable(&mut self) {
-        let durable = self.flusher.durable();
-        let Some(active) = &mut self.active else {
-            return;
-        };
-        let number = active.segment.header.number;
-        if durable.file != number || durable <= active.marked || self.flusher.failed().is_some() {
-            return;
-        }
-        let hint = encode_hint(durable, active.segment.generation);
-        let position = HINT_AT as u64;
-        // A hint that could not be written is one that is missing.
-        if active
-            .segment
-            .file
-            .write_at(&[IoSlice::new(&hint)], position)
-            .is_ok()
-        {
-            active.marked = durable;
+        if let Some(active) = &self.active {
+            mark::mark_durable(&active.segment, &self.flusher);
         }
     }
 
@@ -248,6 +231,8 @@ impl Log {
     pub fn reader(&self) -> LogReader {
         LogReader {
             view: Arc::clone(&self.view),
+            damage: Arc::clone(&self.damage),
+            flusher: self.flusher.clone(),
         }
     }
 

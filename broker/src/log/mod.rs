@@ -18,6 +18,7 @@ pub mod repair;
 pub mod small_file;
 
 mod body;
+mod check;
 mod encode;
 mod error;
 mod flusher;
@@ -31,6 +32,7 @@ mod limits;
 )]
 mod log;
 mod map;
+mod mark;
 mod open;
 mod plan;
 mod recovery;

@@ -223,6 +223,16 @@ impl Writer<'_> {
             "replicas_out",
             "Replicas that are placed here and not open",
             now.replicas_out,
+        )?;
+        self.gauge(
+            "replicas_damaged",
+            "Replicas here that are out of their groups because their files are damaged",
+            now.replicas_damaged,
+        )?;
+        self.gauge(
+            "replicas_diverged",
+            "Replicas here that are out of their groups because their history differs",
+            now.replicas_diverged,
         )
     }
 

@@ -1,5 +1,7 @@
 //! The composition root: builds a broker, wires it, starts it, stops it.
 
+mod audit;
+mod broken;
 mod compaction;
 mod config;
 mod controller;
@@ -9,9 +11,12 @@ mod identity;
 mod metrics_page;
 mod reconcile;
 mod register;
+mod repair;
+mod scrub;
 mod start;
 #[cfg(test)]
 mod tests;
+mod to_open;
 mod watching;
 
 use std::net::SocketAddr;

@@ -9,11 +9,13 @@ use highwater_proto::pb::peer::Endpoints;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
+use super::audit::Audit;
 use super::config::{Addresses, BrokerConfig, advertised};
 use super::groups::Groups;
 use super::identity::{Applicant, Membership, establish, remembered_addresses};
 use super::reconcile::Reconciler;
 use super::register::register;
+use super::scrub::Scrub;
 use super::watching::{watch_end, watch_leadership, watch_successors};
 use super::{Bound, Broker, StartError, compaction, controller, metrics_page};
 use crate::clock::{Clock, GuardedClock, SystemClock};
@@ -26,7 +28,7 @@ use crate::metrics::Metrics;
 use crate::peer::Peers;
 use crate::raft::suspicion::SuspicionConfig;
 use crate::raft::{GroupId, Replicas, heartbeats};
-use crate::service::{Partitions, ProducerIds, Services};
+use crate::service::{Faults, Partitions, ProducerIds, Services};
 use crate::tasks::Tasks;
 
 /// Threads that sync files and do other blocking work.
@@ -232,11 +234,15 @@ impl Parts {
         ));
         let (machine, published) = MetadataMachine::new();
         let id = self.membership.metadata_replica;
+        self.groups
+            .repair_metadata(id)
+            .await
+            .map_err(StartError::Group)?;
         let replica = self
             .groups
             .open(GroupId::Metadata, id, None, Box::new(machine), &self.tasks)
             .await
-            .map_err(StartError::Group)?;
+            .map_err(|error| StartError::Group(error.why().to_owned()))?;
         if self.membership.founder {
             let begun = replica.initialize([(id, me.broker)]).await;
             begun.map_err(|error| StartError::Group(error.to_string()))?;
@@ -256,6 +262,7 @@ impl Parts {
             peers: Arc::clone(&self.peers),
             partitions: Arc::new(Partitions::default()),
             producer_ids: ProducerIds::default(),
+            faults: Faults::default(),
             tasks: self.tasks.clone(),
             metrics: Arc::clone(&self.metrics),
             clock: Arc::clone(&self.clock),
@@ -291,6 +298,20 @@ impl Parts {
             self.failed.clone(),
             settled,
         );
+        let scrub = Scrub {
+            replicas: Arc::clone(replicas),
+            root: Arc::clone(&self.groups.root),
+            ending: reconciler.ending(),
+            failed: self.failed.clone(),
+        };
+        self.tasks.spawn(scrub.run());
+        let audit = Audit {
+            replicas: Arc::clone(replicas),
+            peers: Arc::clone(&self.peers),
+            ending: reconciler.ending(),
+            failed: self.failed.clone(),
+        };
+        self.tasks.spawn(audit.run());
         self.tasks.spawn(reconciler.run());
         is_settled
     }

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::partition::{AppendError, Permission};
 use crate::raft::{GroupId, Replica};
-use crate::service::Services;
+use crate::service::{FaultKind, Services};
 use crate::tasks::Tasks;
 
 /// Tells the table of leaders what the replica knows, whenever it changes.
@@ -80,6 +80,7 @@ pub(super) fn watch_successors(services: &Arc<Services>, tasks: &Tasks) {
 pub(super) struct Ended {
     pub(super) group: GroupId,
     pub(super) replica: ReplicaId,
+    pub(super) kind: FaultKind,
     pub(super) why: String,
 }
 
@@ -107,7 +108,12 @@ pub(super) fn watch_end(
             drop(ending.send(Ended {
                 group,
                 replica: replica.id(),
-                why,
+                kind: match (replica.diverged(), replica.reader().damage()) {
+                    (Some(_), _) => FaultKind::Diverged,
+                    (None, Some(_)) => FaultKind::Damaged,
+                    (None, None) => FaultKind::Stopped,
+                },
+                why: replica.diverged().map_or(why, str::to_owned),
             }));
         }
     });

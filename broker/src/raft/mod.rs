@@ -30,7 +30,10 @@ mod settings;
 mod state_machine;
 #[cfg(test)]
 mod suite;
+mod supply;
 mod transfer;
+#[cfg(test)]
+mod traps;
 mod types;
 mod wire;
 
@@ -44,6 +47,7 @@ pub use release::Released;
 pub use replica::{Answered, OpenReplica, Replica};
 pub use replicas::Replicas;
 pub use replicated::{Committed, NotUnderstood, Replicated};
+pub use supply::decode_supply;
 pub use transfer::{Incoming, TransferError};
 pub use types::{Proposal, ProposalKind, Reply};
 pub use wire::WireError;

@@ -1,7 +1,7 @@
 //! One replica of one group: our API over openraft.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::{Future, FutureExt};
@@ -21,7 +21,7 @@ use super::settings::settings;
 use super::state_machine::{Machine, Snapshots};
 use super::types::{Answer, Proposal, ReplicaNode, Reply, Types, members};
 use crate::clock::Clock;
-use crate::log::{Dir, HardState, LastFrame, Log, LogReader};
+use crate::log::{Dir, FileLimits, HardState, LastFrame, Log, LogReader};
 use crate::peer::Peers;
 
 type OpenRaft = Raft<Types, Machine>;
@@ -63,11 +63,13 @@ pub struct Replica {
     raft: OpenRaft,
     pub(super) reader: LogReader,
     pub(super) floor: Floor,
+    pub(super) limits: Arc<FileLimits>,
     rolls: watch::Receiver<u32>,
     leadership: watch::Receiver<Leadership>,
     ended: watch::Receiver<Option<String>>,
     pass_leases: Arc<AtomicBool>,
     sync_failed: Arc<AtomicBool>,
+    diverged: Arc<OnceLock<String>>,
 }
 
 impl std::fmt::Debug for Replica {
@@ -95,11 +97,12 @@ impl Replica {
             peers,
             clock,
         } = open;
-        let reader = log.reader();
+        let (reader, limits) = (log.reader(), log.limits());
         let (log, floor) = settle(log, &dir, &hard_state, id).await?;
         let store = LogStore::new(log, hard_state, id, clock, floor.clone())?;
         check_vote(&store)?;
         let (sync_failed, rolls) = (store.sync_failed(), store.rolls());
+        let diverged = store.diverged();
         let snapshots = match group {
             GroupId::Metadata => Snapshots::OfNow,
             GroupId::Partition(..) => Snapshots::AtFloor,
@@ -133,11 +136,13 @@ impl Replica {
             raft,
             reader,
             floor,
+            limits,
             rolls,
             leadership,
             ended,
             pass_leases,
             sync_failed,
+            diverged,
         };
         replica.lead_if_alone().await;
         Ok(replica)
@@ -247,6 +252,11 @@ impl Replica {
     /// True once a sync of this replica's log or vote has failed.
     pub fn sync_failed(&self) -> bool {
         self.sync_failed.load(Ordering::Relaxed)
+    }
+
+    /// How the leader's history differs from the one here, if that is why the core ended.
+    pub fn diverged(&self) -> Option<&str> {
+        self.diverged.get().map(String::as_str)
     }
 
     /// Why the replica's core has ended, if it has.

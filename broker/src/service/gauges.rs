@@ -2,7 +2,7 @@
 
 use highwater_proto::{BrokerId, PartitionIndex, ReplicaId};
 
-use super::Services;
+use super::{FaultKind, Services};
 use crate::cluster::ClusterState;
 use crate::metrics::{Gauges, PartitionGauges};
 use crate::partition::{Bounds, Partition};
@@ -50,6 +50,8 @@ impl Services {
         let here = self.partitions.all();
         let placed = state.replicas_on(self.me.broker).count();
         gauges.replicas = here.len() as u64;
+        gauges.replicas_damaged = self.faults.count(FaultKind::Damaged);
+        gauges.replicas_diverged = self.faults.count(FaultKind::Diverged);
         gauges.replicas_out = placed.saturating_sub(here.len()) as u64;
         for partition in here.values() {
             let Some(led) = self.led(partition) else {

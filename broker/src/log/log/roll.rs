@@ -192,7 +192,6 @@ impl Log {
             began: None,
             named: blank.named,
             sealed: false,
-            marked: Position::default(),
         });
         Ok(())
     }

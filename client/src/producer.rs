@@ -14,12 +14,13 @@ mod lane;
 mod partitioner;
 mod sender;
 mod shared;
+mod wall;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use highwater_proto::{PartitionIndex, Reason, Timestamp};
+use highwater_proto::{PartitionIndex, Reason};
 use tokio::time::{Instant, timeout};
 
 use self::accumulator::Parts;
@@ -28,6 +29,7 @@ pub use self::builder::ProducerBuilder;
 use self::delivery::BatchSlot;
 pub use self::delivery::{Ack, Delivery};
 use self::shared::{Shared, Stop};
+use self::wall::now;
 use crate::error::{Error, Result};
 use crate::record::{Payload, Record};
 
@@ -248,10 +250,4 @@ async fn wait_for(latest: &[Arc<BatchSlot>]) {
 
 fn closed() -> Error {
     Error::new(Reason::NotReady, "the producer is closed")
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let millis = since.unwrap_or_default().as_millis();
-    Timestamp(i64::try_from(millis).unwrap_or(i64::MAX))
 }

@@ -105,7 +105,7 @@ impl<'a> Record<'a> {
         self
     }
 
-    /// The record's own time; the time of sending when not set.
+    /// The record's own time; when not set, the time of sending to within some milliseconds.
     #[must_use]
     pub fn timestamp(mut self, time: Timestamp) -> Self {
         self.timestamp = Some(time);

@@ -221,6 +221,11 @@ fn apply_planned(state: &mut PartitionState, plan: &[Vec<Plan>], from: usize) {
         let index = position as u64;
         let entry = entry(index / 4, index);
         let body = match facts.is_empty() {
+            true if index % 2 == 1 => Body::Fence {
+                producer: ProducerId(index % 3),
+                epoch: ProducerEpoch(1),
+                append_time: Timestamp(index as i64),
+            },
             true => Body::Blank,
             false => body(base_offset, index as i64, &facts),
         };

@@ -27,6 +27,7 @@ const CATCH_UP: Duration = Duration::from_secs(1);
 /// When a replica that is out of its group is opened again: at first, and at last.
 const REOPEN_AFTER: Duration = Duration::from_secs(1);
 const REOPEN_AT_LAST: Duration = Duration::from_secs(60);
+const REOPEN_WHILE_FULL: Duration = Duration::from_secs(2);
 /// Without anything to do it looks again after this long.
 const IDLE: Duration = Duration::from_secs(3600);
 /// Replicas opened at the same time.
@@ -175,7 +176,12 @@ impl Reconciler {
     fn stays_out(&mut self, replica: ReplicaId, why: &str) {
         self.services.metrics.replica_failures.add(1);
         let broken = self.broken.entry(replica).or_default();
-        broken.patience = (broken.patience * 2).clamp(REOPEN_AFTER, REOPEN_AT_LAST);
+        // A full disk is not broken, and may have room at any moment.
+        let at_last = match self.groups.root.space().is_short() {
+            true => REOPEN_WHILE_FULL,
+            false => REOPEN_AT_LAST,
+        };
+        broken.patience = (broken.patience * 2).clamp(REOPEN_AFTER, at_last);
         broken.retry_at = clock::monotonic() + broken.patience;
         let again_in = broken.patience;
         tracing::error!(%replica, why, ?again_in, "a replica stays out of its group");

@@ -21,6 +21,8 @@ mod network;
 mod replica;
 mod replicas;
 mod replicated;
+mod room;
+mod rooms;
 mod settings;
 mod state_machine;
 #[cfg(test)]
@@ -37,5 +39,6 @@ pub use log_store::{durable_file, has_begun};
 pub use replica::{Answered, OpenReplica, Replica};
 pub use replicas::Replicas;
 pub use replicated::{Committed, NotUnderstood, Replicated};
+pub use room::{make_room, room_changed};
 pub use types::{Proposal, ProposalKind, Reply};
 pub use wire::WireError;

@@ -1,6 +1,6 @@
 //! One replica of one group: our API over openraft.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,11 +17,12 @@ use super::knowledge::{Leadership, Members, View, leadership_of};
 use super::log_store::LogStore;
 use super::network::Network;
 use super::replicated::Replicated;
+use super::rooms::Rooms;
 use super::settings::settings;
 use super::state_machine::Machine;
 use super::types::{Answer, Proposal, ReplicaNode, Reply, Types, members};
-use crate::clock::Clock;
-use crate::log::{Dir, HardState, LastFrame, Log, LogReader};
+use crate::clock::{Clock, monotonic};
+use crate::log::{Dir, HardState, LastFrame, Log, LogReader, Room};
 use crate::peer::Peers;
 
 type OpenRaft = Raft<Types, Machine>;
@@ -62,9 +63,11 @@ pub struct Replica {
     id: ReplicaId,
     raft: OpenRaft,
     reader: LogReader,
+    room: Room,
     leadership: watch::Receiver<Leadership>,
     pass_leases: Arc<AtomicBool>,
     sync_failed: Arc<AtomicBool>,
+    rooms: Rooms,
 }
 
 impl std::fmt::Debug for Replica {
@@ -92,16 +95,18 @@ impl Replica {
             peers,
             clock,
         } = open;
-        let reader = log.reader();
+        let (reader, room) = (log.reader(), log.room());
         let store = LogStore::new(log, hard_state, id, clock)?;
         check_vote(&store)?;
         let sync_failed = store.sync_failed();
         let machine = Machine::open(machine, reader.clone(), dir)?;
         let pass_leases = Arc::new(AtomicBool::new(false));
+        let rooms = Rooms::default();
         let network = Network {
             group,
             replica: id,
             peers,
+            rooms: rooms.clone(),
             pass_leases: Arc::clone(&pass_leases),
         };
         let raft = Raft::new(id.0, settings(group), network, store, machine)
@@ -123,9 +128,11 @@ impl Replica {
             id,
             raft,
             reader,
+            room,
             leadership,
             pass_leases,
             sync_failed,
+            rooms,
         };
         replica.lead_if_alone().await;
         Ok(replica)
@@ -152,6 +159,11 @@ impl Replica {
     /// Reads the replica's log.
     pub fn reader(&self) -> &LogReader {
         &self.reader
+    }
+
+    /// The room in the replica's log.
+    pub fn room(&self) -> &Room {
+        &self.room
     }
 
     /// Begins a group whose log has no founding entry with these voters. Only one replica of a group
@@ -273,6 +285,16 @@ impl Replica {
             last: self.reader.last().map(|last| (last.term, last.index)),
             leadership: leadership_of(&metrics),
         }
+    }
+
+    /// True unless a follower has said that it has little room.
+    pub fn followers_have_plenty(&self) -> bool {
+        self.rooms.all_have_plenty()
+    }
+
+    /// The followers that have said that they have little room, and for how many bytes of entries.
+    pub fn little_room(&self) -> BTreeMap<ReplicaId, u64> {
+        self.rooms.little(monotonic())
     }
 
     /// True once a sync of this replica's log or vote has failed.

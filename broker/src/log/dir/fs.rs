@@ -12,7 +12,7 @@ use rustix::fs::{FallocateFlags, fallocate, fdatasync, fsync};
 use rustix::io::{Errno, pwritev};
 
 use super::io_pool::IoPool;
-use super::{Dir, File, Job, SyncDone, beyond_the_end};
+use super::{Dir, File, Job, Space, SyncDone, beyond_the_end};
 use crate::log::map;
 
 /// The kernel takes at most this many parts in one `pwritev`.
@@ -27,6 +27,7 @@ const WRITE_AT_ONCE: u64 = 64 << 10;
 pub struct FsDir {
     path: PathBuf,
     pool: Arc<IoPool>,
+    space: Arc<Space>,
 }
 
 impl FsDir {
@@ -36,6 +37,7 @@ impl FsDir {
         let path = path.into();
         fs::create_dir_all(&path)?;
         Ok(Self {
+            space: Space::watch(path.clone())?,
             path,
             pool: Arc::new(IoPool::start(io_threads)?),
         })
@@ -88,6 +90,7 @@ impl Dir for FsDir {
             fs::remove_file(&path)?;
             return Err(error);
         }
+        self.space.took(len);
         self.file(name, handle, len)
     }
 
@@ -126,6 +129,7 @@ impl Dir for FsDir {
         Ok(Arc::new(Self {
             path,
             pool: Arc::clone(&self.pool),
+            space: Arc::clone(&self.space),
         }))
     }
 
@@ -142,6 +146,10 @@ impl Dir for FsDir {
 
     fn offload(&self, job: Job) {
         self.pool.offload(job);
+    }
+
+    fn space(&self) -> &Space {
+        &self.space
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Dir, File, Job};
+use super::{Dir, File, Job, Space};
 
 mod file;
 #[cfg(test)]
@@ -28,6 +28,7 @@ struct Disk {
     // guards: names and the counters of faults; never held together with a file's lock
     state: Mutex<State>,
     schedule: Schedule,
+    space: Space,
 }
 
 struct State {
@@ -68,6 +69,7 @@ impl MemDir {
             disk: Arc::new(Disk {
                 state: Mutex::new(state),
                 schedule,
+                space: Space::new("memory", u64::MAX, 0),
             }),
             id: 0,
         }
@@ -113,7 +115,9 @@ impl MemDir {
 
     /// Limits the sum of the sizes of all files; creating beyond it is `StorageFull`.
     pub fn set_capacity(&self, bytes: u64) {
-        self.disk.lock().capacity = bytes;
+        let mut state = self.disk.lock();
+        state.capacity = bytes;
+        self.disk.space.set_free(state.free());
     }
 
     /// Changes the stored bytes of a file behind everybody's back, on the medium and in memory.
@@ -138,7 +142,9 @@ impl MemDir {
             .dirs
             .get_mut(&self.id)
             .ok_or_else(|| missing("the directory"))?;
-        change(names)
+        let changed = change(names);
+        self.disk.space.set_free(state.free());
+        changed
     }
 
     fn file(&self, inode: Arc<Inode>) -> Arc<dyn File> {
@@ -167,13 +173,7 @@ impl Dir for MemDir {
         {
             let mut state = self.disk.lock();
             state.operate()?;
-            let used: u64 = state
-                .dirs
-                .values()
-                .flat_map(|d| d.files.values())
-                .map(|i| i.len)
-                .sum();
-            if used.saturating_add(len) > state.capacity {
+            if len > state.free() {
                 return Err(io::ErrorKind::StorageFull.into());
             }
             let names = state
@@ -184,6 +184,7 @@ impl Dir for MemDir {
                 return Err(io::ErrorKind::AlreadyExists.into());
             }
             names.files.insert(name.to_owned(), Arc::clone(&inode));
+            self.disk.space.set_free(state.free());
         }
         Ok(self.file(inode))
     }
@@ -268,6 +269,10 @@ impl Dir for MemDir {
     fn offload(&self, job: Job) {
         (self.disk.schedule)(job);
     }
+
+    fn space(&self) -> &Space {
+        &self.disk.space
+    }
 }
 
 impl Disk {
@@ -289,6 +294,15 @@ impl Disk {
 }
 
 impl State {
+    fn free(&self) -> u64 {
+        if self.capacity == u64::MAX {
+            return u64::MAX;
+        }
+        let files = self.dirs.values().flat_map(|names| names.files.values());
+        let used: u64 = files.map(|inode| inode.len).sum();
+        self.capacity.saturating_sub(used)
+    }
+
     fn operate(&mut self) -> io::Result<()> {
         let number = self.operations;
         self.operations += 1;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Dir, File, Job, SyncDone};
+use super::{Dir, File, Job, Space, SyncDone};
 use crate::clock::monotonic;
 use crate::metrics::Metrics;
 
@@ -69,6 +69,10 @@ impl Dir for MeteredDir {
 
     fn offload(&self, job: Job) {
         self.inner.offload(job);
+    }
+
+    fn space(&self) -> &Space {
+        self.inner.space()
     }
 }
 

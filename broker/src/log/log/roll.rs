@@ -1,15 +1,16 @@
 //! Going on in the next file: which frames go where, which file comes next and how large it is.
 
-use std::io;
 use std::sync::Arc;
 
 use highwater_proto::Timestamp;
 
+use super::super::dir::is_full;
 use super::super::error::LogError;
 use super::super::frame::Position;
+use super::super::options::LogOptions;
 use super::super::plan::Planned;
 use super::super::seal;
-use super::super::segment::{Segment, file_name, index_name};
+use super::super::segment::{Segment, index_name};
 use super::super::segment_header::{Origin, SEGMENT_HEADER, SegmentHeader};
 use super::super::spare::{BlankFile, discard};
 use super::super::view::Part;
@@ -27,7 +28,7 @@ pub(super) struct Run {
 }
 
 /// What is left of a file.
-struct Room {
+struct Rest {
     len: u64,
     position: u64,
     began: Option<Timestamp>,
@@ -39,7 +40,7 @@ impl Log {
     /// Decides which frame goes to which file and makes the files that are needed, before anything
     /// is written: a full disk refuses the append and harms nothing.
     pub(super) fn place(&mut self, frames: &[Planned]) -> Result<Vec<Run>, LogError> {
-        let first = self.fit_active(frames);
+        let first = self.fit_active(frames, self.options.segment_ms);
         let mut runs = Vec::with_capacity(2);
         if first > 0 {
             runs.push(Run {
@@ -53,9 +54,17 @@ impl Log {
             .as_ref()
             .map(|active| active.segment.header.file_len);
         while let Some(opener) = rest.first() {
-            let len = self.file_len(last_len, room_for(opener));
-            let blank = match self.next_file(len) {
+            let needed = u64::from(SEGMENT_HEADER) + room_for(opener);
+            let regular = self.options.sizes().next(last_len, needed);
+            let blank = match self.next_file(needed, regular) {
                 Ok(blank) => blank,
+                // A file may grow older than it should, but not an append fail for that.
+                Err(LogError::Full(_)) if self.fit_active(frames, None) == frames.len() => {
+                    return Ok(vec![Run {
+                        blank: None,
+                        frames: frames.len(),
+                    }]);
+                }
                 Err(error) => {
                     for run in runs.iter().filter_map(|run| run.blank.as_ref()) {
                         discard(&*self.dir, run.number);
@@ -64,13 +73,13 @@ impl Log {
                 }
             };
             let len = blank.file.len();
-            let empty = Room {
+            let empty = Rest {
                 len,
                 position: u64::from(SEGMENT_HEADER),
                 began: None,
                 opener: len,
             };
-            let count = self.fit(rest, empty);
+            let count = fit(rest, empty, &self.options, self.options.segment_ms);
             runs.push(Run {
                 blank: Some(blank),
                 frames: count,
@@ -81,7 +90,9 @@ impl Log {
         Ok(runs)
     }
 
-    fn fit_active(&self, frames: &[Planned]) -> usize {
+    /// How many of the frames go to the active file, which gets no frame that is `segment_ms`
+    /// younger than its first.
+    fn fit_active(&self, frames: &[Planned], segment_ms: Option<i64>) -> usize {
         let (Some(active), Some(first)) = (&self.active, frames.first()) else {
             return 0;
         };
@@ -91,65 +102,23 @@ impl Log {
         let header = &active.segment.header;
         let position = u64::from(active.end.max(SEGMENT_HEADER));
         let (len, opener) = (header.file_len, header.max_unsynced);
-        self.fit(
-            frames,
-            Room {
-                len,
-                position,
-                began: active.began,
-                opener,
-            },
-        )
-    }
-
-    /// How many of the frames go to a file with this room.
-    fn fit(&self, frames: &[Planned], mut room: Room) -> usize {
-        let fits = |frame: &&Planned| {
-            let head = &frame.head;
-            room.began = room.began.or(head.began());
-            let age = room
-                .began
-                .map_or(0, |began| head.append_time.0.saturating_sub(began.0));
-            let allowed = if room.position == u64::from(SEGMENT_HEADER) {
-                head.frame_len() <= room.opener
-            } else {
-                self.options.segment_ms.is_none_or(|limit| age < limit)
-                    && head.frame_len() <= self.options.max_unsynced_bytes
-            };
-            let fits = allowed && room.position + room_for(frame) <= room.len;
-            room.position += head.frame_len();
-            fits
+        let rest = Rest {
+            len,
+            position,
+            began: active.began,
+            opener,
         };
-        frames.iter().take_while(fits).count()
+        fit(frames, rest, &self.options, segment_ms)
     }
 
-    /// The size of the next file: twice the last, at least what its first frame needs.
-    fn file_len(&self, last: Option<u64>, needed: u64) -> u64 {
-        let options = &self.options;
-        let regular = last.map_or(options.first_segment_bytes, |len| len.saturating_mul(2));
-        let regular = regular.min(options.max_segment_bytes);
-        let needed = (needed + u64::from(SEGMENT_HEADER)).next_multiple_of(4096);
-        regular.max(needed).min(u64::from(u32::MAX) & !4095)
-    }
-
-    /// The next file, prepared or made now.
-    pub(super) fn next_file(&mut self, len: u64) -> Result<BlankFile, LogError> {
-        if let Some(blank) = self.spare.take(&*self.dir, len) {
-            return Ok(blank);
-        }
-        let number = self.take_number();
-        BlankFile::create(&*self.dir, number, len).map_err(|error| match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                LogError::Full { bytes: len }
-            }
-            _ => LogError::io("create", file_name(number))(error),
-        })
-    }
-
-    fn take_number(&mut self) -> u32 {
-        let number = self.next_number;
-        self.next_number = number.saturating_add(1);
-        number
+    /// The next file, prepared or made now, of at least `needed` bytes.
+    pub(super) fn next_file(&self, needed: u64, regular: u64) -> Result<BlankFile, LogError> {
+        self.room
+            .take_file(needed, regular)
+            .map_err(|error| match is_full(&error) {
+                true => LogError::Full(self.room.no_room(needed)),
+                false => LogError::io("create", "the next segment")(error),
+            })
     }
 
     /// Makes `blank` the active file, whose header is written with its first frames. The file
@@ -288,15 +257,34 @@ impl Log {
             return;
         };
         let len = active.segment.header.file_len;
-        if self.spare.is_some() || u64::from(active.end) < len / 2 {
+        if u64::from(active.end) < len / 2 {
             return;
         }
         let began = active.began.unwrap_or(self.tail.append_time);
-        let fill = is_slow(active.end, began, self.tail.append_time);
-        let next_len = self.file_len(Some(len), 0);
-        let number = self.take_number();
-        self.spare.prepare(&self.dir, number, next_len, fill);
+        let zeroed = is_slow(active.end, began, self.tail.append_time);
+        self.room.prepare(zeroed);
     }
+}
+
+/// How many of the frames go to a file of which so much is left.
+fn fit(frames: &[Planned], mut rest: Rest, options: &LogOptions, segment_ms: Option<i64>) -> usize {
+    let fits = |frame: &&Planned| {
+        let head = &frame.head;
+        rest.began = rest.began.or(head.began());
+        let age = rest
+            .began
+            .map_or(0, |began| head.append_time.0.saturating_sub(began.0));
+        let allowed = if rest.position == u64::from(SEGMENT_HEADER) {
+            head.frame_len() <= rest.opener
+        } else {
+            segment_ms.is_none_or(|limit| age < limit)
+                && head.frame_len() <= options.max_unsynced_bytes
+        };
+        let fits = allowed && rest.position + room_for(frame) <= rest.len;
+        rest.position += head.frame_len();
+        fits
+    };
+    frames.iter().take_while(fits).count()
 }
 
 /// True when a file that got so many bytes in this time is followed by one that is worth zeroing.

@@ -19,3 +19,5 @@ pub mod service;
 pub mod listener;
 
 pub mod node;
+
+pub mod testing;

@@ -99,6 +99,10 @@ pub struct Metrics {
     pub log_sync: Latency,
     /// Syncs that failed; the broker stops after one.
     pub log_sync_errors: Counter,
+    /// Segment files that were given back because nobody can read them any more.
+    pub deleted_segments: Counter,
+    /// The bytes they took on the disk.
+    pub deleted_bytes: Counter,
     /// Times that this broker came to lead a partition.
     pub leaderships: Counter,
     /// Replicas here that stopped by themselves or could not be opened.
@@ -128,6 +132,8 @@ impl Metrics {
             log_written_bytes: Counter::default(),
             log_sync: Latency::default(),
             log_sync_errors: Counter::default(),
+            deleted_segments: Counter::default(),
+            deleted_bytes: Counter::default(),
             leaderships: Counter::default(),
             replica_failures: Counter::default(),
             requests: Requests::new(methods),

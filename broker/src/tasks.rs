@@ -62,16 +62,39 @@ impl Tasks {
         self.tracker.close();
         self.tracker.wait().await;
     }
+
+    /// Runs `future` on a thread and a runtime of its own, so that work elsewhere cannot make it
+    /// late, until it ends or the group is cancelled. What it spawns runs there, too, and ends with
+    /// it.
+    pub fn dedicated<F>(&self, name: &str, future: F) -> std::io::Result<()>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let cancel = self.cancel.clone();
+        let running = self.tracker.token();
+        let thread = std::thread::Builder::new().name(name.to_owned());
+        let run = move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = cancel.cancelled() => {}
+                    () = future => {}
+                }
+            });
+            drop(runtime);
+            drop(running);
+        };
+        thread.spawn(run).map(drop)
+    }
 }
 
-/// Runs `future` on a thread of its own, so that work elsewhere cannot make it late.
-pub fn dedicated<F>(name: &str, future: F) -> std::io::Result<()>
+/// Runs `future` on a runtime that the caller need not be in, for work that ends what was started
+/// there. It ends with the runtime, if that is earlier.
+pub fn detached<F>(runtime: &tokio::runtime::Handle, future: F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let thread = std::thread::Builder::new().name(name.to_owned());
-    thread.spawn(move || runtime.block_on(future)).map(drop)
+    drop(runtime.spawn(future));
 }

@@ -43,7 +43,7 @@ pub(crate) use explain::ExplainArgs;
 pub(crate) use produce::{LineForm, ProduceArgs};
 #[cfg(target_os = "linux")]
 pub(crate) use serve::ServeArgs;
-pub(crate) use topic::{AlterArgs, CreateArgs, TopicArgs, TopicVerb};
+pub(crate) use topic::{AlterArgs, CreateArgs, Partitions, TopicArgs, TopicVerb, TrimArgs};
 
 /// A durable, replicated commit log: the broker and its client commands in one program.
 #[derive(Debug, Parser)]

@@ -20,6 +20,14 @@ pub(crate) async fn connect(args: &ClientArgs) -> Result<Client, Failure> {
     connect_within(&args.brokers.join(","), args.call_timeout()).await
 }
 
+/// The same, from a place in `rack`; an empty one is nowhere.
+pub(crate) async fn connect_from(args: &ClientArgs, rack: &str) -> Result<Client, Failure> {
+    let brokers = args.brokers.join(",");
+    let builder = Client::builder().bootstrap(brokers).client_id(CLIENT_ID);
+    let builder = builder.request_timeout(args.call_timeout()).rack(rack);
+    Ok(builder.connect().await?)
+}
+
 /// Connects to the cluster of `brokers`; each call takes at most `timeout`.
 pub(crate) async fn connect_within(brokers: &str, timeout: Duration) -> Result<Client, Failure> {
     let builder = Client::builder().bootstrap(brokers).client_id(CLIENT_ID);

@@ -16,6 +16,8 @@ mod interrupt;
 #[cfg(target_os = "linux")]
 mod machine;
 mod output;
+#[cfg(target_os = "linux")]
+mod parent;
 mod record;
 #[cfg(target_os = "linux")]
 mod settings;

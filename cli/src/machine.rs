@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use rustix::fs::statfs;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, getrlimit};
 
 /// Open files that a broker with many partitions and clients may need.
 const FILES_WANTED: u64 = 65_536;
@@ -96,16 +96,6 @@ impl Facts {
         }
         wants
     }
-}
-
-/// Allows as many open files as the system does; when that is refused, the limit stays.
-pub(crate) fn raise_file_limit() -> io::Result<()> {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    Ok(setrlimit(Resource::Nofile, raised)?)
 }
 
 #[cfg(test)]

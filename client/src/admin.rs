@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::topic::{
     Broker, Cluster, ClusterMetadata, NewTopic, Topic, TopicChanges, TopicDescription,
 };
+use crate::topology::TopicRoutes;
 
 /// A position of a partition to look up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,30 @@ pub struct Offsets {
     pub high_watermark: Offset,
     /// The epoch of the leader that answered.
     pub leader_epoch: i32,
+}
+
+/// Where a partition is to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TrimTo {
+    /// At this offset.
+    Offset(Offset),
+    /// At the first record with this time or a later one.
+    Timestamp(Timestamp),
+    /// At the high watermark: everything that is committed is deleted.
+    End,
+}
+
+/// What a partition has after it was trimmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Trimmed {
+    /// The first offset that can be read.
+    pub log_start_offset: Offset,
+    /// The first offset that could be read before.
+    pub previous_log_start_offset: Offset,
+    /// The end of what can be read.
+    pub high_watermark: Offset,
 }
 
 impl Client {
@@ -177,16 +202,31 @@ impl Client {
         partition: PartitionIndex,
         position: Position,
     ) -> Result<Offsets> {
-        use v1::list_offsets_request::Position as Wire;
-        let routes = self.metadata.topic(topic, self.metadata.deadline()).await?;
-        if partition.0 >= routes.partition_count() {
-            let count = routes.partition_count();
-            let message = format!("topic {topic:?} has {count} partitions, and no {partition}");
-            return Err(Error::new(Reason::PartitionNotFound, message));
+        loop {
+            let routes = self.routes(topic, partition).await?;
+            let found = self
+                .offsets_of((topic, &routes.id), partition, position)
+                .await;
+            let recreated = self.metadata.is_recreated(topic, &routes.id);
+            match found {
+                // The name stands for another topic than a moment ago: that one is meant.
+                Err(error) if error.reason() == Some(Reason::TopicIdMismatch) && recreated => {}
+                found => return found,
+            }
         }
+    }
+
+    /// As [`Client::list_offsets`], of the topic with this id and no other of its name.
+    pub(crate) async fn offsets_of(
+        &self,
+        (topic, topic_id): (&str, &str),
+        partition: PartitionIndex,
+        position: Position,
+    ) -> Result<Offsets> {
+        use v1::list_offsets_request::Position as Wire;
         let request = v1::ListOffsetsRequest {
             topic: topic.to_owned(),
-            topic_id: routes.id,
+            topic_id: topic_id.to_owned(),
             partition: wire_count(partition.0),
             position: Some(match position {
                 Position::Earliest => Wire::Earliest(true),
@@ -198,7 +238,11 @@ impl Client {
             let request = request.clone();
             async move { api.log().list_offsets(request).await }
         };
-        let answer = self.metadata.ask_leader(topic, partition, call).await?;
+        let asked = self
+            .metadata
+            .ask_leader((topic, topic_id), partition, call)
+            .await;
+        let answer = asked?;
         Ok(Offsets {
             offset: Offset::from_i64(answer.offset).unwrap_or_default(),
             log_start_offset: Offset::from_i64(answer.log_start_offset).unwrap_or_default(),
@@ -207,12 +251,72 @@ impl Client {
         })
     }
 
+    /// Deletes the records of a partition before a position, on every replica, or with `dry_run`
+    /// only says what would be deleted. Doing so again changes nothing, so it is tried again even
+    /// after an unknown outcome.
+    ///
+    /// A position above the high watermark is `OFFSET_OUT_OF_RANGE`; one at or below the log start
+    /// deletes nothing.
+    pub async fn trim(
+        &self,
+        topic: &str,
+        partition: PartitionIndex,
+        to: TrimTo,
+        dry_run: bool,
+    ) -> Result<Trimmed> {
+        use v1::trim_partition_request::To as Wire;
+        let routes = self.routes(topic, partition).await?;
+        let request = v1::TrimPartitionRequest {
+            topic: topic.to_owned(),
+            topic_id: routes.id.clone(),
+            partition: wire_count(partition.0),
+            to: Some(match to {
+                TrimTo::Offset(offset) => Wire::Offset(offset.to_i64()),
+                TrimTo::Timestamp(time) => Wire::Timestamp(time.0),
+                TrimTo::End => Wire::End(true),
+            }),
+            dry_run,
+        };
+        let call = |api: Api| {
+            let request = request.clone();
+            async move { api.topics().trim_partition(request).await }
+        };
+        let asked = self
+            .metadata
+            .ask_leader((topic, &routes.id), partition, call)
+            .await;
+        let answer = asked?;
+        let before = answer.previous_log_start_offset;
+        Ok(Trimmed {
+            log_start_offset: Offset::from_i64(answer.log_start_offset).unwrap_or_default(),
+            previous_log_start_offset: Offset::from_i64(before).unwrap_or_default(),
+            high_watermark: Offset::from_i64(answer.high_watermark).unwrap_or_default(),
+        })
+    }
+
+    /// The topic's routes, if it has this partition.
+    async fn routes(&self, topic: &str, partition: PartitionIndex) -> Result<TopicRoutes> {
+        let routes = self.metadata.topic(topic, self.metadata.deadline()).await?;
+        let count = routes.partition_count();
+        if partition.0 < count {
+            return Ok(routes);
+        }
+        let message = format!("topic {topic:?} has {count} partitions, and no {partition}");
+        Err(Error::new(Reason::PartitionNotFound, message))
+    }
+
     /// Waits until the topic is known and says how many partitions it has.
     pub async fn partition_count(&self, topic: &str) -> Result<u32> {
         let deadline: Instant = self.metadata.deadline();
         let routes = self.metadata.topic(topic, deadline).await?;
         Ok(routes.partition_count())
     }
+}
+
+/// The error of a partition that the topic does not have.
+pub(crate) fn no_partition(topic: &str, partition: PartitionIndex, count: u32) -> Error {
+    let message = format!("topic {topic:?} has {count} partitions, and no {partition}");
+    Error::new(Reason::PartitionNotFound, message)
 }
 
 fn wire_count(number: u32) -> i32 {

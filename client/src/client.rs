@@ -51,6 +51,7 @@ pub struct ClientBuilder {
     request_timeout: Duration,
     connect_timeout: Duration,
     client_id: String,
+    rack: String,
 }
 
 impl Default for ClientBuilder {
@@ -60,6 +61,7 @@ impl Default for ClientBuilder {
             request_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(3),
             client_id: concat!("highwater-client/", env!("CARGO_PKG_VERSION")).to_owned(),
+            rack: String::new(),
         }
     }
 }
@@ -97,6 +99,14 @@ impl ClientBuilder {
         self
     }
 
+    /// The rack that this client stands in, as brokers name theirs: consumers that read from the
+    /// nearest replica prefer those there.
+    #[must_use]
+    pub fn rack(mut self, rack: impl Into<String>) -> Self {
+        self.rack = rack.into();
+        self
+    }
+
     /// Contacts the cluster; fails with `UNREACHABLE` when no bootstrap broker answers.
     pub async fn connect(self) -> Result<Client> {
         let client = self.build()?;
@@ -113,7 +123,7 @@ impl ClientBuilder {
             return Err(Error::new(Reason::InvalidRequest, message));
         }
         let channels = Channels::new(&self.client_id, self.connect_timeout)?;
-        let metadata = Metadata::new(channels, bootstrap, self.request_timeout);
+        let metadata = Metadata::new(channels, bootstrap, self.request_timeout, self.rack);
         Ok(Client {
             metadata: Arc::new(metadata),
         })

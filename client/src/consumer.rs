@@ -1,27 +1,36 @@
-//! Consuming: one subscription per partition, to its leader, read by whoever polls the consumer.
+//! Consuming: one subscription per partition, to one of its replicas, read by whoever polls the consumer.
 //!
 //! Nothing is fetched in the background beyond what HTTP/2 lets a broker send ahead: that window
 //! is the prefetch buffer, so a reader that stops reading stops its brokers.
 
+mod assignment;
 mod batch;
 mod builder;
 mod cursor;
+mod event;
+mod freshness;
 mod position;
 mod reader;
+mod route;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_util::stream::SelectAll;
 use futures_util::{Stream, StreamExt};
-use highwater_proto::{Offset, PartitionIndex};
+use highwater_proto::{BrokerId, Offset, PartitionIndex};
 
+use self::assignment::{Assigned, Reading};
 pub use self::batch::{ConsumerBatch, ConsumerRecord, ConsumerRecordViews, ConsumerRecords};
 pub use self::builder::ConsumerBuilder;
+pub use self::event::{CaughtUp, Event};
+pub use self::freshness::{Freshness, ReadFrom};
 pub use self::position::{Start, Until};
-use self::reader::Reader;
+use self::reader::{Reader, Source};
+use crate::client::Client;
 use crate::error::Result;
 
 /// How far a partition was read.
@@ -32,42 +41,51 @@ pub struct Progress {
     pub next_offset: Offset,
     /// The end of what could be read when the broker was last heard of.
     pub high_watermark: Offset,
+    /// The broker that was last heard of, while the partition is read.
+    pub broker: Option<BrokerId>,
+    /// True if its replica follows; the leader's end may then be higher.
+    pub follower: bool,
 }
 
 /// The records of a topic's partitions: in order of offsets within each, without a gap and without
-/// a repetition, whichever broker leads and however often connections break. Records of different
+/// a repetition, whichever broker is read and however often connections break. Records of different
 /// partitions come as they arrive.
 ///
 /// As a [`Stream`] it gives records; [`Consumer::next_batch`] gives a batch at a time, which costs
-/// less. It ends when every partition has reached its end offset, if there are any, or has failed.
-/// An error of a partition (`OFFSET_OUT_OF_RANGE`, `TOPIC_NOT_FOUND`, `CORRUPT_DATA`, ...) ends that
-/// partition; what only means waiting or asking another broker is dealt with inside.
+/// less; [`Consumer::next_event`] says besides when a partition's end is reached. It ends when
+/// every partition has reached its end offset, if there are any, or has failed. An error of a
+/// partition (`OFFSET_OUT_OF_RANGE`, `TOPIC_NOT_FOUND`, `CORRUPT_DATA`, ...) ends that partition,
+/// until [`Consumer::seek`] sets it going again; what only means waiting or asking another broker
+/// is dealt with inside.
 pub struct Consumer {
+    client: Client,
+    source: Arc<Source>,
+    topic: Arc<str>,
     readers: SelectAll<Reader>,
     current: Option<ConsumerRecords>,
-    progress: BTreeMap<PartitionIndex, Progress>,
-    /// Partitions that ended because a batch was malformed inside.
-    broken: BTreeSet<PartitionIndex>,
+    /// What is read, what is paused and what has ended. A reader is there for each that is read.
+    partitions: BTreeMap<PartitionIndex, Assigned>,
 }
 
 impl Consumer {
-    fn new(readers: impl IntoIterator<Item = Reader>) -> Self {
-        let readers = SelectAll::from_iter(readers);
-        let progress = |reader: &Reader| {
-            let next_offset = reader.next_offset();
-            let high_watermark = next_offset;
-            let progress = Progress {
-                next_offset,
-                high_watermark,
-            };
-            (reader.partition(), progress)
-        };
-        Self {
-            progress: readers.iter().map(progress).collect(),
-            readers,
+    fn new(
+        client: Client,
+        source: Arc<Source>,
+        topic: Arc<str>,
+        ranges: impl IntoIterator<Item = (PartitionIndex, (Offset, Option<Offset>))>,
+    ) -> Self {
+        let mut consumer = Self {
+            client,
+            source,
+            topic,
+            readers: SelectAll::new(),
             current: None,
-            broken: BTreeSet::new(),
+            partitions: BTreeMap::new(),
+        };
+        for (partition, (start, end)) in ranges {
+            consumer.read_from(partition, start, end);
         }
+        consumer
     }
 
     /// The next record; `None` when all partitions are at their end. Cancel-safe.
@@ -78,19 +96,31 @@ impl Consumer {
     /// The next batch, or what is left of the one whose records are being handed out; `None` when
     /// all partitions are at their end. Cancel-safe.
     pub async fn next_batch(&mut self) -> Option<Result<ConsumerBatch>> {
-        if let Some(rest) = self.current.take().and_then(ConsumerRecords::into_rest) {
-            self.note(&rest);
-            return Some(Ok(rest));
+        loop {
+            match self.next_event().await? {
+                Ok(Event::Batch(batch)) => return Some(Ok(batch)),
+                Ok(Event::CaughtUp(_)) => {}
+                Err(error) => return Some(Err(error)),
+            }
         }
-        std::future::poll_fn(|cx| self.poll_batch(cx)).await
+    }
+
+    /// The next batch, as [`Consumer::next_batch`] gives it, or the news that a partition's end is
+    /// reached; `None` when all partitions are at their end. Cancel-safe.
+    pub async fn next_event(&mut self) -> Option<Result<Event>> {
+        if let Some(rest) = self.current.take().and_then(ConsumerRecords::into_rest) {
+            return Some(Ok(Event::Batch(rest)));
+        }
+        std::future::poll_fn(|cx| self.poll_event(cx)).await
     }
 
     /// How far each partition was read.
     pub fn progress(&self) -> BTreeMap<PartitionIndex, Progress> {
-        let mut progress = self.progress.clone();
+        let assigned = self.partitions.iter();
+        let mut progress: BTreeMap<_, _> = assigned.map(|(p, a)| (*p, a.progress)).collect();
         for reader in self.readers.iter() {
             let known = progress.entry(reader.partition()).or_default();
-            known.high_watermark = known.high_watermark.max(reader.high_watermark());
+            reader.tell(known);
         }
         if let Some(current) = &self.current {
             let known = progress.entry(current.batch().partition()).or_default();
@@ -105,48 +135,58 @@ impl Consumer {
                 match records.next() {
                     Some(Ok(record)) => return Poll::Ready(Some(Ok(record))),
                     Some(Err(error)) => {
-                        self.broken.insert(records.batch().partition());
+                        let (partition, at) = (records.batch().partition(), records.readable());
+                        self.break_off(partition, at);
                         return Poll::Ready(Some(Err(error)));
                     }
                     None => self.current = None,
                 }
             }
-            match ready!(self.poll_batch(cx)) {
-                Some(Ok(batch)) => match batch.records() {
+            match ready!(self.poll_event(cx)) {
+                Some(Ok(Event::Batch(batch))) => match batch.records() {
                     Ok(records) => self.current = Some(records),
                     Err(error) => {
-                        self.broken.insert(batch.partition());
+                        self.break_off(batch.partition(), batch.first_offset());
                         return Poll::Ready(Some(Err(error)));
                     }
                 },
+                Some(Ok(Event::CaughtUp(_))) => {}
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(None),
             }
         }
     }
 
-    fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<ConsumerBatch>>> {
-        loop {
-            if self.readers.is_empty() {
-                return Poll::Ready(None);
-            }
-            let batch = ready!(self.readers.poll_next_unpin(cx));
-            if let Some(Ok(batch)) = &batch {
-                if self.broken.contains(&batch.partition()) {
-                    continue;
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
+        let Some((partition, event)) = ready!(self.readers.poll_next_unpin(cx)) else {
+            // What is paused may go on; nothing else can wake whoever waits here.
+            let paused = self.partitions.values().any(Assigned::is_paused);
+            return if paused {
+                Poll::Pending
+            } else {
+                Poll::Ready(None)
+            };
+        };
+        if let Some(assigned) = self.partitions.get_mut(&partition) {
+            match &event {
+                Ok(Event::Batch(batch)) => {
+                    assigned.progress.next_offset = batch.next_offset();
+                    assigned.progress.high_watermark = batch.high_watermark();
                 }
-                self.note(batch);
+                Ok(Event::CaughtUp(_)) => {}
+                Err(_) => assigned.reading = Reading::Ended,
             }
-            return Poll::Ready(batch);
         }
+        Poll::Ready(Some(event))
     }
 
-    fn note(&mut self, batch: &ConsumerBatch) {
-        let progress = Progress {
-            next_offset: batch.next_offset(),
-            high_watermark: batch.high_watermark(),
-        };
-        self.progress.insert(batch.partition(), progress);
+    /// Ends a partition whose batch is malformed inside, at the first record that was not read.
+    fn break_off(&mut self, partition: PartitionIndex, at: Offset) {
+        self.stop_reading(partition);
+        if let Some(assigned) = self.partitions.get_mut(&partition) {
+            assigned.progress.next_offset = at;
+            assigned.reading = Reading::Ended;
+        }
     }
 }
 
@@ -161,7 +201,8 @@ impl Stream for Consumer {
 impl fmt::Debug for Consumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Consumer")
-            .field("progress", &self.progress)
+            .field("topic", &self.topic)
+            .field("partitions", &self.partitions)
             .finish_non_exhaustive()
     }
 }

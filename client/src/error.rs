@@ -9,9 +9,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use highwater_proto::Offset;
 pub use highwater_proto::pb::v1::{NotLeader, OffsetRange, SequenceGap};
 pub use highwater_proto::reason::{Outcome, Reason};
 use tonic::Code;
+
+use crate::admin::Offsets;
 
 /// The result of this crate's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -54,6 +57,20 @@ impl Error {
             metadata: Vec::new(),
             retry_after: None,
         }))
+    }
+
+    /// The offset is outside the range that was found.
+    pub(crate) fn out_of_range(offset: Offset, found: &Offsets) -> Self {
+        let (start, end) = (found.log_start_offset, found.high_watermark);
+        let message = format!("offset {offset} is outside the log, which has {start} to {end}");
+        let mut error = Self::new(Reason::OffsetOutOfRange, message);
+        let range = OffsetRange {
+            offset: offset.to_i64(),
+            log_start_offset: start.to_i64(),
+            high_watermark: end.to_i64(),
+        };
+        Arc::make_mut(&mut error.0).detail = Some(Detail::OffsetRange(range));
+        error
     }
 
     /// The same error with another conclusion about what was written.

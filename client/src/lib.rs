@@ -28,11 +28,11 @@ mod retry;
 pub mod topic;
 mod topology;
 
-pub use admin::{Offsets, Position};
+pub use admin::{Offsets, Position, TrimTo, Trimmed};
 pub use client::{Client, ClientBuilder, DEFAULT_PORT};
 pub use consumer::{
-    Consumer, ConsumerBatch, ConsumerBuilder, ConsumerRecord, ConsumerRecordViews, ConsumerRecords,
-    Progress, Start, Until,
+    CaughtUp, Consumer, ConsumerBatch, ConsumerBuilder, ConsumerRecord, ConsumerRecordViews,
+    ConsumerRecords, Event, Freshness, Progress, ReadFrom, Start, Until,
 };
 pub use error::{Error, Result};
 pub use highwater_proto::batch::{Codec, RecordHeader, RecordView};

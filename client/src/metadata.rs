@@ -34,6 +34,8 @@ pub(crate) struct Metadata {
     channels: Channels,
     bootstrap: Vec<Address>,
     request_timeout: Duration,
+    /// Where this client stands; empty when that is not said.
+    rack: String,
     // guards: what is known; held for look-ups only, never across an await.
     topology: Mutex<Topology>,
     // guards: when each topic was last asked for; held while one refresh runs.
@@ -41,9 +43,15 @@ pub(crate) struct Metadata {
 }
 
 impl Metadata {
-    pub(crate) fn new(channels: Channels, bootstrap: Vec<Address>, timeout: Duration) -> Self {
+    pub(crate) fn new(
+        channels: Channels,
+        bootstrap: Vec<Address>,
+        timeout: Duration,
+        rack: String,
+    ) -> Self {
         Self {
             channels,
+            rack,
             bootstrap,
             request_timeout: timeout,
             topology: Mutex::default(),
@@ -78,6 +86,17 @@ impl Metadata {
     /// The address of a partition's leader, if one is known.
     pub(crate) fn leader(&self, topic: &str, partition: PartitionIndex) -> Option<Address> {
         self.topology().leader(topic, partition)
+    }
+
+    /// The addresses of a partition's replicas, nearest to this client first.
+    pub(crate) fn nearest(
+        &self,
+        topic: &str,
+        partition: PartitionIndex,
+        salt: usize,
+    ) -> Vec<Address> {
+        self.topology()
+            .nearest(topic, partition, (&self.rack, salt))
     }
 
     /// True if the name is known to stand for another topic than the one with this id.

@@ -127,10 +127,11 @@ impl Metadata {
     }
 
     /// Asks the partition's leader, following it, until the request timeout. A leader that does not
-    /// know the topic is asked again as long as others do.
+    /// know the topic is asked again as long as others do, unless they say that the name stands for
+    /// another topic than the one with `topic_id` now.
     pub(crate) async fn ask_leader<T, F>(
         &self,
-        topic: &str,
+        (topic, topic_id): (&str, &str),
         partition: PartitionIndex,
         call: impl Fn(Api) -> F,
     ) -> Result<T>
@@ -161,8 +162,17 @@ impl Metadata {
             {
                 return Err(error);
             }
+            if self.is_recreated(topic, topic_id) {
+                return Err(recreated(topic));
+            }
         }
     }
+}
+
+/// The error of whatever goes on with a topic whose name stands for another one now.
+pub(crate) fn recreated(topic: &str) -> Error {
+    let message = format!("topic {topic:?} was deleted and created anew");
+    Error::new(Reason::TopicIdMismatch, message)
 }
 
 pub(crate) fn no_leader(topic: &str, partition: PartitionIndex) -> Error {

@@ -13,8 +13,16 @@ use crate::error::{Error, NotLeader, Result};
 #[derive(Debug, Default)]
 pub(crate) struct Topology {
     cluster_id: Option<String>,
-    brokers: BTreeMap<BrokerId, Address>,
+    brokers: BTreeMap<BrokerId, Reachable>,
     topics: HashMap<String, TopicRoutes>,
+}
+
+/// Where a broker is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Reachable {
+    address: Address,
+    /// Empty when it said none.
+    rack: String,
 }
 
 /// A topic's identity, limits and leaders.
@@ -25,11 +33,12 @@ pub(crate) struct TopicRoutes {
     partitions: Vec<Route>,
 }
 
-/// Who leads a partition, as of an epoch.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Who leads a partition, as of an epoch, and who has a replica.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Route {
     leader: Option<BrokerId>,
     epoch: i32,
+    replicas: Vec<BrokerId>,
 }
 
 impl TopicRoutes {
@@ -46,6 +55,11 @@ impl TopicRoutes {
                 partitions.push(Route {
                     leader: broker_id(partition.leader),
                     epoch: partition.leader_epoch,
+                    replicas: partition
+                        .replicas
+                        .iter()
+                        .filter_map(|b| broker_id(*b))
+                        .collect(),
                 });
             }
         }
@@ -64,7 +78,7 @@ impl TopicRoutes {
         for (route, old) in self.partitions.iter_mut().zip(&known.partitions) {
             let same_epoch_without_leader = old.epoch == route.epoch && route.leader.is_none();
             if old.epoch > route.epoch || same_epoch_without_leader {
-                *route = *old;
+                (route.leader, route.epoch) = (old.leader, old.epoch);
             }
         }
     }
@@ -82,9 +96,13 @@ impl Topology {
             None => self.cluster_id = Some(cluster.to_owned()),
         }
         if !brokers.is_empty() {
+            let reachable = |broker: &v1::Broker| Reachable {
+                address: Arc::from(broker.listen.as_str()),
+                rack: broker.rack.clone(),
+            };
             self.brokers = brokers
                 .iter()
-                .filter_map(|b| Some((broker_id(b.id)?, Arc::from(b.listen.as_str()))))
+                .filter_map(|b| Some((broker_id(b.id)?, reachable(b))))
                 .collect();
         }
         Ok(())
@@ -119,13 +137,14 @@ impl Topology {
         if hint.leader_epoch < route.epoch {
             return false;
         }
-        *route = Route {
-            leader: Some(leader),
-            epoch: hint.leader_epoch,
-        };
+        (route.leader, route.epoch) = (Some(leader), hint.leader_epoch);
         if !hint.leader_listen.is_empty() {
-            let address = Arc::from(hint.leader_listen.as_str());
-            self.brokers.insert(leader, address);
+            let known = self.brokers.remove(&leader);
+            let reachable = Reachable {
+                address: Arc::from(hint.leader_listen.as_str()),
+                rack: known.map_or_else(String::new, |known| known.rack),
+            };
+            self.brokers.insert(leader, reachable);
         }
         true
     }
@@ -147,12 +166,42 @@ impl Topology {
             .get(topic)?
             .partitions
             .get(partition.0 as usize)?;
-        self.brokers.get(&route.leader?).cloned()
+        let leader = self.brokers.get(&route.leader?)?;
+        Some(Arc::clone(&leader.address))
+    }
+
+    /// The addresses of a partition's replicas, nearest first: those in `rack` before others (an
+    /// empty one is nowhere), and among equals the leader last, which has enough to do. `salt`
+    /// spreads clients over replicas that are equally near.
+    pub(crate) fn nearest(
+        &self,
+        topic: &str,
+        partition: PartitionIndex,
+        (rack, salt): (&str, usize),
+    ) -> Vec<Address> {
+        let routes = self.topics.get(topic);
+        let route = routes.and_then(|routes| routes.partitions.get(partition.0 as usize));
+        let Some(route) = route else {
+            return Vec::new();
+        };
+        let replicas = route.replicas.iter().enumerate();
+        let mut found: Vec<_> = replicas
+            .filter_map(|(place, id)| {
+                let broker = self.brokers.get(id)?;
+                let far = rack.is_empty() || broker.rack != rack;
+                let leads = route.leader == Some(*id);
+                let turn = (place + salt) % route.replicas.len();
+                Some(((far, leads, turn), &broker.address))
+            })
+            .collect();
+        found.sort_unstable_by_key(|(order, _)| *order);
+        let addresses = found.into_iter().map(|(_, address)| Arc::clone(address));
+        addresses.collect()
     }
 
     /// Every broker learned so far.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = &Address> {
-        self.brokers.values()
+        self.brokers.values().map(|broker| &broker.address)
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use fake::{FakeCluster, PATIENCE};
 use highwater_client::{
-    BrokerId, Client, NewTopic, Offset, PartitionIndex, Position, Reason, TopicChanges,
+    BrokerId, Client, NewTopic, Offset, PartitionIndex, Position, Reason, Record, TopicChanges,
+    TrimTo,
 };
 
 async fn patiently<T>(what: impl Future<Output = T>) -> T {
@@ -48,6 +49,37 @@ async fn a_command_whose_answer_was_lost_succeeds_if_it_took_effect() {
     cluster.faults(|faults| faults.lose_answers = 1);
     patiently(client.delete_topic("t")).await.unwrap();
     assert!(client.list_topics().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn trimming_is_tried_again_when_its_answer_was_lost() {
+    let cluster = FakeCluster::start(2);
+    let client = cluster.client().await;
+    client
+        .create_topic(NewTopic::new("t").partitions(2))
+        .await
+        .unwrap();
+    let producer = client.producer("t").build().await.unwrap();
+    for partition in [0, 1, 1] {
+        let record = Record::new("v").partition(PartitionIndex(partition));
+        producer.send(record).await.unwrap().await.unwrap();
+    }
+    let second = PartitionIndex(1);
+    let seen = client.trim("t", second, TrimTo::End, true).await.unwrap();
+    assert_eq!(
+        (seen.previous_log_start_offset, seen.log_start_offset),
+        (Offset(0), Offset(2))
+    );
+    cluster.faults(|faults| faults.lose_answers = 1);
+    let trimmed = patiently(client.trim("t", second, TrimTo::Offset(Offset(1)), false));
+    assert_eq!(trimmed.await.unwrap().log_start_offset, Offset(1));
+    let missing = client
+        .trim("t", PartitionIndex(2), TrimTo::End, false)
+        .await;
+    assert_eq!(
+        missing.unwrap_err().reason(),
+        Some(Reason::PartitionNotFound)
+    );
 }
 
 #[tokio::test]

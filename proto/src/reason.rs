@@ -110,6 +110,8 @@ reasons! {
     Unreachable = "UNREACHABLE", Unavailable, Retriable, "is a broker running there? `highwater serve` starts one";
     /// The broker is stopping or has not finished starting.
     NotReady = "NOT_READY", Unavailable, Retriable, "try again, or ask another broker";
+    /// The replica could not make sure with the leader that what it has is as fresh as was asked.
+    Stale = "STALE", Unavailable, Retriable, "ask the leader or another replica, or allow a greater age";
     /// The broker belongs to another cluster.
     WrongCluster = "WRONG_CLUSTER", FailedPrecondition, Refused, "check the addresses";
     /// The two sides have no protocol version in common.

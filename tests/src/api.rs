@@ -245,6 +245,29 @@ impl Api {
         soon("a change of the metadata", waiting).await
     }
 
+    /// Deletes the beginning of a partition; asks again while there is no leader that can answer.
+    pub async fn trim(
+        &self,
+        topic: &str,
+        partition: i32,
+        to: Option<v1::trim_partition_request::To>,
+        dry_run: bool,
+    ) -> Answer<v1::TrimPartitionResponse> {
+        let request = v1::TrimPartitionRequest {
+            topic: topic.to_owned(),
+            partition,
+            to,
+            dry_run,
+            ..v1::TrimPartitionRequest::default()
+        };
+        let ask = || async {
+            let mut topics = self.topics.clone();
+            let trimmed = soon("TrimPartition", topics.trim_partition(request.clone())).await?;
+            Ok(trimmed.into_inner())
+        };
+        self.led(ask).await
+    }
+
     /// Appends.
     pub async fn produce(&self, request: v1::ProduceRequest) -> Answer<v1::ProduceResponse> {
         self.produce_with(request, true).await

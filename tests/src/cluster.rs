@@ -21,19 +21,17 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts a cluster of `count` brokers and waits until it is healthy.
+    /// Starts a cluster of `count` brokers and waits until it is healthy. Each stands in a rack of
+    /// its own, `r` and its number.
     #[track_caller]
     pub fn start(program: &Program, count: usize) -> Self {
         let dir = tempfile::tempdir().expect("there is a place for temporary files");
         let data_dir = |number: usize| dir.path().join(format!("broker-{number}"));
-        let mut brokers = vec![Broker::start(program, &data_dir(1), &[])];
+        let mut brokers = vec![Broker::start(program, &data_dir(1), &["--rack", "r1"])];
         for number in 2..=count {
-            let join = brokers[0].peer().to_owned();
-            brokers.push(Broker::start(
-                program,
-                &data_dir(number),
-                &["--join", &join],
-            ));
+            let (join, rack) = (brokers[0].peer().to_owned(), format!("r{number}"));
+            let args = ["--join", &join, "--rack", &rack];
+            brokers.push(Broker::start(program, &data_dir(number), &args));
         }
         let cluster = Self {
             program: program.clone(),

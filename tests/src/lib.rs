@@ -21,6 +21,7 @@ pub mod program;
 pub mod reflect;
 pub mod session;
 mod stderr;
+pub mod storage;
 mod wait;
 
 pub use api::{Answer, Api, Refusal};

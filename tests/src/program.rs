@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -125,6 +125,13 @@ impl Run {
         self
     }
 
+    /// Runs it in this directory.
+    #[must_use]
+    pub fn in_dir(mut self, dir: &Path) -> Self {
+        self.command.current_dir(dir);
+        self
+    }
+
     /// Kills it and fails if it takes longer.
     #[must_use]
     pub fn within(mut self, limit: Duration) -> Self {
@@ -133,9 +140,18 @@ impl Run {
     }
 
     /// Starts it in a conversation: input is written and output read while it runs.
-    pub fn converse(mut self) -> Conversation {
+    pub fn converse(self) -> Conversation {
+        self.spoken_to(Stdio::piped())
+    }
+
+    /// Starts it with an empty stdin; its output is read while it runs.
+    pub fn listen(self) -> Conversation {
+        self.spoken_to(Stdio::null())
+    }
+
+    fn spoken_to(mut self, stdin: Stdio) -> Conversation {
         self.command
-            .stdin(Stdio::piped())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         Conversation::new(

@@ -47,6 +47,7 @@ fn each_kind_of_run_verifies_every_record_and_leaves_no_topic() {
             keys(&report["calibration"]),
             [
                 "fdatasync_us_p50",
+                "fdatasync_us_p99",
                 "memcpy_gb_per_second",
                 "synced_write_mb_per_second",
                 "tcp_gb_per_second"

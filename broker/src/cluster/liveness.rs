@@ -1,5 +1,6 @@
-//! Which brokers answer: one ping per peer every 100 ms, on a thread and connections of its own, so
-//! that load elsewhere does not look like a failure. The judgement is `raft::suspicion`.
+//! Which brokers answer: one ping per peer every 100 ms, sent and answered on a thread and connections
+//! of its own, so that load elsewhere does not look like a failure. The judgement is
+//! `raft::suspicion`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -106,7 +107,7 @@ impl Liveness {
                 known_version: 0,
                 leaving: true,
             };
-            drop(peer::call(TELL_LIMIT, link.calls().ping(ping)).await);
+            drop(peer::call(TELL_LIMIT, link.urgent_calls().ping(ping)).await);
         });
         futures_util::future::join_all(told).await;
     }
@@ -156,7 +157,7 @@ impl Liveness {
         });
         for (broker, link) in links.iter() {
             if !connections.contains_key(broker)
-                && let Ok(channel) = peer::connect(&link.address)
+                && let Ok(channel) = peer::connect_control(&link.address)
             {
                 connections.insert(*broker, (link.address.clone(), peer::client(channel)));
                 self.suspicion().watch(*broker, self.now());

@@ -80,9 +80,10 @@ impl Replicated for MetadataMachine {
         self.state.snapshot().encode_to_vec()
     }
 
-    fn restore(&mut self, saved: &[u8]) -> Result<(), NotUnderstood> {
+    fn restore(&mut self, saved: &[u8], index: LogIndex) -> Result<(), NotUnderstood> {
         let saved = MetadataState::decode(saved).map_err(not_understood)?;
         self.state = ClusterState::restore(&saved).map_err(not_understood)?;
+        self.applied = index;
         Ok(())
     }
 }

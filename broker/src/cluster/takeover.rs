@@ -176,7 +176,7 @@ impl Takeover {
         };
         let hello = Some(self.peers.me().hello());
         let groups = groups.into_iter().map(GroupId::to_pb).collect();
-        let mut calls = link.calls();
+        let mut calls = link.urgent_calls();
         let answer = calls.confer(ConferRequest { hello, groups });
         match peer::call(CONFER_LIMIT, answer).await {
             Ok(response) => response.views.iter().filter_map(decode_view).collect(),

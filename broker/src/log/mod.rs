@@ -14,6 +14,7 @@
 pub mod dir;
 pub mod dump;
 pub mod hard_state;
+pub mod repair;
 pub mod small_file;
 
 mod body;

@@ -48,6 +48,7 @@ pub(super) fn open(dir: &Arc<dyn Dir>, options: &LogOptions) -> Result<Opened, O
     let (handles, files) = read_files(&**dir, &names, options)?;
     let decision = recovery::decide(&files, &options.owner, options.max_unsynced_bytes)?;
     recovery::refuse_lost_end(&files, &decision, options.durable_file)?;
+    recovery::refuse_lost_beginning(&files, &decision, options.unpurged)?;
     for live in &decision.live {
         let file = &files[live.at];
         make_durable(&*handles[live.at], file, live.end, decision.durable)
@@ -74,9 +75,10 @@ pub(super) fn open(dir: &Arc<dyn Dir>, options: &LogOptions) -> Result<Opened, O
 }
 
 /// The open files, in the order of their numbers.
-type Handles = Vec<Arc<dyn File>>;
+pub(super) type Handles = Vec<Arc<dyn File>>;
 
-fn read_files(
+/// Reads every header. A file of another log or of a later version refuses all.
+pub(super) fn read_files(
     dir: &dyn Dir,
     names: &[String],
     options: &LogOptions,

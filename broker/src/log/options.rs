@@ -1,5 +1,7 @@
 //! How a log is to be kept.
 
+use highwater_proto::LogIndex;
+
 use super::room::Sizes;
 use super::segment_header::Owner;
 
@@ -26,6 +28,9 @@ pub struct LogOptions {
     /// The newest file known from elsewhere to have been durable; 0 for none. A log that ends
     /// before it has lost it.
     pub durable_file: u32,
+    /// The first entry known from elsewhere not to have been purged. A log whose oldest file goes on
+    /// from one that is gone, and begins behind this entry, has lost it. `None`: not known.
+    pub unpurged: Option<LogIndex>,
 }
 
 impl LogOptions {
@@ -39,6 +44,7 @@ impl LogOptions {
             segment_ms: None,
             max_unsynced_bytes: 16 << 20,
             durable_file: 0,
+            unpurged: None,
         }
     }
 

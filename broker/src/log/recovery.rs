@@ -5,6 +5,7 @@
 //! disk when they were written, so one of them that can still be read vouches for all before it.
 
 use bytes::Bytes;
+use highwater_proto::LogIndex;
 
 use super::error::{Damage, OpenError};
 use super::frame::{Position, Tail};
@@ -21,6 +22,16 @@ pub(super) struct FoundFile {
     pub(super) number: u32,
     pub(super) header: Result<SegmentHeader, HeaderFault>,
     pub(super) bytes: Bytes,
+}
+
+impl FoundFile {
+    /// How many bytes of frames can have been written and not synced.
+    pub(super) fn reach(&self, max_unsynced: u64) -> u64 {
+        let header = self.header.as_ref();
+        header
+            .map_or(0, |header| header.max_unsynced)
+            .max(max_unsynced)
+    }
 }
 
 /// What recovery found and did.
@@ -77,12 +88,7 @@ pub(super) fn decide(
     owner: &Owner,
     max_unsynced: u64,
 ) -> Result<Decision, OpenError> {
-    let reach = |file: &FoundFile| {
-        file.header
-            .as_ref()
-            .map_or(0, |header| header.max_unsynced)
-            .max(max_unsynced)
-    };
+    let reach = |file: &FoundFile| file.reach(max_unsynced);
     let proof = Proof::gather(files, owner, reach);
     let chain = chain(files, &proof)?;
     let mut decision = Decision {
@@ -156,6 +162,20 @@ pub(super) fn refuse_lost_end(
     }
 }
 
+/// Refuses a log that begins behind an entry that was never purged.
+pub(super) fn refuse_lost_beginning(
+    files: &[FoundFile],
+    decision: &Decision,
+    unpurged: Option<LogIndex>,
+) -> Result<(), OpenError> {
+    let oldest = decision.live.first().map(|live| &files[live.at].header);
+    let header = oldest.and_then(|header| header.as_ref().ok());
+    match header.and_then(|header| header.lost_before(unpurged)) {
+        Some(number) => Err(missing_file(number)),
+        None => Ok(()),
+    }
+}
+
 fn ends_clean(file: &FoundFile, scan: &Scan, proof: &Proof, reach: u64) -> bool {
     let durable = Position {
         file: file.number,
@@ -165,15 +185,19 @@ fn ends_clean(file: &FoundFile, scan: &Scan, proof: &Proof, reach: u64) -> bool 
 }
 
 /// What is proven about durability, and what was written where.
-struct Proof {
-    durable: Position,
+pub(super) struct Proof {
+    pub(super) durable: Position,
     /// For each file looked at, from the newest down.
     seen: Vec<(u32, Evidence)>,
 }
 
 impl Proof {
     /// Looks through the newest files until older ones cannot add anything.
-    fn gather(files: &[FoundFile], owner: &Owner, reach: impl Fn(&FoundFile) -> u64) -> Self {
+    pub(super) fn gather(
+        files: &[FoundFile],
+        owner: &Owner,
+        reach: impl Fn(&FoundFile) -> u64,
+    ) -> Self {
         let headers = files.iter().filter_map(|file| file.header.as_ref().ok());
         let durable = headers
             .map(|header| header.durable)
@@ -196,6 +220,13 @@ impl Proof {
             proof.seen.push((file.number, found));
         }
         proof
+    }
+
+    /// The byte after the last whole frame header in a file, if the file was looked at.
+    pub(super) fn written_end(&self, number: u32) -> Option<u32> {
+        let mut seen = self.seen.iter();
+        seen.find(|(seen, _)| *seen == number)
+            .map(|(_, found)| found.written_end)
     }
 
     /// Whether the header of a file was durable.

@@ -83,7 +83,12 @@ pub(super) fn scan(
     scan
 }
 
-fn next_frame(rest: &Bytes, generation: u32, tail: &Tail) -> Result<RawFrame, FrameFault> {
+/// The frame at the first byte, if it is whole and follows `tail`.
+pub(super) fn next_frame(
+    rest: &Bytes,
+    generation: u32,
+    tail: &Tail,
+) -> Result<RawFrame, FrameFault> {
     let frame = RawFrame::parse(rest, generation)?;
     let body = rest.slice(frame.body_start..frame.body_start + frame.head.body_len as usize);
     if frame.head.frame_len() > rest.len() as u64 {

@@ -103,6 +103,12 @@ impl SegmentHeader {
         }
     }
 
+    /// The file before this one, if this is the oldest and that holds what was never purged.
+    pub(super) fn lost_before(&self, unpurged: Option<LogIndex>) -> Option<u32> {
+        let lost = unpurged.is_some_and(|unpurged| unpurged < self.first_index);
+        self.continues.filter(|_| lost).map(|joint| joint.file)
+    }
+
     /// The header as stored.
     pub(super) fn encode(&self) -> [u8; SEGMENT_HEADER as usize] {
         let mut out = [0; SEGMENT_HEADER as usize];

@@ -49,7 +49,7 @@ impl View {
 }
 
 /// A frame as read: slices of the file's map, no copies.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     /// The replicated part of its header.
     pub head: Head,
@@ -213,15 +213,17 @@ impl LogReader {
         Ok(taken.batches)
     }
 
-    /// The base offset of the first batch below `end` that holds a record of time `time` or later:
-    /// the first at which the running maximum of the times reaches it.
+    /// The base offset of the first batch from the one that holds `from` on, and below `end`, that
+    /// holds a record of time `time` or later: the first at which the running maximum of the times
+    /// reaches it.
     pub fn offset_for_time(
         &self,
         time: Timestamp,
+        from: Offset,
         end: Offset,
     ) -> Result<Option<Offset>, LogError> {
         let view = self.view.load();
-        let start = view.log_start_offset;
+        let start = view.log_start_offset.max(from);
         for part in view.parts_where(|part| part.tail.next_offset <= start) {
             let mut walk = part
                 .segment

@@ -128,6 +128,16 @@ impl Writer<'_> {
             "log_sync_errors",
             "Syncs that failed; the broker stops after one",
             metrics.log_sync_errors.get(),
+        )?;
+        self.counter(
+            "log_deleted_segments",
+            "Segment files that were given back because nobody can read them any more",
+            metrics.deleted_segments.get(),
+        )?;
+        self.counter(
+            "log_deleted_bytes",
+            "Bytes that those files took on the disk",
+            metrics.deleted_bytes.get(),
         )
     }
 

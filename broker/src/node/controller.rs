@@ -11,7 +11,7 @@ use crate::service::Services;
 
 const ROUND: Duration = Duration::from_millis(200);
 /// The most voters of the metadata group.
-const VOTERS: usize = 3;
+pub(super) const VOTERS: usize = 3;
 
 /// Lets the metadata group grow as brokers join, as long as this broker leads it.
 pub(super) async fn run(services: Arc<Services>) {

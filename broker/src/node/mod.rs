@@ -1,5 +1,6 @@
 //! The composition root: builds a broker, wires it, starts it, stops it.
 
+mod compaction;
 mod config;
 mod controller;
 mod error;
@@ -9,9 +10,12 @@ mod metrics_page;
 mod reconcile;
 mod register;
 mod start;
+#[cfg(test)]
+mod tests;
 mod watching;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,9 +24,11 @@ use tokio::sync::watch;
 pub use config::BrokerConfig;
 pub use error::StartError;
 
+use crate::log::MemDir;
 use crate::raft::Replicas;
 use crate::service::Services;
 use crate::tasks::Tasks;
+use start::Storage;
 
 /// How long a stop waits for others to take over.
 const HAND_OVER_LIMIT: Duration = Duration::from_secs(2);
@@ -38,7 +44,7 @@ pub struct Broker {
     tasks: Tasks,
     listeners: Tasks,
     failed: watch::Receiver<Option<String>>,
-    _lock: crate::log::DirLock,
+    _lock: Option<crate::log::DirLock>,
 }
 
 /// The addresses that the listeners are bound to.
@@ -53,7 +59,18 @@ impl Broker {
     /// Starts a broker and returns when it accepts work: it has joined its cluster, and nothing
     /// that is placed on it is in recovery.
     pub async fn start(config: BrokerConfig) -> Result<Self, StartError> {
-        start::start(config).await
+        start::start(config, Storage::Disk).await
+    }
+
+    /// Starts a broker that keeps everything in `memory`, and nothing of the machine but its
+    /// ports: no file, no lock, no thread. `data_dir` is not used. A broker that is started on
+    /// memory that another has filled goes on where that one ended.
+    pub async fn start_in_memory(
+        mut config: BrokerConfig,
+        memory: MemDir,
+    ) -> Result<Self, StartError> {
+        config.data_dir = PathBuf::new();
+        start::start(config, Storage::Memory(memory)).await
     }
 
     /// The broker's id in its cluster.
@@ -88,6 +105,19 @@ impl Broker {
         ended.ok().and_then(|why| why.clone()).unwrap_or_default()
     }
 
+    /// Resolves when the cluster's metadata stands on this broker, too, or on as many others as it
+    /// ever does.
+    pub(crate) async fn holds_metadata(&self) {
+        let replica = self.services.metadata.replica();
+        let id = replica.id();
+        let enough = |members: &crate::raft::Members| {
+            let settled = members.voters.len() == 1;
+            let count = members.voter_brokers().count();
+            settled && (members.is_voter(id) || count >= controller::VOTERS)
+        };
+        replica.until_members(enough).await;
+    }
+
     /// Lets other brokers take over what this one leads, as far as there are others that can.
     async fn hand_over(&self) {
         let leads_with_others = || {
@@ -113,6 +143,16 @@ impl Broker {
     /// was acknowledged is on the disk already.
     pub async fn shutdown(self) {
         self.hand_over().await;
+        self.end().await;
+    }
+
+    /// Ends what runs at once, handing over nothing: others find out by themselves.
+    pub async fn abandon(self) {
+        self.listeners.cancel();
+        self.end().await;
+    }
+
+    async fn end(&self) {
         let stop = async {
             self.tasks.cancel();
             let partitions = self.services.partitions.all();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use highwater_proto::Incarnation;
 use highwater_proto::pb::peer::Endpoints;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
 use super::config::{Addresses, BrokerConfig, advertised};
@@ -15,19 +15,19 @@ use super::identity::{Applicant, Membership, establish, remembered_addresses};
 use super::reconcile::Reconciler;
 use super::register::register;
 use super::watching::{watch_end, watch_leadership};
-use super::{Bound, Broker, StartError, controller, metrics_page};
+use super::{Bound, Broker, StartError, compaction, controller, metrics_page};
 use crate::clock::{Clock, SystemClock};
 use crate::cluster::{Leaders, Liveness, Metadata, MetadataMachine, Takeover};
 use crate::entropy;
-use crate::listener::grpc::{PeerApi, bind, serve_peers, serve_public};
+use crate::listener::grpc::{Door, PeerApi, bind, serve_bulk, serve_control, serve_public};
 use crate::listener::http;
-use crate::log::{Dir, DirLock, FsDir, HardState, MeteredDir};
+use crate::log::{Dir, DirLock, FsDir, HardState, MemDir, MeteredDir};
 use crate::metrics::Metrics;
 use crate::peer::Peers;
 use crate::raft::suspicion::SuspicionConfig;
-use crate::raft::{GroupId, Replicas};
+use crate::raft::{GroupId, Replicas, heartbeats};
 use crate::service::{Partitions, ProducerIds, Services};
-use crate::tasks::{self, Tasks};
+use crate::tasks::Tasks;
 
 /// Threads that sync files and do other blocking work.
 const IO_THREADS: usize = 16;
@@ -39,33 +39,47 @@ struct Sockets {
     bound: Bound,
 }
 
-pub(super) async fn start(config: BrokerConfig) -> Result<Broker, StartError> {
+/// What a broker keeps its data on.
+pub(super) enum Storage {
+    /// The data directory of the configuration.
+    Disk,
+    /// Memory, gone with the last handle of it. No thread is started for it, and none for pings: a
+    /// test starts hundreds of brokers.
+    Memory(MemDir),
+}
+
+impl Storage {
+    /// The root of it, and the lock that keeps others off a data directory.
+    fn open(self, path: &Path) -> Result<(Arc<dyn Dir>, Option<DirLock>), StartError> {
+        let cannot = |error: std::io::Error| StartError::DataDir {
+            path: path.to_owned(),
+            why: error.to_string(),
+        };
+        match self {
+            Self::Disk => {
+                let dir = FsDir::open(path, IO_THREADS).map_err(cannot)?;
+                let lock = DirLock::acquire(path).map_err(cannot)?;
+                Ok((Arc::new(dir), Some(lock)))
+            }
+            Self::Memory(dir) => Ok((Arc::new(dir), None)),
+        }
+    }
+}
+
+pub(super) async fn start(config: BrokerConfig, storage: Storage) -> Result<Broker, StartError> {
     let addresses = config.addresses()?;
     let sockets = listen(&addresses).await?;
     let bound = sockets.bound;
     let metrics = Arc::new(Metrics::new(metrics_page::methods()));
-    let (root, lock) = open_data_dir(&config.data_dir, Arc::clone(&metrics))?;
+    let (root, lock) = storage.open(&config.data_dir)?;
+    let root: Arc<dyn Dir> = Arc::new(MeteredDir::new(root, Arc::clone(&metrics)));
     let applicant = applicant(&config, &addresses, bound);
     let incarnation = Incarnation::from_bytes(entropy::random());
     let in_dir = |why: String| StartError::DataDir {
         path: config.data_dir.clone(),
         why,
     };
-    let membership = establish(
-        root.as_ref(),
-        incarnation,
-        &config.join,
-        &applicant,
-        entropy::random,
-    )
-    .await
-    .map_err(|why| {
-        if config.join.is_empty() {
-            in_dir(why)
-        } else {
-            StartError::Join(why)
-        }
-    })?;
+    let membership = identify(root.as_ref(), &config, incarnation, &applicant).await?;
     let hard_state = open_hard_state(root.as_ref()).map_err(in_dir)?;
     let tasks = Tasks::new();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -89,9 +103,18 @@ pub(super) async fn start(config: BrokerConfig) -> Result<Broker, StartError> {
     };
     let (services, replicas) = parts.open_metadata().await?;
     let listeners = Tasks::new();
-    let settled = parts.run(&services, &replicas)?;
+    let settled = parts.run(&services, &replicas);
     let page = metrics_page::page(&config, &services, &settled);
-    serve(sockets, (&services, &replicas), &settled, page, &listeners);
+    let own_thread = lock.is_some();
+    serve(
+        sockets,
+        (&services, &replicas),
+        &settled,
+        page,
+        &listeners,
+        own_thread,
+    )
+    .map_err(|error| StartError::Group(error.to_string()))?;
     if let Err(why) = register(&services, &membership, &applicant).await {
         tasks.cancel();
         return Err(StartError::Join(why));
@@ -106,6 +129,25 @@ pub(super) async fn start(config: BrokerConfig) -> Result<Broker, StartError> {
         failed: failure,
         _lock: lock,
     })
+}
+
+async fn identify(
+    root: &dyn Dir,
+    config: &BrokerConfig,
+    incarnation: Incarnation,
+    applicant: &Applicant,
+) -> Result<Membership, StartError> {
+    let fresh = entropy::random;
+    let established = establish(root, incarnation, &config.join, applicant, fresh);
+    established
+        .await
+        .map_err(|why| match config.join.is_empty() {
+            true => StartError::DataDir {
+                path: config.data_dir.clone(),
+                why,
+            },
+            false => StartError::Join(why),
+        })
 }
 
 async fn listen(addresses: &Addresses) -> Result<Sockets, StartError> {
@@ -140,19 +182,6 @@ fn open_hard_state(root: &dyn Dir) -> Result<HardState, String> {
         .subdir("hard-state")
         .map_err(|error| error.to_string())?;
     HardState::open(dir).map_err(|error| error.to_string())
-}
-
-fn open_data_dir(
-    path: &Path,
-    metrics: Arc<Metrics>,
-) -> Result<(Arc<dyn Dir>, DirLock), StartError> {
-    let cannot = |why: String| StartError::DataDir {
-        path: path.to_owned(),
-        why,
-    };
-    let dir = FsDir::open(path, IO_THREADS).map_err(|error| cannot(error.to_string()))?;
-    let lock = DirLock::acquire(path).map_err(|error| cannot(error.to_string()))?;
-    Ok((Arc::new(MeteredDir::new(Arc::new(dir), metrics)), lock))
 }
 
 fn applicant(config: &BrokerConfig, addresses: &Addresses, bound: Bound) -> Applicant {
@@ -237,15 +266,7 @@ impl Parts {
     }
 
     /// Starts what runs beside the listeners; the result tells when all replicas are open.
-    fn run(
-        &self,
-        services: &Arc<Services>,
-        replicas: &Arc<Replicas>,
-    ) -> Result<watch::Receiver<bool>, StartError> {
-        let liveness = Arc::clone(&services.liveness);
-        let (peers, leaders) = (Arc::clone(&self.peers), Arc::clone(&services.leaders));
-        let pings = liveness.run(peers, leaders, self.tasks.clone());
-        tasks::dedicated("pings", pings).map_err(|error| StartError::Group(error.to_string()))?;
+    fn run(&self, services: &Arc<Services>, replicas: &Arc<Replicas>) -> watch::Receiver<bool> {
         let takeover = Takeover {
             replicas: Arc::clone(replicas),
             peers: Arc::clone(&self.peers),
@@ -253,7 +274,9 @@ impl Parts {
             leaders: Arc::clone(&services.leaders),
         };
         self.tasks.spawn(takeover.run());
+        self.tasks.spawn(heartbeats::run(Arc::clone(replicas)));
         self.tasks.spawn(controller::run(Arc::clone(services)));
+        self.tasks.spawn(compaction::run(Arc::clone(services)));
         let (settled, is_settled) = watch::channel(false);
         let reconciler = Reconciler::new(
             Arc::clone(services),
@@ -264,7 +287,7 @@ impl Parts {
             settled,
         );
         self.tasks.spawn(reconciler.run());
-        Ok(is_settled)
+        is_settled
     }
 }
 
@@ -275,22 +298,54 @@ fn serve(
     settled: &watch::Receiver<bool>,
     page: http::MetricsPage,
     listeners: &Tasks,
-) {
-    let stop = |tasks: &Tasks| {
-        let tasks = tasks.clone();
-        async move { tasks.cancelled().await }
-    };
+    own_thread: bool,
+) -> std::io::Result<()> {
     let public = serve_public(sockets.listen, Arc::clone(services), stop(listeners));
     listeners.spawn(async move { report("clients", public.await) });
     let api = PeerApi::new(Arc::clone(services), Arc::clone(replicas));
-    let peers = serve_peers(sockets.peer, api, stop(listeners));
-    listeners.spawn(async move { report("brokers", peers.await) });
+    let (door, sorted) = Door::new();
+    let bulk = serve_bulk(sorted.bulk, api.clone(), stop(listeners));
+    listeners.spawn(async move { report("brokers", bulk.await) });
+    let control = control(door, sockets.peer, sorted.control, api, listeners)?;
+    match own_thread {
+        true => listeners.dedicated("control", control)?,
+        false => listeners.spawn(control),
+    }
     let settled = settled.clone();
     let readiness: http::Readiness = Arc::new(move || match *settled.borrow() {
         true => Ok(()),
         false => Err("the broker is joining its cluster or recovering its partitions".to_owned()),
     });
     listeners.spawn(http::serve(sockets.http, readiness, page, stop(listeners)));
+    Ok(())
+}
+
+/// What other brokers must see whatever this one is busy with runs on a thread of its own: pings,
+/// their answers, votes, and the door that their connections come through.
+fn control(
+    door: Door,
+    listener: TcpListener,
+    connections: mpsc::Receiver<TcpStream>,
+    api: PeerApi,
+    listeners: &Tasks,
+) -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+    let listener = listener.into_std()?;
+    let services = api.services();
+    let (peers, leaders) = (Arc::clone(&services.peers), Arc::clone(&services.leaders));
+    let pings = Arc::clone(&services.liveness).run(peers, leaders, services.tasks.clone());
+    let opened = door.open(listener, listeners.clone());
+    let served = serve_control(connections, api, stop(listeners));
+    Ok(async move {
+        let opened = async { report("brokers", opened.await) };
+        let served = async { report("brokers", served.await) };
+        futures_util::future::join3(pings, opened, served).await;
+    })
+}
+
+/// Resolves when the listeners are to stop.
+fn stop(listeners: &Tasks) -> impl Future<Output = ()> + Send + use<> {
+    let listeners = listeners.clone();
+    async move { listeners.cancelled().await }
 }
 
 fn report<E: std::fmt::Display>(whom: &str, ended: Result<(), E>) {

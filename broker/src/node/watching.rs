@@ -55,7 +55,7 @@ pub(super) fn permission(services: &Arc<Services>, replica: &Replica) -> Permiss
             return Err(AppendError::QuorumLost);
         }
         let little = replica.little_room();
-        let short = little.iter().filter(|(_, left)| **left <= on_its_way);
+        let short = little.iter().filter(|(_, left)| **left < on_its_way);
         let short: BTreeMap<_, _> = short.collect();
         let takes = |id: &ReplicaId| is_up(id) && !short.contains_key(id);
         match short.first_key_value() {

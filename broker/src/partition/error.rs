@@ -46,8 +46,8 @@ pub enum AppendError {
         /// The epoch that came.
         actual: u16,
     },
-    /// The batch was proposed, and whether it is committed is not known.
-    #[error("whether the batch was committed is not known: {0}")]
+    /// The entry was proposed, and whether it is committed is not known.
+    #[error("whether it was committed is not known: {0}")]
     Unknown(String),
     /// The replica has stopped; nothing was proposed.
     #[error("the replica has stopped: {0}")]
@@ -76,6 +76,9 @@ pub enum ReadError {
         /// The end of what can be read.
         high_watermark: Offset,
     },
+    /// What this replica has may be older than was asked for.
+    #[error("this replica is not known to be as fresh as asked: {0}")]
+    Stale(String),
     /// Stored data is damaged; it is not served.
     #[error("stored data cannot be read: {0}")]
     Damaged(String),

@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use highwater_proto::batch::{BatchError, BatchHeader, batches};
-use highwater_proto::{EntryId, Term};
+use highwater_proto::{EntryId, LogIndex, Offset, Term};
 use tokio::sync::watch;
 
+use super::command::{self, Command};
 use super::state::{BatchFacts, Body, HighWatermark, PartitionState};
 use crate::log::FrameKind;
 use crate::raft::{Committed, NotUnderstood, Replicated, Reply};
@@ -15,6 +16,8 @@ use crate::raft::{Committed, NotUnderstood, Replicated, Reply};
 pub struct Published {
     /// The end of what may be read.
     pub high_watermark: HighWatermark,
+    /// The first offset that may be read.
+    pub log_start_offset: Offset,
     /// The term of the last applied entry: a leader of a later term is not ready to answer.
     pub term: Term,
 }
@@ -25,6 +28,8 @@ pub struct Shared {
     // guards: the state; held while entries are applied or a batch is judged, never across an await.
     state: Mutex<PartitionState>,
     published: watch::Sender<Published>,
+    /// The log start offset alone, for whoever need not hear of every record.
+    log_start: watch::Sender<Offset>,
 }
 
 impl Shared {
@@ -35,6 +40,7 @@ impl Shared {
         Arc::new(Self {
             state: Mutex::new(state),
             published,
+            log_start: watch::Sender::new(Offset::ZERO),
         })
     }
 
@@ -44,6 +50,10 @@ impl Shared {
 
     pub(super) fn published(&self) -> watch::Receiver<Published> {
         self.published.subscribe()
+    }
+
+    pub(super) fn log_start(&self) -> watch::Receiver<Offset> {
+        self.log_start.subscribe()
     }
 
     /// Wakes whoever waits for data, to look again at who leads.
@@ -56,6 +66,7 @@ fn publish(state: &PartitionState) -> Published {
     let term = state.applied().map_or(Term(0), |entry| entry.term);
     Published {
         high_watermark: state.high_watermark(),
+        log_start_offset: state.log_start(),
         term,
     }
 }
@@ -92,23 +103,26 @@ impl Replicated for PartitionMachine {
             }
             FrameKind::Blank => Body::Blank,
             FrameKind::Membership => Body::Membership,
-            FrameKind::Command => {
-                return Err(not_understood(
-                    "this version knows no commands in a partition",
-                ));
-            }
+            FrameKind::Command => match Command::decode(entry.body).map_err(not_understood)? {
+                Command::SetLogStart(offset) => Body::SetLogStart(offset),
+            },
         };
         let id = EntryId {
             term: head.term,
             index: head.index,
         };
-        let applied = self.0.state().apply(id, body).map_err(not_understood)?;
+        let mut state = self.0.state();
+        let applied = state.apply(id, body).map_err(not_understood)?;
         Ok(match head.kind {
             FrameKind::Batch => Reply::Batch {
                 base_offset: applied.base_offset,
                 append_time: head.append_time,
             },
-            FrameKind::Blank | FrameKind::Membership | FrameKind::Command => Reply::Nothing,
+            FrameKind::Command => Reply::Command {
+                index: head.index,
+                bytes: command::encode_reply(state.log_start()),
+            },
+            FrameKind::Blank | FrameKind::Membership => Reply::Nothing,
         })
     }
 
@@ -117,13 +131,17 @@ impl Replicated for PartitionMachine {
         self.0
             .published
             .send_if_modified(|old| std::mem::replace(old, now) != now);
+        let start = now.log_start_offset;
+        self.0
+            .log_start
+            .send_if_modified(|old| std::mem::replace(old, start) != start);
     }
 
     fn save(&self) -> Vec<u8> {
         self.0.state().snapshot().to_vec()
     }
 
-    fn restore(&mut self, saved: &[u8]) -> Result<(), NotUnderstood> {
+    fn restore(&mut self, saved: &[u8], _: LogIndex) -> Result<(), NotUnderstood> {
         *self.0.state() = PartitionState::restore(saved).map_err(not_understood)?;
         Ok(())
     }

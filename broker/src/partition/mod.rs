@@ -3,20 +3,27 @@
 //! them the replicated machine, the append loop of the leader, and the reads.
 
 mod append;
+mod command;
+mod confirmed;
 mod error;
 mod group;
+mod keeper;
 mod machine;
 #[expect(clippy::module_inception, reason = "the partition itself")]
 mod partition;
+mod read;
+mod trim;
 
 pub mod producers;
 pub mod sequence;
 pub mod state;
 
 pub use append::{Appended, Permission};
+pub use command::{Command, CommandError};
 pub use error::{AppendError, ReadError};
 pub use machine::{PartitionMachine, Published, Shared};
-pub use partition::{Bounds, Partition, Read, Surroundings};
+pub use partition::{Partition, Surroundings};
 pub use producers::{Judgement, Producers, Proposal};
+pub use read::{Bounds, Read, Replicas};
 pub use sequence::{SequenceError, Sequenced};
 pub use state::{Applied, ApplyError, BatchFacts, Body, HighWatermark, PartitionState};

@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use highwater_proto::batch::RecordBatch;
 use highwater_proto::pb::peer::PartitionStatus;
-use highwater_proto::{Offset, PartitionIndex, Term, Timestamp, TopicId};
+use highwater_proto::{Offset, PartitionIndex, Term, TopicId};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::append::{AppendLoop, Appended, Doubt, Permission, Request};
-use super::error::{AppendError, ReadError};
+use super::confirmed::Confirmed;
+use super::error::AppendError;
 use super::group::Group;
+use super::keeper::Keeper;
 use super::machine::{Published, Shared};
+use super::trim::Trimmer;
 use crate::clock::{Clock, monotonic};
-use crate::log::CommittedBatch;
 use crate::metrics::Metrics;
 use crate::raft::{GroupId, Leadership, Replica};
 use crate::tasks::Tasks;
@@ -26,22 +28,26 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(2);
 /// Batches that may wait for the append loop; the budget bounds their bytes.
 const QUEUE: usize = 256;
 
-/// How long a majority may take to confirm who leads.
-const CONFIRM_LIMIT: Duration = Duration::from_secs(2);
+/// How long a new leader may take to be ready when somebody asks for the partition's state.
+const READY_LIMIT: Duration = Duration::from_secs(1);
+/// How long a replica may take to have what was committed when somebody asked whether it is in sync.
+const CATCH_UP_LIMIT: Duration = Duration::from_millis(300);
 
 /// The partition. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Partition {
     topic: TopicId,
     index: PartitionIndex,
-    replica: Replica,
+    pub(super) replica: Replica,
     shared: Arc<Shared>,
-    published: watch::Receiver<Published>,
-    leadership: watch::Receiver<Leadership>,
+    pub(super) published: watch::Receiver<Published>,
+    pub(super) leadership: watch::Receiver<Leadership>,
     requests: mpsc::Sender<Request>,
     budget: Arc<Semaphore>,
+    trimmer: Trimmer,
     metrics: Arc<Metrics>,
-    tasks: Tasks,
+    pub(super) confirmed: Arc<Confirmed>,
+    pub(super) tasks: Tasks,
 }
 
 /// What a partition works with that is not its own.
@@ -58,28 +64,6 @@ impl std::fmt::Debug for Surroundings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Surroundings").finish_non_exhaustive()
     }
-}
-
-/// What can be read, as of a moment after the question was asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
-    /// The first offset that can be read.
-    pub log_start_offset: Offset,
-    /// The end of what can be read.
-    pub high_watermark: Offset,
-    /// The term of the leader.
-    pub term: Term,
-}
-
-/// What one read found.
-#[derive(Debug)]
-pub struct Read {
-    /// Whole batches; the first may begin below the offset asked for.
-    pub batches: Vec<CommittedBatch>,
-    /// Where to read next.
-    pub next_offset: Offset,
-    /// The range that can be read.
-    pub bounds: Bounds,
 }
 
 impl Partition {
@@ -99,6 +83,13 @@ impl Partition {
         let (requests, queue) = mpsc::channel(QUEUE);
         let (published, leadership) = (shared.published(), replica.leadership());
         let budget = Arc::new(Semaphore::new(BUDGET_BYTES as usize));
+        let trimmer = Trimmer {
+            replica: replica.clone(),
+            leadership: leadership.clone(),
+            published: published.clone(),
+            clock: Arc::clone(&clock),
+            permission: Arc::clone(&permission),
+        };
         let append = AppendLoop {
             replica: replica.clone(),
             shared: Arc::clone(&shared),
@@ -117,6 +108,13 @@ impl Partition {
             group: Group::default(),
         };
         tasks.spawn(append.run(queue));
+        let keeper = Keeper {
+            replica: replica.clone(),
+            log_start: shared.log_start(),
+            rolls: replica.rolls(),
+            metrics: Arc::clone(&metrics),
+        };
+        tasks.spawn(keeper.run());
         let (waking, mut changes) = (Arc::clone(&shared), leadership.clone());
         tasks.spawn(async move {
             while changes.changed().await.is_ok() {
@@ -132,9 +130,15 @@ impl Partition {
             leadership,
             requests,
             budget,
+            trimmer,
             metrics,
+            confirmed: Arc::default(),
             tasks,
         }
+    }
+
+    pub(super) fn confirmed(&self) -> &Confirmed {
+        &self.confirmed
     }
 
     /// The topic.
@@ -208,86 +212,22 @@ impl Partition {
         drop(tokio::time::timeout(SETTLE_LIMIT, settled).await);
     }
 
-    /// What can be read now, if this replica leads and is ready to answer.
-    fn bounds_here(&self) -> Result<Bounds, ReadError> {
-        let leadership = *self.leadership.borrow();
-        if !leadership.mine || self.tasks.is_cancelled() {
-            return Err(ReadError::NotLeader);
-        }
-        let published = *self.published.borrow();
-        if published.term != leadership.term {
-            return Err(ReadError::NotReady);
-        }
-        Ok(Bounds {
-            log_start_offset: self.replica.reader().log_start_offset(),
-            high_watermark: published.high_watermark.offset(),
-            term: leadership.term,
-        })
+    /// Makes `to` the log start offset, if it is above the one there is; gives the one there is
+    /// then. A majority has it on the disk when this returns, and it never moves back.
+    pub async fn trim(&self, to: Offset) -> Result<Offset, AppendError> {
+        self.trimmer.trim(to).await
     }
 
-    /// Reads whole batches from `from` on, up to `max_bytes` but at least one if there is any.
-    pub fn read(&self, from: Offset, max_bytes: usize) -> Result<Read, ReadError> {
-        let bounds = self.bounds_here()?;
-        let Bounds {
-            log_start_offset,
-            high_watermark,
-            ..
-        } = bounds;
-        if from < log_start_offset || from > high_watermark {
-            return Err(ReadError::OutOfRange {
-                offset: from,
-                log_start_offset,
-                high_watermark,
-            });
+    /// The partition's state, if this replica leads it. A replica that has just come to lead is given
+    /// time to be ready, and the others to take what was committed at the call.
+    pub async fn status(&self) -> Option<PartitionStatus> {
+        if !self.leadership.borrow().mine {
+            return None;
         }
-        if from == high_watermark {
-            return Ok(Read {
-                batches: Vec::new(),
-                next_offset: from,
-                bounds,
-            });
-        }
-        let batches = self
-            .replica
-            .reader()
-            .read_committed(from, high_watermark, max_bytes);
-        let batches = batches.map_err(|error| ReadError::Damaged(error.to_string()))?;
-        let next_offset = batches.last().map_or(from, |batch| batch.next_offset);
-        Ok(Read {
-            batches,
-            next_offset,
-            bounds,
-        })
-    }
-
-    /// What can be read, no older than the call: leadership is confirmed by a majority.
-    pub async fn bounds(&self) -> Result<Bounds, ReadError> {
-        self.settled().await;
-        self.bounds_here()?;
-        match tokio::time::timeout(CONFIRM_LIMIT, self.replica.read_barrier()).await {
-            Ok(Ok(())) => self.bounds_here(),
-            Ok(Err(_)) => Err(ReadError::NotReady),
-            Err(_) => Err(ReadError::Unconfirmed),
-        }
-    }
-
-    /// The offset of the first batch below `end` with a record at `time` or later; `end` if none.
-    pub fn offset_for_time(&self, time: Timestamp, end: Offset) -> Result<Offset, ReadError> {
-        let found = self.replica.reader().offset_for_time(time, end);
-        let found = found.map_err(|error| ReadError::Damaged(error.to_string()))?;
-        Ok(found.unwrap_or(end))
-    }
-
-    /// What can be read as this replica knows, if it leads.
-    pub fn led(&self) -> Option<Bounds> {
-        self.bounds_here().ok()
-    }
-
-    /// The partition's state, if this replica leads it.
-    pub fn status(&self) -> Option<PartitionStatus> {
+        drop(tokio::time::timeout(READY_LIMIT, self.settled()).await);
+        let in_sync = self.replica.in_sync_within(CATCH_UP_LIMIT).await?;
         let bounds = self.bounds_here().ok()?;
         let brokers = self.replica.members().brokers;
-        let in_sync = self.replica.in_sync()?;
         let on = |replica| brokers.get(&replica).map(|broker| broker.0);
         Some(PartitionStatus {
             group: Some(GroupId::Partition(self.topic, self.index).to_pb()),

@@ -53,8 +53,8 @@ impl BatchFacts {
     }
 }
 
-/// What an entry of a partition's log holds. There are no commands yet: an entry of another kind
-/// must stop the group before it comes here.
+/// What an entry of a partition's log holds. A command that is not known must stop the group
+/// before it comes here.
 #[derive(Debug, Clone, Copy)]
 pub enum Body<'a> {
     /// Record batches.
@@ -72,6 +72,8 @@ pub enum Body<'a> {
     Blank,
     /// A change of the group's members.
     Membership,
+    /// Moves the log start offset forward; never back, and never beyond the high watermark.
+    SetLogStart(Offset),
 }
 
 /// What applying one entry did.
@@ -151,6 +153,7 @@ pub struct PartitionState {
     max_timestamp: Option<Timestamp>,
     term_starts: Vec<TermStart>,
     producers: Producers,
+    log_start: Offset,
 }
 
 impl Default for PartitionState {
@@ -169,6 +172,7 @@ impl PartitionState {
             max_timestamp: None,
             term_starts: Vec::new(),
             producers: Producers::new(),
+            log_start: Offset::ZERO,
         }
     }
 
@@ -178,6 +182,12 @@ impl PartitionState {
         let base_offset = self.next_offset;
         let record_count = match body {
             Body::Blank | Body::Membership => 0,
+            Body::SetLogStart(offset) => {
+                if offset <= self.next_offset {
+                    self.log_start = self.log_start.max(offset);
+                }
+                0
+            }
             Body::Batches {
                 base_offset: actual,
                 append_time,
@@ -202,6 +212,11 @@ impl PartitionState {
     /// The end of what may be read.
     pub fn high_watermark(&self) -> HighWatermark {
         HighWatermark(self.next_offset)
+    }
+
+    /// The first offset that can be read; never beyond the high watermark, and never moved back.
+    pub fn log_start(&self) -> Offset {
+        self.log_start
     }
 
     /// The last entry that was applied; `None` before the first.

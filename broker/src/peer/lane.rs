@@ -6,15 +6,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::Either;
 use highwater_proto::pb::peer::peer_service_client::PeerServiceClient;
-use highwater_proto::pb::peer::{LaneRequest, LaneResponse};
+use highwater_proto::pb::peer::{LaneRequest, LaneResponse, lane_response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
 use super::Identity;
-use super::link::{MAX_MESSAGE_BYTES, connect};
+use super::bundle::bundles;
+use super::link::MAX_MESSAGE_BYTES;
 use crate::clock;
 use crate::tasks::Tasks;
 
@@ -45,7 +47,10 @@ pub enum LaneError {
 /// A lane to one broker.
 #[derive(Debug)]
 pub struct Lane {
+    channel: Channel,
     address: String,
+    /// Whether requests that are sent at about the same time travel as one message.
+    bundles: bool,
     me: Identity,
     tasks: Tasks,
     window: Arc<Semaphore>,
@@ -54,7 +59,6 @@ pub struct Lane {
 
 #[derive(Debug, Default)]
 struct State {
-    channel: Option<Channel>,
     session: Option<Arc<Session>>,
     rest_until: Option<Instant>,
     last_error: String,
@@ -101,15 +105,26 @@ impl Drop for Pending {
 }
 
 impl Lane {
-    /// A lane to the broker at `address`; it connects with the first request.
-    pub fn new(address: String, me: Identity, tasks: Tasks) -> Self {
+    /// A lane over `channel`, which leads to the broker at `address`.
+    pub fn new(channel: Channel, address: String, me: Identity, tasks: Tasks) -> Self {
         let window = Arc::new(Semaphore::new(WINDOW_BYTES));
         Self {
+            bundles: false,
+            channel,
             address,
             me,
             tasks,
             window,
             state: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// The same for small messages: those that are sent at about the same time travel as one.
+    #[must_use]
+    pub fn with_bundles(self) -> Self {
+        Self {
+            bundles: true,
+            ..self
         }
     }
 
@@ -164,7 +179,7 @@ impl Lane {
         {
             return Err(LaneError::Unreachable(state.last_error.clone()));
         }
-        match self.open(&mut state.channel).await {
+        match self.open().await {
             Ok(session) => {
                 state.session = Some(Arc::clone(&session));
                 Ok(session)
@@ -177,22 +192,22 @@ impl Lane {
         }
     }
 
-    async fn open(&self, channel: &mut Option<Channel>) -> Result<Arc<Session>, String> {
-        let channel = match channel {
-            Some(channel) => channel.clone(),
-            None => channel.insert(connect(&self.address)?).clone(),
-        };
+    async fn open(&self) -> Result<Arc<Session>, String> {
         let (requests, outgoing) = mpsc::channel(QUEUE);
         let hello = LaneRequest {
             hello: Some(self.me.hello()),
+            bundle_answers: self.bundles,
             ..LaneRequest::default()
         };
         requests.send(hello).await.map_err(|e| e.to_string())?;
-        let mut client = PeerServiceClient::new(channel)
+        let mut client = PeerServiceClient::new(self.channel.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        let opening = client.lane(ReceiverStream::new(outgoing));
-        let response = tokio::time::timeout(OPEN_TIMEOUT, opening)
+        let outgoing = match self.bundles {
+            true => Either::Left(Box::pin(bundles(outgoing))),
+            false => Either::Right(ReceiverStream::new(outgoing)),
+        };
+        let response = tokio::time::timeout(OPEN_TIMEOUT, client.lane(outgoing))
             .await
             .map_err(|_| format!("no answer from {} within {OPEN_TIMEOUT:?}", self.address))?
             .map_err(|status| format!("{}: {}", self.address, status.message()))?;
@@ -240,6 +255,16 @@ impl Session {
     }
 
     fn deliver(&self, response: LaneResponse) {
+        if let Some(lane_response::Message::Bundle(bundle)) = response.message {
+            return bundle
+                .responses
+                .into_iter()
+                .for_each(|one| self.deliver_one(one));
+        }
+        self.deliver_one(response);
+    }
+
+    fn deliver_one(&self, response: LaneResponse) {
         let caller = self.waiting().callers.remove(&response.correlation);
         if let Some(caller) = caller {
             drop(caller.send(response));

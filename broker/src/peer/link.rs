@@ -9,7 +9,7 @@ use highwater_proto::pb::peer::peer_service_client::PeerServiceClient;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Response, Status};
 
-use super::{Identity, Lane};
+use super::{Identity, Lane, control};
 use crate::tasks::Tasks;
 
 /// The largest message between brokers: a largest batch of 3 MiB, or 1 MiB of entries, and room.
@@ -21,9 +21,18 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A lazily connected channel to `address` (host:port), set up for large messages.
 pub fn connect(address: &str) -> Result<Channel, String> {
+    Ok(endpoint(address)?.connect_lazy())
+}
+
+/// The same as a control connection, see [`super::control`].
+pub fn connect_control(address: &str) -> Result<Channel, String> {
+    Ok(control::connect_lazy(&endpoint(address)?, address))
+}
+
+fn endpoint(address: &str) -> Result<Endpoint, String> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|e| format!("{address} is not host:port: {e}"))?;
-    let endpoint = endpoint
+    Ok(endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .max_frame_size(256 << 10)
@@ -32,8 +41,7 @@ pub fn connect(address: &str) -> Result<Channel, String> {
         .http2_max_header_list_size(16 << 10)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .keep_alive_while_idle(true);
-    Ok(endpoint.connect_lazy())
+        .keep_alive_while_idle(true))
 }
 
 /// The link to one broker. It outlives connections: each part reconnects by itself.
@@ -45,9 +53,10 @@ pub struct Link {
     pub address: String,
     /// Entries of all groups.
     pub append: Lane,
-    /// Votes, hand-overs and heartbeats.
+    /// Votes, hand-overs and heartbeats, over a control connection.
     pub control: Lane,
     calls: Channel,
+    urgent: Channel,
 }
 
 impl Link {
@@ -60,9 +69,15 @@ impl Link {
     ) -> Result<Self, String> {
         Ok(Self {
             broker,
-            append: Lane::new(address.clone(), me, tasks.clone()),
-            control: Lane::new(address.clone(), me, tasks.clone()),
+            append: Lane::new(connect(&address)?, address.clone(), me, tasks.clone()),
+            control: Lane::new(
+                connect_control(&address)?,
+                address.clone(),
+                me,
+                tasks.clone(),
+            ),
             calls: connect(&address)?,
+            urgent: connect_control(&address)?,
             address,
         })
     }
@@ -70,6 +85,11 @@ impl Link {
     /// A client for unary calls.
     pub fn calls(&self) -> Calls {
         client(self.calls.clone())
+    }
+
+    /// A client for unary calls that the other broker must answer however busy it is.
+    pub fn urgent_calls(&self) -> Calls {
+        client(self.urgent.clone())
     }
 }
 

@@ -20,7 +20,7 @@ use crate::tasks::Tasks;
 const STREAM_QUEUE: usize = 64;
 
 /// Where the answers of a lane go, in the form that the listener streams.
-pub type LaneAnswers = mpsc::Sender<Result<LaneResponse, crate::peer::Status>>;
+pub type LaneAnswers = mpsc::Sender<LaneResponse>;
 
 type Request = openraft::raft::AppendEntriesRequest<super::types::Types>;
 
@@ -50,8 +50,19 @@ impl Inbound {
         }
     }
 
-    /// Takes one request. It waits only when a stream's queue is full.
+    /// Takes one request, or several that came as one. It waits only when a stream's queue is full.
     pub async fn take(&mut self, request: LaneRequest) {
+        match request.message {
+            Some(lane_request::Message::Bundle(bundle)) => {
+                for request in bundle.requests {
+                    self.take_one(request).await;
+                }
+            }
+            _ => self.take_one(request).await,
+        }
+    }
+
+    async fn take_one(&mut self, request: LaneRequest) {
         let correlation = request.correlation;
         match self.find(&request) {
             Ok(replica) => self.dispatch(replica, request).await,
@@ -85,7 +96,7 @@ impl Inbound {
                 self.tasks.spawn(async move {
                     drop(
                         answers
-                            .send(Ok(append_alone(&replica, correlation, append).await))
+                            .send(append_alone(&replica, correlation, append).await)
                             .await,
                     );
                 });
@@ -103,17 +114,21 @@ impl Inbound {
             Some(lane_request::Message::Vote(vote)) => self.tasks.spawn(async move {
                 drop(
                     answers
-                        .send(Ok(answer_vote(&replica, correlation, &vote).await))
+                        .send(answer_vote(&replica, correlation, &vote).await)
                         .await,
                 );
             }),
             Some(lane_request::Message::Transfer(transfer)) => self.tasks.spawn(async move {
                 drop(
                     answers
-                        .send(Ok(answer_transfer(&replica, correlation, transfer).await))
+                        .send(answer_transfer(&replica, correlation, transfer).await)
                         .await,
                 );
             }),
+            Some(lane_request::Message::Bundle(_)) => {
+                self.answer(unavailable(correlation, "bundles are not nested".into()))
+                    .await
+            }
             None => {
                 self.answer(unavailable(correlation, "the request is empty".into()))
                     .await
@@ -150,7 +165,7 @@ impl Inbound {
     }
 
     async fn answer(&self, response: LaneResponse) {
-        drop(self.answers.send(Ok(response)).await);
+        drop(self.answers.send(response).await);
     }
 }
 
@@ -171,7 +186,7 @@ async fn run_stream(replica: Replica, queue: mpsc::Receiver<(u64, Request)>, ans
             (Ok(result), Ok(())) => appended(correlation, result, replica.room().left()),
             (Err(fatal), Ok(())) => unavailable(correlation, fatal.to_string()),
         };
-        if answers.send(Ok(response)).await.is_err() {
+        if answers.send(response).await.is_err() {
             return;
         }
     }
@@ -180,7 +195,7 @@ async fn run_stream(replica: Replica, queue: mpsc::Receiver<(u64, Request)>, ans
             Ok(_) => unavailable(correlation, "the stream has ended".to_owned()),
             Err(no_room) => without_room(correlation, &no_room),
         };
-        drop(answers.send(Ok(response)).await);
+        drop(answers.send(response).await);
     }
 }
 

@@ -39,10 +39,6 @@ pub struct Members {
 }
 
 impl Members {
-    pub(super) fn is_only(&self, replica: ReplicaId) -> bool {
-        self.brokers.len() == 1 && self.brokers.contains_key(&replica)
-    }
-
     /// True when the replica votes.
     pub fn is_voter(&self, replica: ReplicaId) -> bool {
         self.voters.iter().any(|set| set.contains(&replica))

@@ -16,8 +16,9 @@ use highwater_proto::{LogIndex, ReplicaId};
 use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage};
 use openraft::{LogState, OptionalSend};
 use prost::Message;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
+use super::floor::Floor;
 use super::types::{Entry, LogId, Types, Vote, log_id};
 use super::wire;
 use crate::clock::Clock;
@@ -43,6 +44,38 @@ pub fn has_begun(log: &Log, hard_state: &HardState, replica: ReplicaId) -> bool 
     log.last().is_some() || hard_state.get(key(replica, PURGED)).is_some()
 }
 
+/// The last entry that the replica's log was purged up to, as noted before it was.
+pub(super) fn purged(
+    hard_state: &HardState,
+    replica: ReplicaId,
+) -> Result<Option<LogId>, wire::WireError> {
+    let noted = hard_state.get(key(replica, PURGED));
+    let id = noted.map(peer::LogId::decode).transpose()?;
+    Ok(id.map(wire::decode_log_id))
+}
+
+/// Notes durably that the replica's log is purged up to `upto`.
+pub(super) async fn note_purged(
+    hard_state: &HardState,
+    replica: ReplicaId,
+    upto: &LogId,
+) -> io::Result<()> {
+    let noted = wire::encode_log_id(upto).encode_to_vec();
+    let saved = save(hard_state, key(replica, PURGED), noted).await?;
+    saved.map_err(io::Error::other)
+}
+
+async fn save(
+    hard_state: &HardState,
+    key: HardKey,
+    value: Vec<u8>,
+) -> io::Result<Result<(), SyncError>> {
+    let (tx, rx) = oneshot::channel();
+    let done = Box::new(move |result| drop(tx.send(result)));
+    hard_state.put(key, Bytes::from(value), done);
+    rx.await.map_err(io::Error::other)
+}
+
 /// The log of one replica. It is the log's only writer.
 pub(crate) struct LogStore {
     log: Log,
@@ -50,11 +83,14 @@ pub(crate) struct LogStore {
     hard_state: Arc<HardState>,
     replica: ReplicaId,
     purged: Option<LogId>,
+    floor: Floor,
     clock: Arc<dyn Clock>,
     /// Set once a sync of this replica has failed: it is never tried again.
     sync_failed: Arc<AtomicBool>,
     /// The newest file that is noted, or about to be, as durable.
     noted_file: u32,
+    /// Tells of every file that is begun.
+    rolls: watch::Sender<u32>,
 }
 
 /// A reader of one replica's entries; any number may read beside the writer.
@@ -72,15 +108,13 @@ impl LogStore {
         hard_state: Arc<HardState>,
         replica: ReplicaId,
         clock: Arc<dyn Clock>,
+        floor: Floor,
     ) -> Result<Self, wire::WireError> {
         let vote = match hard_state.get(key(replica, VOTE)) {
             Some(bytes) => Some(wire::decode_vote(Some(peer::Vote::decode(bytes)?))?),
             None => None,
         };
-        let purged = match hard_state.get(key(replica, PURGED)) {
-            Some(bytes) => Some(wire::decode_log_id(peer::LogId::decode(bytes)?)),
-            None => None,
-        };
+        let purged = purged(&hard_state, replica)?;
         let entries = Entries {
             reader: log.reader(),
             vote: Arc::new(Mutex::new(vote)),
@@ -92,10 +126,17 @@ impl LogStore {
             hard_state,
             replica,
             purged,
+            floor,
             clock,
             sync_failed: Arc::default(),
             noted_file,
+            rolls: watch::Sender::new(noted_file),
         })
+    }
+
+    /// The number of the newest file of the log, and every change of it.
+    pub(crate) fn rolls(&self) -> watch::Receiver<u32> {
+        self.rolls.subscribe()
     }
 
     /// Tells whether a sync of this replica has failed.
@@ -122,6 +163,7 @@ impl LogStore {
             return Ok(());
         }
         self.noted_file = newest;
+        self.rolls.send_replace(newest);
         let (hard_state, key) = (Arc::clone(&self.hard_state), key(self.replica, NEWEST_FILE));
         let note = move |durable: Result<(), SyncError>| {
             if durable.is_ok() {
@@ -133,11 +175,7 @@ impl LogStore {
     }
 
     async fn save(&self, slot: u8, value: Vec<u8>) -> io::Result<()> {
-        let (tx, rx) = oneshot::channel();
-        let done = Box::new(move |result| drop(tx.send(result)));
-        self.hard_state
-            .put(key(self.replica, slot), Bytes::from(value), done);
-        let saved = rx.await.map_err(io::Error::other)?;
+        let saved = save(&self.hard_state, key(self.replica, slot), value).await?;
         saved.map_err(|error| sync_failed(&self.sync_failed, error))
     }
 }
@@ -297,8 +335,12 @@ impl RaftLogStorage<Types> for LogStore {
         self.save(PURGED, wire::encode_log_id(&upto).encode_to_vec())
             .await?;
         self.purged = Some(upto);
-        self.log
-            .purge(LogIndex(upto.index))
-            .map_err(io::Error::other)
+        let reaches = self.log.last().is_some_and(|l| l.index.0 >= upto.index);
+        let purged = match self.floor.log_end(&upto) {
+            // A state was installed that the log does not reach: it goes on behind that.
+            Some(end) if !reaches => self.log.reset(end),
+            _ => self.log.purge(LogIndex(upto.index)),
+        };
+        purged.map_err(io::Error::other)
     }
 }

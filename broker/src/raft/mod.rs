@@ -8,25 +8,31 @@
 //!
 //! Pure beside it: who is alive (`suspicion`) and who takes over (`succession`).
 
+pub mod heartbeats;
 pub mod succession;
 pub mod suspicion;
 
 mod error;
+mod floor;
 mod founding;
 mod group;
 mod inbound;
 mod knowledge;
 mod log_store;
 mod network;
+mod progress;
+mod release;
 mod replica;
 mod replicas;
 mod replicated;
 mod room;
 mod rooms;
+mod saved;
 mod settings;
 mod state_machine;
 #[cfg(test)]
 mod suite;
+mod transfer;
 mod types;
 mod wire;
 
@@ -36,9 +42,11 @@ pub use group::GroupId;
 pub use inbound::{Inbound, LaneAnswers};
 pub use knowledge::{Leadership, Members, View};
 pub use log_store::{durable_file, has_begun};
+pub use release::Released;
 pub use replica::{Answered, OpenReplica, Replica};
 pub use replicas::Replicas;
 pub use replicated::{Committed, NotUnderstood, Replicated};
 pub use room::{make_room, room_changed};
+pub use transfer::{Incoming, TransferError};
 pub use types::{Proposal, ProposalKind, Reply};
 pub use wire::WireError;

@@ -20,6 +20,7 @@ use openraft::{AnyError, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 
 use super::GroupId;
 use super::rooms::Rooms;
+use super::transfer;
 use super::types::{LogId, ReplicaNode, Types, Vote};
 use super::wire;
 use crate::clock::monotonic;
@@ -102,6 +103,7 @@ impl Connection {
         LaneRequest {
             correlation: 0,
             hello: None,
+            bundle_answers: false,
             group: Some(self.group.to_pb()),
             from_replica: self.from.0,
             to_replica: self.to.0,
@@ -301,16 +303,32 @@ impl RaftNetworkV2<Types> for Connection {
         self.ask_vote(&rpc, true).await
     }
 
-    /// Logs are not purged, so no follower needs a snapshot to catch up.
+    /// Sends the state at the floor to a follower that needs entries from before it.
     async fn full_snapshot(
         &mut self,
-        _vote: Vote,
-        _snapshot: RaftSnapshot,
-        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        vote: Vote,
+        snapshot: RaftSnapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
-        let error = AnyError::error("this version does not send snapshots");
-        Err(StreamingError::Unreachable(Unreachable::new(&error)))
+        let unreachable = |error: AnyError| StreamingError::Unreachable(Unreachable::new(&error));
+        let link = self.peers.link(self.broker);
+        let link = link.ok_or_else(|| unreachable(AnyError::error("the broker is not known")))?;
+        let (group, to) = (self.group, self.to);
+        tracing::info!(%group, replica = %to, "a follower is behind the log; sending the state");
+        let hello = self.peers.me().hello();
+        let parts = transfer::parts(hello, (group, to), &vote, snapshot.snapshot);
+        let mut calls = link.calls();
+        let sent = calls.send_snapshot(stream::iter(parts));
+        let answer = tokio::select! {
+            answer = tokio::time::timeout(transfer::LIMIT, sent) => answer,
+            closed = cancel => return Err(StreamingError::Closed(closed)),
+        };
+        let answer = answer.map_err(|error| unreachable(AnyError::new(&error)))?;
+        let answer = answer.map_err(|status| unreachable(AnyError::error(status.message())))?;
+        let vote = wire::decode_vote(answer.into_inner().vote);
+        let vote = vote.map_err(|error| unreachable(AnyError::new(&error)))?;
+        Ok(SnapshotResponse::new(vote))
     }
 
     async fn transfer_leader(

@@ -1,11 +1,10 @@
 //! One replica of one group: our API over openraft.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::Future;
+use futures_util::{Future, FutureExt};
 use highwater_proto::{BrokerId, LogIndex, ReplicaId, Term};
 use openraft::async_runtime::WatchReceiver;
 use openraft::{ChangeMembers, Raft, ReadPolicy};
@@ -13,15 +12,16 @@ use tokio::sync::watch;
 
 use super::GroupId;
 use super::error::{OpenError, ProposeError, ReadError};
-use super::knowledge::{Leadership, Members, View, leadership_of};
+use super::floor::{Floor, settle};
+use super::knowledge::{Leadership, leadership_of};
 use super::log_store::LogStore;
 use super::network::Network;
 use super::replicated::Replicated;
 use super::rooms::Rooms;
 use super::settings::settings;
-use super::state_machine::Machine;
+use super::state_machine::{Machine, Snapshots};
 use super::types::{Answer, Proposal, ReplicaNode, Reply, Types, members};
-use crate::clock::{Clock, monotonic};
+use crate::clock::Clock;
 use crate::log::{Dir, HardState, LastFrame, Log, LogReader, Room};
 use crate::peer::Peers;
 
@@ -62,12 +62,15 @@ pub struct Replica {
     group: GroupId,
     id: ReplicaId,
     raft: OpenRaft,
-    reader: LogReader,
+    pub(super) reader: LogReader,
     room: Room,
+    pub(super) floor: Floor,
+    rolls: watch::Receiver<u32>,
     leadership: watch::Receiver<Leadership>,
+    ended: watch::Receiver<Option<String>>,
     pass_leases: Arc<AtomicBool>,
     sync_failed: Arc<AtomicBool>,
-    rooms: Rooms,
+    pub(super) rooms: Rooms,
 }
 
 impl std::fmt::Debug for Replica {
@@ -96,10 +99,15 @@ impl Replica {
             clock,
         } = open;
         let (reader, room) = (log.reader(), log.room());
-        let store = LogStore::new(log, hard_state, id, clock)?;
+        let (log, floor) = settle(log, &dir, &hard_state, id).await?;
+        let store = LogStore::new(log, hard_state, id, clock, floor.clone())?;
         check_vote(&store)?;
-        let sync_failed = store.sync_failed();
-        let machine = Machine::open(machine, reader.clone(), dir)?;
+        let (sync_failed, rolls) = (store.sync_failed(), store.rolls());
+        let snapshots = match group {
+            GroupId::Metadata => Snapshots::OfNow,
+            GroupId::Partition(..) => Snapshots::AtFloor,
+        };
+        let machine = Machine::open(machine, reader.clone(), floor.clone(), snapshots)?;
         let pass_leases = Arc::new(AtomicBool::new(false));
         let rooms = Rooms::default();
         let network = Network {
@@ -113,23 +121,27 @@ impl Replica {
             .await
             .map_err(|e| OpenError::Raft(e.to_string()))?;
         let (tx, leadership) = watch::channel(leadership_of(&raft.metrics().borrow_watched()));
-        let mut metrics = raft.metrics();
-        tasks.spawn(async move {
-            loop {
-                let now = leadership_of(&metrics.borrow_watched());
-                tx.send_if_modified(|old| std::mem::replace(old, now) != now);
-                if metrics.changed().await.is_err() {
-                    return;
-                }
-            }
-        });
+        let (ending, ended) = watch::channel(None);
+        let watcher = Watcher {
+            raft: raft.clone(),
+            shares_heartbeats: matches!(group, GroupId::Partition(..)),
+            leadership: tx,
+            ended: ending,
+        };
+        if watcher.shares_heartbeats {
+            raft.runtime_config().heartbeat(false);
+        }
+        tasks.spawn(watcher.run());
         let replica = Self {
             group,
             id,
             raft,
             reader,
             room,
+            floor,
+            rolls,
             leadership,
+            ended,
             pass_leases,
             sync_failed,
             rooms,
@@ -138,9 +150,15 @@ impl Replica {
         Ok(replica)
     }
 
-    /// A group with one member needs no timers and has nobody to ask.
+    /// A group with one member needs no timers and has nobody to ask. The core is asked for the
+    /// members: its metrics are empty until it has gone round once.
     async fn lead_if_alone(&self) {
-        if self.members().is_only(self.id) {
+        let id = self.id.0;
+        let alone = self.raft.with_raft_state(move |state| {
+            let members = state.membership_state.effective().membership();
+            members.nodes().all(|(member, _)| *member == id) && members.get_node(&id).is_some()
+        });
+        if alone.await.unwrap_or(false) {
             self.raft.runtime_config().tick(false);
             drop(self.raft.trigger().elect(false).await);
         }
@@ -200,6 +218,11 @@ impl Replica {
         self.reader.last().as_ref().is_some_and(founding)
     }
 
+    /// The number of the newest segment file, and every change of it.
+    pub fn rolls(&self) -> watch::Receiver<u32> {
+        self.rolls.clone()
+    }
+
     /// Who leads, and every change of it.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.leadership.clone()
@@ -233,70 +256,6 @@ impl Replica {
         barrier.map(drop).map_err(|e| ReadError(e.to_string()))
     }
 
-    /// The voters and learners, with their brokers.
-    pub fn members(&self) -> Members {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let membership = metrics.membership_config.membership();
-        let ids = |set: &BTreeSet<u64>| set.iter().copied().map(ReplicaId).collect();
-        Members {
-            voters: membership.get_joint_config().iter().map(ids).collect(),
-            brokers: membership
-                .nodes()
-                .map(|(id, node)| (ReplicaId(*id), node.broker))
-                .collect(),
-        }
-    }
-
-    /// The replicas that have everything the leader has committed; only the leader knows.
-    pub fn in_sync(&self) -> Option<Vec<ReplicaId>> {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let committed = metrics.cluster_committed;
-        let replication = metrics.replication.as_ref()?;
-        let others = replication.iter().filter(|(id, _)| **id != self.id.0);
-        let caught_up = others.filter(|(_, matching)| **matching >= committed);
-        let caught_up = caught_up.map(|(id, _)| ReplicaId(*id));
-        Some(std::iter::once(self.id).chain(caught_up).collect())
-    }
-
-    /// How many committed entries each of the other replicas lacks; only the leader knows.
-    pub fn lags(&self) -> Option<Vec<(ReplicaId, u64)>> {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let entries = |id: Option<super::types::LogId>| id.map_or(0, |id| id.index + 1);
-        let committed = entries(metrics.cluster_committed);
-        let replication = metrics.replication.as_ref()?;
-        let others = replication.iter().filter(|(id, _)| **id != self.id.0);
-        let lag = |matching: Option<_>| committed.saturating_sub(entries(matching));
-        Some(
-            others
-                .map(|(id, matching)| (ReplicaId(*id), lag(*matching)))
-                .collect(),
-        )
-    }
-
-    /// What this replica knows of its group.
-    pub fn view(&self) -> View {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        View {
-            vote: super::wire::encode_vote(&metrics.vote),
-            last: self.reader.last().map(|last| (last.term, last.index)),
-            leadership: leadership_of(&metrics),
-        }
-    }
-
-    /// True unless a follower has said that it has little room.
-    pub fn followers_have_plenty(&self) -> bool {
-        self.rooms.all_have_plenty()
-    }
-
-    /// The followers that have said that they have little room, and for how many bytes of entries.
-    pub fn little_room(&self) -> BTreeMap<ReplicaId, u64> {
-        self.rooms.little(monotonic())
-    }
-
     /// True once a sync of this replica's log or vote has failed.
     pub fn sync_failed(&self) -> bool {
         self.sync_failed.load(Ordering::Relaxed)
@@ -315,15 +274,16 @@ impl Replica {
 
     /// Resolves with the reason when the replica's core ends.
     pub async fn ended(&self) -> String {
-        let mut metrics = self.raft.metrics();
-        loop {
-            if let Some(why) = self.stopped() {
-                return why;
-            }
-            if metrics.changed().await.is_err() {
-                return "the core has ended".to_owned();
-            }
-        }
+        let mut ended = self.ended.clone();
+        let why = ended.wait_for(Option::is_some).await;
+        let why = why.ok().and_then(|why| why.clone());
+        why.unwrap_or_else(|| "the core has ended".to_owned())
+    }
+
+    /// Has the others told that this replica still leads. Nothing is sent when the core is too busy
+    /// to take note.
+    pub(super) fn heartbeat(&self) {
+        drop(self.raft.trigger().heartbeat().now_or_never());
     }
 
     /// Stands for election past the leases that the voters gave to a leader which is known to be
@@ -375,6 +335,47 @@ impl Replica {
 
     pub(super) fn raft(&self) -> &OpenRaft {
         &self.raft
+    }
+}
+
+/// Keeps what others wait for of a core's metrics: one task, since each change of them wakes it.
+struct Watcher {
+    raft: OpenRaft,
+    /// Whether `super::heartbeats` sends the group's heartbeats.
+    shares_heartbeats: bool,
+    leadership: watch::Sender<Leadership>,
+    ended: watch::Sender<Option<String>>,
+}
+
+impl Watcher {
+    async fn run(self) {
+        let mut metrics = self.raft.metrics();
+        loop {
+            let (now, end) = {
+                let metrics = metrics.borrow_watched();
+                let end = metrics.running_state.as_ref().err();
+                (leadership_of(&metrics), end.map(ToString::to_string))
+            };
+            let changed = |old: &mut Leadership| std::mem::replace(old, now) != now;
+            if self.leadership.send_if_modified(changed) {
+                self.tick(now);
+            }
+            if end.is_some() {
+                self.ended.send_replace(end);
+                return;
+            }
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The core's own clock is for followers, to find out that nobody leads: a leader has nothing to
+    /// do by itself.
+    fn tick(&self, now: Leadership) {
+        if self.shares_heartbeats {
+            self.raft.runtime_config().tick(!now.mine);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a replicated machine is: Raft moves bytes, each machine owns their meaning.
 
 use bytes::Bytes;
+use highwater_proto::LogIndex;
 
 use super::types::Reply;
 use crate::log::Head;
@@ -18,8 +19,8 @@ pub trait Replicated: Send + Sync + 'static {
     /// The state after the last applied entry.
     fn save(&self) -> Vec<u8>;
 
-    /// Replaces the state by a saved one.
-    fn restore(&mut self, saved: &[u8]) -> Result<(), NotUnderstood>;
+    /// Replaces the state by one that was saved after the entry `index`.
+    fn restore(&mut self, saved: &[u8], index: LogIndex) -> Result<(), NotUnderstood>;
 }
 
 /// A committed entry. Raft's own kinds are passed too, with an empty meaning.

@@ -9,10 +9,12 @@ use super::GroupId;
 
 /// The settings of a group, in milliseconds where they are times.
 pub(crate) fn settings(group: GroupId) -> Arc<Config> {
-    // A partition's own timers are only the backstop of failure detection per broker pair.
+    // A partition's own timers are only the backstop of failure detection per broker pair. Its
+    // heartbeats are sent by `super::heartbeats`; the interval here is how long one may take, and
+    // about a fifth of it how often a follower looks at its timer.
     let (heartbeat, election_min, election_max) = match group {
         GroupId::Metadata => (100, 300, 400),
-        GroupId::Partition(..) => (2_000, 8_000, 12_000),
+        GroupId::Partition(..) => (5_000, 8_000, 12_000),
     };
     Arc::new(Config {
         cluster_name: group.to_string(),

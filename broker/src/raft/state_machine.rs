@@ -2,7 +2,7 @@
 //! segment begins, so that a restart applies again only what came after.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -10,21 +10,16 @@ use highwater_proto::{LogIndex, Term};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{OptionalSend, Snapshot, SnapshotMeta};
 
+use super::floor::{Floor, offloaded};
 use super::replicated::{Committed, Replicated};
+use super::saved::{self, Saved};
 use super::types::{Entry, LogId, ReplicaNode, Reply, StoredMembership, Types};
-use super::wire::Saved;
-use crate::log::small_file::{read_file, write_file};
-use crate::log::{Dir, LogReader};
+use crate::log::{LastFrame, LogReader};
 
 /// How many entries are applied before what they changed is made visible and answered.
 const PUBLISH_EVERY: usize = 256;
 
-const STATE_PREFIX: &str = "state-";
-const SNAPSHOT_FILE: &str = "snapshot";
-/// States kept: the newest may stand after entries that a power loss took from the log's tail.
-const STATES_KEPT: usize = 2;
-
-type RaftSnapshot = openraft::type_config::alias::SnapshotOf<Types, Bytes>;
+pub(super) type RaftSnapshot = openraft::type_config::alias::SnapshotOf<Types, Bytes>;
 type Responder = openraft::storage::ApplyResponder<Types>;
 
 /// One replica's machine and where it stands in the log.
@@ -32,61 +27,63 @@ pub(crate) struct Machine {
     machine: Box<dyn Replicated>,
     last_applied: Option<LogId>,
     membership: StoredMembership,
+    log_end: Option<LastFrame>,
     reader: LogReader,
-    dir: Arc<dyn Dir>,
     boundary: Option<LogIndex>,
-    snapshot: CurrentSnapshot,
+    floor: Floor,
+    snapshots: Snapshots,
 }
 
-// guards: the last snapshot taken or received; held for a copy only.
-type CurrentSnapshot = Arc<Mutex<Option<RaftSnapshot>>>;
+/// What a snapshot of a machine is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Snapshots {
+    /// The state as of now: the entries before it are of no more use.
+    OfNow,
+    /// The state at the floor, which was made ready before: the entries behind it hold the records.
+    AtFloor,
+}
 
 impl Machine {
     /// Restores the newest saved state that the log reaches; `machine` must be fresh.
     pub(crate) fn open(
         mut machine: Box<dyn Replicated>,
         reader: LogReader,
-        dir: Arc<dyn Dir>,
+        floor: Floor,
+        snapshots: Snapshots,
     ) -> io::Result<Self> {
-        let snapshot = load(dir.as_ref(), SNAPSHOT_FILE)?;
-        let mut best = snapshot
-            .as_ref()
-            .map(|s| (s.last_applied, s.membership.clone(), s.machine.clone()));
-        for name in state_files(dir.as_ref())? {
+        let mut best = floor.state();
+        let dir = floor.dir().as_ref();
+        for index in saved::indexes(dir)? {
             // An older state, or none, only means that more is applied again.
-            let saved = match load(dir.as_ref(), &name) {
+            let saved = match saved::load_at(dir, index) {
                 Ok(Some(saved)) => saved,
                 Ok(None) => continue,
                 Err(error) => {
-                    tracing::warn!(%error, name, "a saved state cannot be used");
+                    tracing::warn!(%error, index, "a saved state cannot be used");
                     continue;
                 }
             };
             let newer = best
                 .as_ref()
-                .is_none_or(|(last, ..)| saved.last_applied > *last);
+                .is_none_or(|best| saved.last_applied > best.last_applied);
             if newer && reaches(&reader, saved.last_applied)? {
-                best = Some((saved.last_applied, saved.membership, saved.machine));
+                best = Some(saved);
                 break;
             }
         }
-        let (last_applied, membership) = match best {
-            Some((last_applied, membership, state)) => {
-                machine.restore(&state).map_err(io::Error::other)?;
-                (last_applied, membership)
-            }
-            None => (None, StoredMembership::default()),
-        };
+        if let Some(best) = &best {
+            restore(machine.as_mut(), best)?;
+        }
         machine.publish();
-        let snapshot = Arc::new(Mutex::new(snapshot.map(into_snapshot)));
         Ok(Self {
             machine,
-            last_applied,
-            membership,
+            last_applied: best.as_ref().and_then(|best| best.last_applied),
+            log_end: best.as_ref().and_then(|best| best.log_end),
+            membership: best.map(|best| best.membership).unwrap_or_default(),
             reader,
-            dir,
             boundary: None,
-            snapshot,
+            floor,
+            snapshots,
         })
     }
 
@@ -106,6 +103,7 @@ impl Machine {
             .apply(&Committed { head, body })
             .map_err(io::Error::other)?;
         self.last_applied = Some(entry.log_id);
+        self.log_end = Some(LastFrame::from(head));
         Ok(reply)
     }
 
@@ -123,9 +121,9 @@ impl Machine {
             return;
         }
         let saved = self.saved().encode();
-        let dir = Arc::clone(&self.dir);
-        self.dir.offload(Box::new(move || {
-            if let Err(error) = save_state(dir.as_ref(), index, &saved) {
+        let dir = Arc::clone(self.floor.dir());
+        self.floor.dir().offload(Box::new(move || {
+            if let Err(error) = saved::save(dir.as_ref(), index, &saved) {
                 tracing::warn!(%error, index, "the state was not saved; a restart replays more");
             }
         }));
@@ -136,6 +134,7 @@ impl Machine {
             last_applied: self.last_applied,
             membership: self.membership.clone(),
             machine: Bytes::from(self.machine.save()),
+            log_end: self.log_end,
         }
     }
 
@@ -149,27 +148,10 @@ impl Machine {
     }
 }
 
-/// The names of the saved states, the newest first.
-fn state_files(dir: &dyn Dir) -> io::Result<Vec<String>> {
-    let mut names: Vec<_> = dir.list()?;
-    names.retain(|name| name.starts_with(STATE_PREFIX) && !name.ends_with(".tmp"));
-    names.sort_unstable_by(|a, b| b.cmp(a));
-    Ok(names)
-}
-
-fn save_state(dir: &dyn Dir, index: u64, saved: &[u8]) -> io::Result<()> {
-    write_file(dir, &format!("{STATE_PREFIX}{index:020}"), saved).map_err(io::Error::other)?;
-    for old in state_files(dir)?.into_iter().skip(STATES_KEPT) {
-        dir.remove(&old)?;
-    }
-    Ok(())
-}
-
-fn load(dir: &dyn Dir, name: &str) -> io::Result<Option<Saved>> {
-    let Some(bytes) = read_file(dir, name).map_err(io::Error::other)? else {
-        return Ok(None);
-    };
-    Saved::decode(&bytes).map(Some).map_err(io::Error::other)
+fn restore(machine: &mut dyn Replicated, saved: &Saved) -> io::Result<()> {
+    let index = LogIndex(saved.index().unwrap_or(0));
+    let restored = machine.restore(&saved.machine, index);
+    restored.map_err(io::Error::other)
 }
 
 /// True when the log still holds the entry that a state stands after.
@@ -184,14 +166,15 @@ fn reaches(reader: &LogReader, last_applied: Option<LogId>) -> io::Result<bool> 
     Ok(head.is_some_and(|head| head.term == Term(id.leader_id.term)))
 }
 
-fn into_snapshot(saved: Saved) -> RaftSnapshot {
+/// The snapshot that holds a saved state as bytes.
+pub(super) fn into_snapshot(saved: &Saved) -> RaftSnapshot {
     let meta = SnapshotMeta {
         last_log_id: saved.last_applied,
-        last_membership: saved.membership,
+        last_membership: saved.membership.clone(),
     };
     Snapshot {
         meta,
-        snapshot: saved.machine,
+        snapshot: saved.encode().into(),
     }
 }
 
@@ -221,10 +204,13 @@ impl RaftStateMachine<Types> for Machine {
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
+        let fresh = match self.snapshots {
+            Snapshots::OfNow => Some(self.saved()),
+            Snapshots::AtFloor => None,
+        };
         SnapshotBuilder {
-            saved: self.saved(),
-            dir: Arc::clone(&self.dir),
-            current: Arc::clone(&self.snapshot),
+            fresh,
+            floor: self.floor.clone(),
         }
     }
 
@@ -233,41 +219,43 @@ impl RaftStateMachine<Types> for Machine {
         meta: &SnapshotMeta<super::types::CommittedLeaderId, u64, ReplicaNode>,
         snapshot: Bytes,
     ) -> Result<(), io::Error> {
-        self.machine.restore(&snapshot).map_err(io::Error::other)?;
+        let saved = Saved::decode(&snapshot).map_err(io::Error::other)?;
+        if saved.last_applied != meta.last_log_id {
+            return Err(io::Error::other("the snapshot is not of the entry it says"));
+        }
+        // Durable first: from here on the log may lose what the state stands for.
+        self.floor.keep(saved.clone())?;
+        restore(self.machine.as_mut(), &saved)?;
         self.machine.publish();
-        self.last_applied = meta.last_log_id;
-        self.membership = meta.last_membership.clone();
-        keep_snapshot(self.dir.as_ref(), &self.snapshot, self.saved())
+        self.last_applied = saved.last_applied;
+        self.log_end = saved.log_end;
+        self.membership = saved.membership;
+        self.boundary = None;
+        Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<RaftSnapshot>, io::Error> {
-        Ok(self
-            .snapshot
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone())
+        Ok(self.floor.state().as_ref().map(into_snapshot))
     }
 }
 
-/// Writes down the state that a machine had when the builder was made.
+/// Makes the state that a machine had when the builder was made the one at the floor, or gives the
+/// one that is there.
 pub(crate) struct SnapshotBuilder {
-    saved: Saved,
-    dir: Arc<dyn Dir>,
-    current: CurrentSnapshot,
+    fresh: Option<Saved>,
+    floor: Floor,
 }
 
 impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
     type SnapshotData = Bytes;
 
     async fn build_snapshot(&mut self) -> Result<RaftSnapshot, io::Error> {
-        let saved = self.saved.clone();
-        keep_snapshot(self.dir.as_ref(), &self.current, saved.clone())?;
-        Ok(into_snapshot(saved))
+        if let Some(fresh) = self.fresh.take() {
+            let floor = self.floor.clone();
+            offloaded(self.floor.dir(), move || floor.keep(fresh)).await??;
+        }
+        let state = self.floor.state();
+        let state = state.ok_or_else(|| io::Error::other("no state was made ready"))?;
+        Ok(into_snapshot(&state))
     }
-}
-
-fn keep_snapshot(dir: &dyn Dir, current: &CurrentSnapshot, saved: Saved) -> io::Result<()> {
-    write_file(dir, SNAPSHOT_FILE, &saved.encode()).map_err(io::Error::other)?;
-    *current.lock().unwrap_or_else(PoisonError::into_inner) = Some(into_snapshot(saved));
-    Ok(())
 }

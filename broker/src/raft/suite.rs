@@ -14,9 +14,10 @@ use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::{EntryPayload, OptionalSend, SnapshotMeta, StorageError};
 
+use super::floor::Floor;
 use super::log_store::LogStore;
 use super::replicated::{Committed, NotUnderstood, Replicated};
-use super::state_machine::{Machine, SnapshotBuilder};
+use super::state_machine::{Machine, SnapshotBuilder, Snapshots};
 use super::types::{CommittedLeaderId, Entry, LogId, ReplicaNode, Reply, StoredMembership, Types};
 use super::wire;
 use crate::clock::SystemClock;
@@ -36,7 +37,7 @@ impl Replicated for Nothing {
         Vec::new()
     }
 
-    fn restore(&mut self, _: &[u8]) -> Result<(), NotUnderstood> {
+    fn restore(&mut self, _: &[u8], _: LogIndex) -> Result<(), NotUnderstood> {
         Ok(())
     }
 }
@@ -124,8 +125,11 @@ impl StoreBuilder<Types, LogStore, Conceding, ()> for InMemory {
         };
         let (log, _) = Log::open(Arc::clone(&dir), options).unwrap();
         let reader = log.reader();
-        let store = LogStore::new(log, hard_state, replica, Arc::new(SystemClock)).unwrap();
-        let machine = Machine::open(Box::new(Nothing), reader, dir).unwrap();
+        let floor = Floor::load(dir).unwrap();
+        let clock = Arc::new(SystemClock);
+        let store = LogStore::new(log, hard_state, replica, clock, floor.clone()).unwrap();
+        let of_now = Snapshots::OfNow;
+        let machine = Machine::open(Box::new(Nothing), reader, floor, of_now).unwrap();
         Ok(((), store, Conceding(machine)))
     }
 }

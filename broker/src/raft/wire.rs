@@ -11,9 +11,7 @@ use openraft::raft::{
 };
 use prost::Message;
 
-use super::types::{
-    Entry, LeaderId, LogId, Membership, ReplicaNode, StoredMembership, Types, Vote, log_id,
-};
+use super::types::{Entry, LeaderId, LogId, Membership, ReplicaNode, Types, Vote, log_id};
 use crate::log::{Frame, Head};
 
 /// A leader epoch has 31 bits on the wire of batches; the margin leaves room for elections.
@@ -250,7 +248,7 @@ pub(crate) fn encode_membership(membership: &Membership) -> Bytes {
     membership_to_pb(membership).encode_to_vec().into()
 }
 
-fn membership_to_pb(membership: &Membership) -> peer::Membership {
+pub(crate) fn membership_to_pb(membership: &Membership) -> peer::Membership {
     let set = |replicas: &BTreeSet<u64>| peer::VoterSet {
         replicas: replicas.iter().copied().collect(),
     };
@@ -268,7 +266,7 @@ pub(crate) fn decode_membership(body: &[u8]) -> Result<Membership, WireError> {
     membership_from_pb(peer::Membership::decode(body)?)
 }
 
-fn membership_from_pb(membership: peer::Membership) -> Result<Membership, WireError> {
+pub(crate) fn membership_from_pb(membership: peer::Membership) -> Result<Membership, WireError> {
     if membership.configs.is_empty() && membership.members.is_empty() {
         return Ok(Membership::default());
     }
@@ -289,34 +287,4 @@ fn membership_from_pb(membership: peer::Membership) -> Result<Membership, WireEr
         })
         .collect();
     Membership::new(configs.collect(), members).map_err(|e| WireError::Membership(e.to_string()))
-}
-
-/// A machine's state with the entry it stands after, as saved in a replica's directory.
-#[derive(Clone)]
-pub(crate) struct Saved {
-    pub(crate) last_applied: Option<LogId>,
-    pub(crate) membership: StoredMembership,
-    pub(crate) machine: Bytes,
-}
-
-impl Saved {
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let state = peer::SavedState {
-            last_applied: self.last_applied.as_ref().map(encode_log_id),
-            membership_at: self.membership.log_id().as_ref().map(encode_log_id),
-            membership: Some(membership_to_pb(self.membership.membership())),
-            machine: self.machine.clone(),
-        };
-        state.encode_to_vec()
-    }
-
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, WireError> {
-        let state = peer::SavedState::decode(bytes)?;
-        let membership = membership_from_pb(state.membership.unwrap_or_default())?;
-        Ok(Self {
-            last_applied: state.last_applied.map(decode_log_id),
-            membership: StoredMembership::new(state.membership_at.map(decode_log_id), membership),
-            machine: state.machine,
-        })
-    }
 }

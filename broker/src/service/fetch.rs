@@ -7,18 +7,38 @@ use highwater_proto::pb::v1;
 use highwater_proto::{Offset, Reason};
 use tokio::time::Instant;
 
+use super::freshness::{Confirmation, Freshness};
 use super::records::Page;
 use super::routing::Target;
 use super::{Context, Error, Resource, Services};
 use crate::clock;
 use crate::log::CommittedBatch;
-use crate::partition::{Partition, Read, ReadError};
+use crate::partition::{Partition, Published, Read, ReadError};
 
 /// Bytes returned when the request does not say.
 const DEFAULT_BYTES: usize = 1 << 20;
 /// The most bytes of one reply, below gRPC's stock message limit of 4 MiB.
 const MAX_BYTES: usize = 3 << 20;
 const MAX_WAIT: Duration = Duration::from_secs(30);
+
+/// The most bytes of one message of a subscription; what a reader that has stopped reading costs
+/// grows with it. A batch that is larger is sent all the same.
+const MAX_PUSHED_BYTES: usize = 1 << 20;
+/// How long a subscription waits for a follower to have the offset that it begins at.
+const FOLLOWER_WAIT: Duration = Duration::from_secs(1);
+
+/// Where and how to read.
+#[derive(Debug)]
+pub struct Place {
+    /// The partition that the request names.
+    pub target: Target,
+    /// The replica of it here.
+    pub partition: Partition,
+    /// How fresh what is read must be.
+    pub freshness: Freshness,
+    /// How much one reply may carry.
+    pub max_bytes: usize,
+}
 
 /// The batches of a read as the API carries them.
 pub fn to_batches(read: &Read) -> Vec<v1::AppendedBatch> {
@@ -75,6 +95,7 @@ impl Services {
     ) -> Result<v1::FetchResponse, Error> {
         let resource = Resource::Topic(&request.topic);
         context.authorize("highwater.v1.LogService/Fetch", resource)?;
+        let freshness = Freshness::of(request.freshness, request.max_age_ms)?;
         let target = self
             .target(&request.topic, &request.topic_id, request.partition)
             .await?;
@@ -82,37 +103,59 @@ impl Services {
         let partition = self.local(&target)?;
         let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
         let until = clock::monotonic() + wait.min(MAX_WAIT).min(context.deadline);
-        let limit = byte_limit(request.max_bytes);
-        let mut published = partition.published();
-        published.mark_unchanged();
-        let mut began = clock::monotonic();
-        let mut found = self.read_first(&partition, &target, from, limit).await?;
-        while found.batches.is_empty() {
-            match tokio::time::timeout_at(until, published.changed()).await {
-                Ok(Ok(())) => {
-                    began = clock::monotonic();
-                    found = self.read(&partition, &target, from, limit)?;
-                }
-                Ok(Err(_)) | Err(_) => break,
-            }
-        }
+        let place = Place {
+            target,
+            partition,
+            freshness,
+            max_bytes: byte_limit(request.max_bytes),
+        };
+        let (found, began) = self.read_until(context, &place, from, until).await?;
         let (records, batches, next_offset) = if request.batches {
             (Vec::new(), to_batches(&found), found.next_offset)
         } else {
-            let (records, next_offset) = to_records(&found, from, limit)?;
+            let (records, next_offset) = to_records(&found, from, place.max_bytes)?;
             (records, Vec::new(), next_offset)
         };
         self.count_fetched(&found, &records, began);
         Ok(v1::FetchResponse {
             cluster_id: self.me.cluster.to_string(),
-            topic_id: target.topic.id.to_string(),
+            topic_id: place.target.topic.id.to_string(),
             records,
             next_offset: next_offset.to_i64(),
             log_start_offset: found.bounds.log_start_offset.to_i64(),
             high_watermark: found.bounds.high_watermark.to_i64(),
             leader_epoch: found.bounds.term.to_epoch(),
+            broker: i32::try_from(self.me.broker.0).unwrap_or(i32::MAX),
+            follower: found.bounds.follower,
             batches,
         })
+    }
+
+    /// Reads, and waits for data until there is some or the time is over. A follower that still
+    /// does not have the offset by then leaves it to the leader to say what that means.
+    async fn read_until(
+        &self,
+        context: &Context,
+        place: &Place,
+        from: Offset,
+        until: Instant,
+    ) -> Result<(Read, Instant), Error> {
+        let mut published = place.partition.published();
+        published.mark_unchanged();
+        let mut began = clock::monotonic();
+        let mut found = self.read_first(context, place, from).await?;
+        while found.batches.is_empty() {
+            let changed = tokio::time::timeout_at(until, published.changed()).await;
+            began = clock::monotonic();
+            found = self.read_on(context, place, from).await?;
+            if !matches!(changed, Ok(Ok(()))) {
+                break;
+            }
+        }
+        if found.bounds.follower && from > found.bounds.high_watermark {
+            return Err(self.elsewhere(&place.target));
+        }
+        Ok((found, began))
     }
 
     /// Counts what a reply carries: `records`, or the batches of the read if there are none.
@@ -135,55 +178,93 @@ impl Services {
         self.metrics.fetched_batches.add(read.batches.len() as u64);
     }
 
-    /// As [`Self::read`], for the first read of a request. A leader that has been deposed without
-    /// knowing it has an old end: nobody is told that an offset is beyond the end before a majority
-    /// has confirmed who leads.
+    /// As [`Self::read`], for the first read of a request: what was asked of its freshness holds when
+    /// it returns. A leader that has been deposed without knowing it has an old end: nobody is told
+    /// that an offset is beyond the end before a majority has confirmed who leads.
     pub async fn read_first(
         &self,
-        partition: &Partition,
-        target: &Target,
+        context: &Context,
+        place: &Place,
         from: Offset,
-        max_bytes: usize,
     ) -> Result<Read, Error> {
+        let Place {
+            target,
+            partition,
+            freshness,
+            max_bytes,
+        } = place;
         partition.settled().await;
-        match partition.read(from, max_bytes) {
+        let confirmed = self
+            .freshen(context, (target, partition), *freshness)
+            .await?;
+        let read = match partition.read(freshness.replicas(), from, *max_bytes) {
             Err(ReadError::OutOfRange { high_watermark, .. }) if from > high_watermark => {
                 let confirmed = partition.bounds().await;
                 confirmed.map_err(|error| self.read_error(target, from.to_i64(), error))?;
-                self.read(partition, target, from, max_bytes)
+                self.read(place, from)
             }
             read => read.map_err(|error| self.read_error(target, from.to_i64(), error)),
+        };
+        let fresh = Confirmation::check(confirmed);
+        fresh.map_err(|error| self.read_error(target, from.to_i64(), error))?;
+        read
+    }
+
+    /// As [`Self::read`], for a later read of a request: what goes on being promised holds.
+    pub async fn read_on(
+        &self,
+        context: &Context,
+        place: &Place,
+        from: Offset,
+    ) -> Result<Read, Error> {
+        match place.freshness {
+            Freshness::Bounded(_) => self.read_first(context, place, from).await,
+            Freshness::Leader | Freshness::Linearizable | Freshness::Committed => {
+                self.read(place, from)
+            }
         }
     }
 
-    /// What can be read of `partition` from `from` on, at least one batch if there is any.
-    pub fn read(
-        &self,
-        partition: &Partition,
-        target: &Target,
-        from: Offset,
-        max_bytes: usize,
-    ) -> Result<Read, Error> {
-        let read = partition.read(from, max_bytes);
-        read.map_err(|error| self.read_error(target, from.to_i64(), error))
+    /// What can be read from `from` on, at least one batch if there is any.
+    fn read(&self, place: &Place, from: Offset) -> Result<Read, Error> {
+        let read = place
+            .partition
+            .read(place.freshness.replicas(), from, place.max_bytes);
+        read.map_err(|error| self.read_error(&place.target, from.to_i64(), error))
     }
 
-    /// Begins a subscription: the partition, where it starts, and how much one message may carry.
+    /// Begins a subscription: where it reads, and from where on.
     pub async fn subscribe(
         &self,
         context: &Context,
         request: &v1::SubscribeRequest,
-    ) -> Result<(Target, Partition, Offset, usize), Error> {
+    ) -> Result<(Place, Offset), Error> {
         let resource = Resource::Topic(&request.topic);
         context.authorize("highwater.v1.LogService/Subscribe", resource)?;
+        let freshness = Freshness::of(request.freshness, request.max_age_ms)?;
         let target = self
             .target(&request.topic, &request.topic_id, request.partition)
             .await?;
         let from = start_offset(request.offset)?;
         let partition = self.local(&target)?;
+        let place = Place {
+            target,
+            partition,
+            freshness,
+            max_bytes: byte_limit(request.max_bytes).min(MAX_PUSHED_BYTES),
+        };
         // The first read tells a wrong offset or a wrong broker before the stream begins.
-        self.read_first(&partition, &target, from, 1).await?;
-        Ok((target, partition, from, byte_limit(request.max_bytes)))
+        let until = clock::monotonic() + FOLLOWER_WAIT.min(context.deadline);
+        let mut published = place.partition.published();
+        let reached = |now: &Published| now.high_watermark.offset() >= from;
+        let first = self.read_first(context, &place, from).await?;
+        if first.bounds.follower && from > first.bounds.high_watermark {
+            let caught_up = tokio::time::timeout_at(until, published.wait_for(reached)).await;
+            if !matches!(caught_up, Ok(Ok(_))) {
+                return Err(self.elsewhere(&place.target));
+            }
+        }
+        Ok((place, from))
     }
 }
 

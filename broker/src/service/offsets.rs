@@ -6,7 +6,7 @@ use highwater_proto::pb::v1::{self, list_offsets_request::Position};
 use highwater_proto::{Offset, Timestamp};
 
 use super::{Context, Error, Resource, Services};
-use crate::partition::{Bounds, Partition, ReadError};
+use crate::partition::{Bounds, Partition, ReadError, Replicas};
 
 impl Services {
     /// The offset at the position that `request` names, and the range that can be read.
@@ -44,14 +44,18 @@ impl Services {
 
 /// The offset of the first record at `time` or later, or the end. The log tells the batch, its
 /// records the rest; where they cannot be read, it is the beginning of the batch.
-fn offset_at(partition: &Partition, time: Timestamp, bounds: Bounds) -> Result<Offset, ReadError> {
+pub(super) fn offset_at(
+    partition: &Partition,
+    time: Timestamp,
+    bounds: Bounds,
+) -> Result<Offset, ReadError> {
     let end = bounds.high_watermark;
-    let found = partition.offset_for_time(time, end)?;
+    let found = partition.offset_for_time(time, bounds)?;
     let found = found.max(bounds.log_start_offset);
     if found >= end {
         return Ok(end);
     }
-    let read = partition.read(found, 1)?;
+    let read = partition.read(Replicas::Leader, found, 1)?;
     let batch = read.batches.into_iter().next();
     let exact = batch.and_then(|batch| first_at(batch.bytes, found, time));
     Ok(exact.unwrap_or(found))

@@ -31,7 +31,7 @@ pub enum Action {
     Create,
     /// Changes settings.
     Alter,
-    /// Deletes a topic.
+    /// Deletes a topic, or records of it.
     Delete,
 }
 
@@ -57,6 +57,7 @@ pub const RIGHTS: &[(&str, Action)] = &[
     ("highwater.v1.TopicService/DescribeTopic", Action::Describe),
     ("highwater.v1.TopicService/AlterTopic", Action::Alter),
     ("highwater.v1.TopicService/DeleteTopic", Action::Delete),
+    ("highwater.v1.TopicService/TrimPartition", Action::Delete),
     ("highwater.v1.ClusterService/GetCluster", Action::Describe),
     ("highwater.v1.ClusterService/ListBrokers", Action::Describe),
     ("highwater.v1.ClusterService/GetMetadata", Action::Describe),

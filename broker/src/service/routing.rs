@@ -163,6 +163,7 @@ impl Services {
             ReadError::NotLeader => self.elsewhere(target),
             ReadError::NotReady => Error::new(Reason::NoLeader, message),
             ReadError::Unconfirmed => Error::new(Reason::QuorumLost, message),
+            ReadError::Stale(_) => Error::new(Reason::Stale, message),
             ReadError::Damaged(_) => Error::new(Reason::CorruptData, message),
             ReadError::OutOfRange {
                 log_start_offset,

@@ -213,7 +213,7 @@ impl Services {
 
     async fn ask(&self, broker: BrokerId, groups: Vec<GroupId>) -> Vec<PartitionStatus> {
         if broker == self.me.broker {
-            return self.describe_partitions(&groups);
+            return self.describe_partitions(&groups).await;
         }
         let Some(link) = self.peers.link(broker) else {
             return Vec::new();
@@ -232,12 +232,13 @@ impl Services {
     }
 
     /// The state of those of `groups` that this broker leads.
-    pub fn describe_partitions(&self, groups: &[GroupId]) -> Vec<PartitionStatus> {
-        let status = |group: &GroupId| match *group {
-            GroupId::Partition(topic, index) => self.partitions.get(topic, index)?.status(),
+    pub async fn describe_partitions(&self, groups: &[GroupId]) -> Vec<PartitionStatus> {
+        let status = async |group: &GroupId| match *group {
+            GroupId::Partition(topic, index) => self.partitions.get(topic, index)?.status().await,
             GroupId::Metadata => None,
         };
-        groups.iter().filter_map(status).collect()
+        let statuses = futures_util::future::join_all(groups.iter().map(status));
+        statuses.await.into_iter().flatten().collect()
     }
 
     /// Changes settings of a topic.

@@ -12,8 +12,8 @@ use clap::Subcommand;
 ///
 /// JSON: {"records","seconds","records_per_second","mb_per_second",
 /// "latency_ms":{"p50","p99","p999","max"},"verified","errors","cpu_seconds":{"client"},
-/// "calibration":{"tcp_gb_per_second","fdatasync_us_p50","synced_write_mb_per_second",
-/// "memcpy_gb_per_second"}}
+/// "calibration":{"tcp_gb_per_second","fdatasync_us_p50","fdatasync_us_p99",
+/// "synced_write_mb_per_second","memcpy_gb_per_second"}}
 #[derive(Debug, clap::Args)]
 #[command(
     arg_required_else_help = true,

@@ -23,6 +23,7 @@ Examples:
   highwater serve --data-dir /var/lib/highwater --listen 127.0.0.1:9000
   highwater serve --data-dir b2 --listen 127.0.0.1:7664 --join 127.0.0.1:7655
   HIGHWATER__RACK=r1 highwater serve --config highwater.toml
+  highwater serve --ephemeral
 
 The log goes to stderr. HIGHWATER_LOG (or RUST_LOG), a filter such as info,highwater_broker=debug,
 counts before --log-level.
@@ -77,6 +78,14 @@ pub(crate) struct ServeArgs {
     /// Accept clients from other machines without authentication.
     #[arg(long)]
     pub(crate) insecure: bool,
+
+    /// Keep everything in memory, on free ports unless told otherwise, for tests.
+    ///
+    /// Nothing is left when the broker ends. It founds a cluster of its own, so --data-dir and
+    /// --join cannot go with it. Where stdin is a pipe that is open at the start, it ends when that
+    /// closes, and so with the process that started it.
+    #[arg(long)]
+    pub(crate) ephemeral: bool,
 
     /// Leave the terminal: how `dev up` starts brokers that outlive it.
     #[arg(long, hide = true)]

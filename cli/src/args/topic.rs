@@ -1,8 +1,10 @@
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Subcommand;
 
 use super::duration;
+use crate::record::position::Position;
 
 /// Create, list, describe, alter and delete topics.
 #[derive(Debug, clap::Args)]
@@ -45,6 +47,8 @@ pub(crate) enum TopicVerb {
     },
     /// Change settings of a topic.
     Alter(AlterArgs),
+    /// Delete the oldest records of a topic.
+    Trim(TrimArgs),
     /// Delete topics and all their records.
     ///
     /// Asks first when stdin is a terminal; elsewhere -y is required.
@@ -113,6 +117,77 @@ pub(crate) struct AlterArgs {
     /// A setting to return to its default; may be given several times.
     #[arg(long, value_name = "KEY")]
     pub(crate) unset: Vec<String>,
+}
+
+/// Delete the oldest records of a topic.
+///
+/// Each partition then begins at the place that --to names, on every replica and for ever. Disk
+/// space is given back in whole segment files. Asks first when stdin is a terminal; elsewhere -y
+/// is required, unless --dry-run says that nothing is to be deleted.
+///
+/// JSON: [{"topic","partition","log_start_offset","previous_log_start_offset","high_watermark",
+/// "deleted_records"}]
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  highwater topic trim orders --partition 3 --to 1500
+  highwater topic trim orders --partition all --to @-30d --dry-run
+  highwater topic trim orders --partition all --to end -y")]
+pub(crate) struct TrimArgs {
+    /// The topic.
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+
+    /// The partition, or all of them.
+    #[arg(short, long, value_name = "P|all")]
+    pub(crate) partition: Partitions,
+
+    /// What becomes the first record: an offset, @TIME (RFC 3339, seconds or milliseconds since
+    /// 1970, or @-30d for thirty days ago), or end to delete everything.
+    #[arg(long, value_name = "WHERE", allow_hyphen_values = true, value_parser = trim_to)]
+    pub(crate) to: Position,
+
+    /// Say what would be deleted, and delete nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Delete without asking.
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
+/// One partition, or all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Partitions {
+    All,
+    One(u32),
+}
+
+impl FromStr for Partitions {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "all" => Ok(Self::All),
+            number => match number.parse() {
+                Ok(number) => Ok(Self::One(number)),
+                Err(_) => Err("give the number of a partition, or all".to_owned()),
+            },
+        }
+    }
+}
+
+/// A position that says where a partition is to begin, whatever it holds.
+fn trim_to(text: &str) -> Result<Position, String> {
+    match text.parse().map_err(|_| ()) {
+        Ok(to @ (Position::End | Position::Offset(_) | Position::Time(_) | Position::Ago(_))) => {
+            Ok(to)
+        }
+        Ok(Position::Start | Position::Last(_)) | Err(()) => Err(
+            "give an offset such as 1500, a time such as @2026-11-20T10:00:00Z or @-30d, or end"
+                .to_owned(),
+        ),
+    }
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use highwater_client::{
-    Client, Consumer, ConsumerRecord, Error, Offset, PartitionIndex, Start, Timestamp, Until,
+    Client, Consumer, ConsumerRecord, Error, Offset, PartitionIndex, ReadFrom, Start, Timestamp,
+    Until,
 };
 use highwater_proto::Reason;
 
 use crate::args::{ClientArgs, ConsumeArgs};
-use crate::connection::{about_topic, connect};
+use crate::connection::{about_topic, connect_from};
 use crate::error::Failure;
 use crate::output::{self, Form, JsonStream, Stdout};
 use crate::record::position::Position;
@@ -21,7 +22,7 @@ use crate::record::view::{HeaderView, RecordView};
 pub(super) async fn run(client_args: &ClientArgs, args: ConsumeArgs) -> Result<(), Failure> {
     let mut printer = Printer::of(args.format.as_deref(), client_args.output)?;
     let idle = args.exit_at_end.then(|| client_args.call_timeout());
-    let client = connect(client_args).await?;
+    let client = connect_from(client_args, args.rack.as_deref().unwrap_or_default()).await?;
     let consumer = match consumer(&client, &args).await {
         Ok(consumer) => consumer,
         Err(error) => return Err(about_topic(&client, &args.topic, error).await),
@@ -39,6 +40,12 @@ async fn consumer(client: &Client, args: &ConsumeArgs) -> Result<Consumer, Error
     let mut builder = client
         .consumer(&args.topic)
         .start(start(args.from.resolved(now)));
+    if args.follower {
+        builder = builder.read_from(ReadFrom::Nearest);
+    }
+    if let Some(freshness) = args.freshness {
+        builder = builder.freshness(freshness);
+    }
     if args.exit_at_end {
         builder = builder.until(Until::Latest);
     }
@@ -142,6 +149,7 @@ fn view(record: &ConsumerRecord) -> RecordView<'_> {
         partition: record.partition.0,
         offset: record.offset.0,
         timestamp: record.timestamp.0,
+        append_time: record.append_time.0,
         key: record.key.as_deref(),
         value: record.value.as_deref(),
         headers: headers.collect(),

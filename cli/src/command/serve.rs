@@ -2,6 +2,8 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use highwater_broker::log::MemDir;
+use highwater_broker::log::dir::usage::raise_file_limit;
 use highwater_broker::node::{Broker, BrokerConfig, StartError};
 use rustix::process::setsid;
 use serde::Serialize;
@@ -12,6 +14,7 @@ use crate::args::ServeArgs;
 use crate::error::{Failure, Label};
 use crate::exit::ExitCode;
 use crate::machine;
+use crate::parent::Parent;
 use crate::settings::{LogFormat, Settings};
 
 /// Where the settings are explained.
@@ -34,12 +37,12 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
         setsid().map_err(|error| Failure::io("leaving the terminal", &error.into()))?;
     }
     start_log(&settings)?;
-    look_at_machine(&settings);
-    let mut stop = Stop::listen()?;
+    look_at_machine(&settings, args.ephemeral);
+    let mut stop = Stop::listen(args.ephemeral)?;
     let broker = tokio::select! {
         biased;
         () = stop.wait() => return Ok(()),
-        started = Broker::start(broker_config(settings)) => started.map_err(start_failure)?,
+        started = start(settings, args.ephemeral) => started.map_err(start_failure)?,
     };
     announce(&broker)?;
     let failed = tokio::select! {
@@ -53,6 +56,15 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
         None => Ok(()),
         Some(why) => Err(Failure::new(Label::Stopped, ExitCode::Failure, why)),
     }
+}
+
+async fn start(settings: Settings, ephemeral: bool) -> Result<Broker, StartError> {
+    let config = broker_config(settings);
+    if !ephemeral {
+        return Broker::start(config).await;
+    }
+    tracing::warn!("everything is kept in memory and gone when this broker ends (--ephemeral)");
+    Broker::start_in_memory(config, MemDir::volatile()).await
 }
 
 fn broker_config(settings: Settings) -> BrokerConfig {
@@ -118,10 +130,13 @@ fn start_log(settings: &Settings) -> Result<(), Failure> {
 }
 
 /// Says in the log what the machine lacks.
-fn look_at_machine(settings: &Settings) {
+fn look_at_machine(settings: &Settings, ephemeral: bool) {
     // Segments and connections are open files.
-    if let Err(error) = machine::raise_file_limit() {
+    if let Err(error) = raise_file_limit() {
         tracing::debug!(%error, "the limit of open files was not raised");
+    }
+    if ephemeral {
+        return;
     }
     match machine::wants(&settings.data_dir) {
         Ok(wants) => wants.iter().for_each(|want| tracing::warn!("{want}")),
@@ -129,27 +144,40 @@ fn look_at_machine(settings: &Settings) {
     }
 }
 
-/// SIGTERM and SIGINT.
+/// SIGTERM and SIGINT, and for an ephemeral broker the end of its stdin.
 struct Stop {
     terminate: Signal,
     interrupt: Signal,
+    parent: Option<Parent>,
 }
 
 impl Stop {
-    fn listen() -> Result<Self, Failure> {
+    fn listen(with_parent: bool) -> Result<Self, Failure> {
         let listen =
             |kind| signal(kind).map_err(|error| Failure::io("waiting for signals", &error));
+        let parent = match with_parent {
+            true => Parent::watch().map_err(|error| Failure::io("watching stdin", &error))?,
+            false => None,
+        };
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
+            parent,
         })
     }
 
-    /// Waits for either. Cancel-safe.
+    /// Waits for any of them. Cancel-safe.
     async fn wait(&mut self) {
+        let parent = async {
+            match &mut self.parent {
+                Some(parent) => parent.gone().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            () = parent => tracing::info!("stdin was closed"),
         }
     }
 }

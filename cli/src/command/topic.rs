@@ -17,6 +17,8 @@ use crate::exit::ExitCode;
 use crate::output::{self, Form};
 use crate::view::{TopicRow, TopicView};
 
+mod trim;
+
 /// Empties a terminal and returns to its first line.
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
@@ -37,9 +39,12 @@ pub(super) async fn run(client_args: &ClientArgs, args: TopicArgs) -> Result<(),
             }
         }
         TopicVerb::Alter(alter) => alter_topic(client_args, alter).await,
+        TopicVerb::Trim(args) => trim::run(client_args, args).await,
         TopicVerb::Delete { names, yes } => {
             if !yes {
-                confirm(&names)?;
+                let question = format!("Delete {} with all records?", names.join(", "));
+                let command = format!("highwater topic delete {} -y", names.join(" "));
+                confirm("deleting topics", &question, command)?;
             }
             delete(&connect(client_args).await?, form, &names).await
         }
@@ -153,15 +158,14 @@ async fn alter_topic(client_args: &ClientArgs, args: AlterArgs) -> Result<(), Fa
     }
 }
 
-/// Asks on a terminal; elsewhere nobody could answer.
-fn confirm(names: &[String]) -> Result<(), Failure> {
+/// Asks on a terminal; elsewhere nobody could answer, and `command` says how it is done there.
+fn confirm(doing: &str, question: &str, command: String) -> Result<(), Failure> {
     if !io::stdin().is_terminal() {
-        let message = "deleting topics needs -y where nobody can be asked";
-        let hint = format!("highwater topic delete {} -y", names.join(" "));
-        return Err(Failure::usage(message).hint(hint));
+        let message = format!("{doing} needs -y where nobody can be asked");
+        return Err(Failure::usage(message).hint(command));
     }
     let mut stderr = io::stderr();
-    let question = format!("Delete {} with all records? [y/N] ", names.join(", "));
+    let question = format!("{question} [y/N] ");
     drop(
         stderr
             .write_all(question.as_bytes())

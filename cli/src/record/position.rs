@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
+use jiff::{Span, SpanRelativeTo, Timestamp};
 
 /// Numbers of more digits than this are milliseconds, others seconds.
 const SECONDS_DIGITS: usize = 11;
@@ -84,7 +84,10 @@ fn parse_time(text: &str) -> Result<Position, String> {
         return Ok(Position::Time(number.saturating_mul(unit)));
     }
     if let Some(ago) = text.strip_prefix('-') {
-        let ago: SignedDuration = ago.parse().map_err(|error| format!(" ({error})"))?;
+        let ago: Span = ago.parse().map_err(|error| format!(" ({error})"))?;
+        // A day of a log is 24 hours, whatever clocks were changed in it.
+        let ago = ago.to_duration(SpanRelativeTo::days_are_24_hours());
+        let ago = ago.map_err(|error| format!(" ({error})"))?;
         let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
         return Ok(Position::Ago(ago));
     }
@@ -131,6 +134,7 @@ mod tests {
         assert_eq!(position("@2026-11-20"), Position::Time(at - 36_000_000));
         assert_eq!(position("@-10m"), Position::Ago(600_000));
         assert_eq!(position("@-1h30m"), Position::Ago(5_400_000));
+        assert_eq!(position("@-30d"), Position::Ago(30 * 86_400_000));
     }
 
     #[test]

@@ -25,6 +25,8 @@ enum Field {
     Key,
     Value,
     Timestamp,
+    Time,
+    AppendTime,
     Headers,
     KeyLength,
     ValueLength,
@@ -34,7 +36,7 @@ enum Field {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TemplateError {
     /// `%` before a letter that names nothing.
-    #[error("'%{0}' is no field; there are %t %p %o %k %v %d %h %K %V %%")]
+    #[error("'%{0}' is no field; there are %t %p %o %k %v %d %T %a %h %K %V %%")]
     UnknownField(char),
     /// The last character is a lone `%`.
     #[error("it ends with a lone '%'; write '%%' for one")]
@@ -97,6 +99,8 @@ impl Field {
             'k' => Self::Key,
             'v' => Self::Value,
             'd' => Self::Timestamp,
+            'T' => Self::Time,
+            'a' => Self::AppendTime,
             'h' => Self::Headers,
             'K' => Self::KeyLength,
             'V' => Self::ValueLength,
@@ -112,10 +116,21 @@ impl Field {
             Self::Key => out.write_all(record.key.unwrap_or_default()),
             Self::Value => out.write_all(record.value.unwrap_or_default()),
             Self::Timestamp => write!(out, "{}", record.timestamp),
+            Self::Time => write_time(out, record.timestamp),
+            Self::AppendTime => write!(out, "{}", record.append_time),
             Self::KeyLength => write_length(out, record.key),
             Self::ValueLength => write_length(out, record.value),
             Self::Headers => write_headers(out, record),
         }
+    }
+}
+
+/// RFC 3339 with milliseconds, in UTC. A producer may claim a time that no calendar has: then the
+/// number.
+fn write_time(out: &mut impl Write, time: i64) -> io::Result<()> {
+    match jiff::Timestamp::from_millisecond(time) {
+        Ok(time) => write!(out, "{time:.3}"),
+        Err(_) => write!(out, "{time}"),
     }
 }
 
@@ -147,6 +162,7 @@ mod tests {
             partition: 3,
             offset: 8012,
             timestamp: 1_370_565_812_000,
+            append_time: 1_370_565_812_042,
             key,
             value: Some(b"v1"),
             headers: vec![
@@ -176,6 +192,10 @@ mod tests {
             "changes\t1370565812000\\%"
         );
         assert_eq!(written("%h|%K|%V", Some(b"k1")), "a=1,b=|2|2");
+        assert_eq!(
+            written("%T %a", None),
+            "2013-06-07T00:43:32.000Z 1370565812042"
+        );
         assert_eq!(written("", None), "");
     }
 

@@ -12,6 +12,8 @@ pub(crate) struct RecordView<'a> {
     pub(crate) offset: u64,
     /// Milliseconds since 1970.
     pub(crate) timestamp: i64,
+    /// When the leader appended it, in milliseconds since 1970.
+    pub(crate) append_time: i64,
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) value: Option<&'a [u8]>,
     pub(crate) headers: Vec<HeaderView<'a>>,
@@ -83,6 +85,7 @@ mod tests {
             partition: 2,
             offset: 7,
             timestamp: 1_370_565_812_000,
+            append_time: 1_370_565_812_042,
             key,
             value,
             headers: Vec::new(),

@@ -83,6 +83,9 @@ pub(crate) enum SettingsError {
         value: String,
         allowed: &'static [&'static str],
     },
+    /// A setting that says where data is kept, beside `--ephemeral`.
+    #[error("--ephemeral keeps nothing, and {name} is set in {place}; leave out one of them")]
+    Ephemeral { name: &'static str, place: String },
     /// The file cannot be read or does not say what it should.
     #[error("{0}")]
     Invalid(String),
@@ -203,6 +206,24 @@ impl Layers {
         }
         if args.insecure {
             self.put("insecure", true, flag("insecure"));
+        }
+        if args.ephemeral {
+            self.ephemeral()?;
+        }
+        Ok(())
+    }
+
+    /// What is kept nowhere has no place, and what acknowledges without keeping joins nobody.
+    fn ephemeral(&mut self) -> Result<(), SettingsError> {
+        for name in ["data_dir", "join"] {
+            if let Some(origin) = self.origins.get(name) {
+                let place = origin.to_string();
+                return Err(SettingsError::Ephemeral { name, place });
+            }
+        }
+        self.put("data_dir", "", flag("ephemeral"));
+        if !self.origins.contains_key("listen") {
+            self.put("listen", "127.0.0.1:0", flag("ephemeral"));
         }
         Ok(())
     }

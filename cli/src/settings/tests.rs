@@ -196,3 +196,31 @@ fn the_manual_has_every_setting() {
         );
     }
 }
+
+#[test]
+fn an_ephemeral_broker_takes_free_ports_and_no_place_for_data() {
+    let ephemeral = || ServeArgs {
+        ephemeral: true,
+        ..ServeArgs::default()
+    };
+    let settings = Settings::load(&ephemeral(), env(&[])).unwrap();
+    assert_eq!(settings.listen, "127.0.0.1:0");
+    assert_eq!(settings.data_dir, PathBuf::new());
+    let asked = env(&[("HIGHWATER__LISTEN", "127.0.0.1:9000")]);
+    let settings = Settings::load(&ephemeral(), asked).unwrap();
+    assert_eq!(settings.listen, "127.0.0.1:9000");
+    let flag = ServeArgs {
+        data_dir: Some("d".into()),
+        ..ephemeral()
+    };
+    let refused = Settings::load(&flag, env(&[])).unwrap_err().to_string();
+    assert!(
+        refused.contains("data_dir is set in --data-dir"),
+        "{refused}"
+    );
+    for name in ["DATA_DIR", "JOIN"] {
+        let variable = format!("HIGHWATER__{name}");
+        let refused = Settings::load(&ephemeral(), env(&[(&variable, "x")])).unwrap_err();
+        assert!(refused.to_string().contains(&variable), "{refused}");
+    }
+}

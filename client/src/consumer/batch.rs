@@ -100,6 +100,7 @@ impl ConsumerBatch {
         let inner = self.batch.records().map_err(|e| self.malformed(&e))?;
         Ok(ConsumerRecords {
             next: self.from,
+            readable: self.from,
             inner,
             batch: self.clone(),
         })
@@ -119,6 +120,7 @@ pub struct ConsumerRecords {
     batch: ConsumerBatch,
     inner: Records,
     next: Offset,
+    readable: Offset,
 }
 
 impl ConsumerRecords {
@@ -129,6 +131,11 @@ impl ConsumerRecords {
     /// The offset of the next record.
     pub(super) fn next_offset(&self) -> Offset {
         self.next
+    }
+
+    /// The first record that was not handed out, even after an error.
+    pub(super) fn readable(&self) -> Offset {
+        self.readable
     }
 
     /// The batch without the records that were handed out, if any is left.
@@ -196,6 +203,7 @@ impl Iterator for ConsumerRecords {
                 return None;
             }
             self.next = record.offset.plus(1);
+            self.readable = self.next;
             return Some(Ok(ConsumerRecord {
                 topic: Arc::clone(&self.batch.topic),
                 partition: self.batch.partition,

@@ -4,15 +4,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use highwater_proto::{Offset, PartitionIndex, Reason};
+use highwater_proto::{Offset, PartitionIndex};
 
 use super::Consumer;
-use super::cursor::Cursor;
+use super::freshness::{Freshness, ReadFrom};
 use super::position::{Start, Until};
-use super::reader::{Reader, Source};
+use super::reader::Source;
+use crate::admin::no_partition;
 use crate::channels::Windows;
 use crate::client::Client;
-use crate::error::{Error, Result};
+use crate::entropy;
+use crate::error::Result;
 
 /// How many partitions are looked up at a time.
 const LOOKUPS: usize = 32;
@@ -32,6 +34,8 @@ pub struct ConsumerBuilder {
     start: Start,
     until: Until,
     prefetch_bytes: usize,
+    freshness: Freshness,
+    read_from: ReadFrom,
 }
 
 impl ConsumerBuilder {
@@ -43,6 +47,8 @@ impl ConsumerBuilder {
             start: Start::default(),
             until: Until::default(),
             prefetch_bytes: 16 << 20,
+            freshness: Freshness::default(),
+            read_from: ReadFrom::default(),
         }
     }
 
@@ -71,8 +77,21 @@ impl ConsumerBuilder {
         self
     }
 
+    /// How fresh what is read must be; [`Freshness::Committed`] by default.
+    pub fn freshness(mut self, freshness: Freshness) -> Self {
+        self.freshness = freshness;
+        self
+    }
+
+    /// Which replica to read; the leader by default.
+    pub fn read_from(mut self, read_from: ReadFrom) -> Self {
+        self.read_from = read_from;
+        self
+    }
+
     /// Looks up the topic and the positions, and starts to read when first polled.
     pub async fn build(self) -> Result<Consumer> {
+        let (freshness, max_age_ms) = self.freshness.on_the_wire(self.read_from)?;
         let metadata = &self.client.metadata;
         let routes = metadata.topic(&self.topic, metadata.deadline()).await?;
         let partitions = self.chosen(routes.partition_count())?;
@@ -93,13 +112,14 @@ impl ConsumerBuilder {
                 connection: prefetch as u32,
             },
             message_bytes: share.clamp(least, most) as i32,
+            freshness,
+            max_age_ms,
+            read_from: self.read_from,
+            salt: entropy::random() as usize,
             connections: Mutex::new(HashMap::new()),
         });
-        let readers = partitions.into_iter().zip(ranges);
-        Ok(Consumer::new(readers.map(|(partition, (start, end))| {
-            let cursor = Cursor::new(Arc::clone(&topic), partition, start, end);
-            Reader::new(Arc::clone(&source), cursor)
-        })))
+        let ranges = partitions.into_iter().zip(ranges);
+        Ok(Consumer::new(self.client.clone(), source, topic, ranges))
     }
 
     fn chosen(&self, count: u32) -> Result<Vec<PartitionIndex>> {
@@ -110,11 +130,7 @@ impl ConsumerBuilder {
         chosen.dedup();
         match chosen.iter().find(|partition| partition.0 >= count) {
             None => Ok(chosen),
-            Some(missing) => {
-                let topic = &self.topic;
-                let message = format!("topic {topic:?} has {count} partitions, and no {missing}");
-                Err(Error::new(Reason::PartitionNotFound, message))
-            }
+            Some(missing) => Err(no_partition(&self.topic, *missing, count)),
         }
     }
 

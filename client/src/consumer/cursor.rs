@@ -1,13 +1,15 @@
 //! Where a partition's reader is, and whether what arrives continues it. Pure.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use highwater_proto::batch::StoredBatch;
 use highwater_proto::pb::v1;
-use highwater_proto::{Offset, PartitionIndex, Reason, Timestamp};
+use highwater_proto::{BrokerId, Offset, PartitionIndex, Reason, Timestamp};
 
 use super::batch::ConsumerBatch;
 use crate::error::{Error, Result};
+use crate::topology::broker_id;
 
 /// The next offset wanted. Only moves forward, batch by batch, and never over a hole.
 #[derive(Debug)]
@@ -17,6 +19,10 @@ pub(super) struct Cursor {
     next: Offset,
     end: Option<Offset>,
     high_watermark: Offset,
+    /// Who sent the last message, and whether its replica follows.
+    served_by: Option<(BrokerId, bool)>,
+    /// True while everything that the broker had, when it last sent something, is here.
+    caught_up: bool,
     /// Nothing came yet on this subscription, so a batch may begin below `next`.
     fresh: bool,
 }
@@ -34,6 +40,8 @@ impl Cursor {
             next,
             end,
             high_watermark: next,
+            served_by: None,
+            caught_up: false,
             fresh: true,
         }
     }
@@ -54,6 +62,11 @@ impl Cursor {
         self.high_watermark
     }
 
+    /// Who sent the last message, and whether its replica follows.
+    pub(super) fn served_by(&self) -> Option<(BrokerId, bool)> {
+        self.served_by
+    }
+
     pub(super) fn is_at_end(&self) -> bool {
         self.end.is_some_and(|end| self.next >= end)
     }
@@ -63,15 +76,17 @@ impl Cursor {
         self.fresh = true;
     }
 
-    /// Takes a message: hands its batches to `out` and moves on. An error means that the message
-    /// does not continue what was read, or is damaged; batches before it were handed out.
+    /// Takes a message: hands its batches to `out` and moves on. True if the end was reached with
+    /// it and had not been before. An error means that the message does not continue what was
+    /// read, or is damaged; batches before it were handed out.
     pub(super) fn take(
         &mut self,
         message: v1::SubscribeResponse,
         mut out: impl FnMut(ConsumerBatch),
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let high_watermark = Offset::from_i64(message.high_watermark).unwrap_or_default();
         self.high_watermark = self.high_watermark.max(high_watermark);
+        self.served_by = broker_id(message.broker).map(|broker| (broker, message.follower));
         for appended in message.batches {
             let append_time = Timestamp(appended.append_time);
             let batch = StoredBatch::decode(appended.batch)
@@ -103,7 +118,13 @@ impl Cursor {
                 "the broker goes on at offset {sent}, but the records up to {next} are here"
             )));
         }
-        Ok(())
+        // A replica that is behind what was read already says nothing about the end.
+        match self.next.cmp(&high_watermark) {
+            Ordering::Less => self.caught_up = false,
+            Ordering::Equal => return Ok(!std::mem::replace(&mut self.caught_up, true)),
+            Ordering::Greater => {}
+        }
+        Ok(false)
     }
 
     fn check(&self, batch: &StoredBatch) -> Result<()> {

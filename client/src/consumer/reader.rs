@@ -1,5 +1,5 @@
-//! The reader of one partition: subscribes to the leader, follows it, and goes on where it was
-//! after every loss. Polled by the consumer; has no task of its own.
+//! The reader of one partition: subscribes to the leader or to a near replica, follows it, and goes
+//! on where it was after every loss. Polled by the consumer; has no task of its own.
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
@@ -10,12 +10,15 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::{Stream, StreamExt};
 use highwater_proto::pb::v1;
-use highwater_proto::{Offset, PartitionIndex, Reason};
+use highwater_proto::{PartitionIndex, Reason};
 use tokio::time::{Instant, Sleep, sleep};
 use tonic::Streaming;
 
-use super::batch::ConsumerBatch;
+use super::Progress;
 use super::cursor::Cursor;
+use super::event::{CaughtUp, Event};
+use super::freshness::ReadFrom;
+use super::route::Route;
 use crate::channels::{Address, Api, Windows};
 use crate::entropy;
 use crate::error::{Error, Outcome, Result};
@@ -25,8 +28,10 @@ use crate::retry::Backoff;
 
 /// A leader that is being looked for is asked for at least this often.
 const SEEK_EVERY: Duration = Duration::from_millis(100);
-/// Brokers report progress every 5 s; a subscription silent for longer than this is given up.
-const SILENCE: Duration = Duration::from_secs(15);
+/// Brokers report progress every 10 s; a subscription silent for longer than this is given up.
+const SILENCE: Duration = Duration::from_secs(25);
+/// A reader that could not have the nearest replica tries it again after this long.
+const RETURN_AFTER: Duration = Duration::from_secs(30);
 
 /// What the readers of a consumer share.
 #[derive(Debug)]
@@ -36,6 +41,11 @@ pub(super) struct Source {
     pub(super) windows: Windows,
     /// The most bytes of batches in one message.
     pub(super) message_bytes: i32,
+    pub(super) freshness: v1::Freshness,
+    pub(super) max_age_ms: i32,
+    pub(super) read_from: ReadFrom,
+    /// Spreads consumers over replicas that are equally near.
+    pub(super) salt: usize,
     // guards: the consumer's own connections, so that a slow reader holds up nobody else.
     pub(super) connections: Mutex<HashMap<Address, Api>>,
 }
@@ -52,12 +62,21 @@ impl Source {
         Ok(api)
     }
 
-    /// Subscribes to the leader as it is known now.
-    async fn subscribe(&self, request: v1::SubscribeRequest) -> Result<Subscription> {
-        let partition = PartitionIndex(u32::try_from(request.partition).unwrap_or(0));
-        let leader = self.metadata.leader(&request.topic, partition);
-        let Some(address) = leader else {
-            return Err(no_leader(&request.topic, partition));
+    /// Subscribes where `route` leads, as it is known now.
+    async fn subscribe(
+        &self,
+        route: Route,
+        partition: PartitionIndex,
+        request: v1::SubscribeRequest,
+    ) -> Result<Subscription> {
+        let topic = request.topic.as_str();
+        let near = match route.may_follow() {
+            true => self.metadata.nearest(topic, partition, self.salt),
+            false => Vec::new(),
+        };
+        let leader = || self.metadata.leader(topic, partition);
+        let Some(address) = route.choose(&near).cloned().or_else(leader) else {
+            return Err(no_leader(topic, partition));
         };
         let mut log = self.connection(&address)?.log();
         let answer = log.subscribe(request).await;
@@ -79,11 +98,14 @@ enum State {
 pub(super) struct Reader {
     source: Arc<Source>,
     cursor: Cursor,
+    route: Route,
+    /// When to look for the nearest replica again.
+    return_at: Instant,
     state: State,
     backoff: Backoff,
     /// Rings when the broker was silent for too long.
     silence: Pin<Box<Sleep>>,
-    batches: VecDeque<ConsumerBatch>,
+    events: VecDeque<Event>,
     failed: Option<Error>,
     /// Since when the topic is said not to exist.
     missing: Option<Instant>,
@@ -93,12 +115,14 @@ impl Reader {
     /// Must be called on a runtime.
     pub(super) fn new(source: Arc<Source>, cursor: Cursor) -> Self {
         let mut reader = Self {
+            route: Route::new(source.read_from),
+            return_at: Instant::now() + RETURN_AFTER,
             source,
             cursor,
             state: State::Ended,
             backoff: Backoff::default(),
             silence: Box::pin(sleep(SILENCE)),
-            batches: VecDeque::new(),
+            events: VecDeque::new(),
             failed: None,
             missing: None,
         };
@@ -110,12 +134,14 @@ impl Reader {
         self.cursor.partition()
     }
 
-    pub(super) fn next_offset(&self) -> Offset {
-        self.cursor.next_offset()
-    }
-
-    pub(super) fn high_watermark(&self) -> Offset {
-        self.cursor.high_watermark()
+    /// Adds to `progress` what the reader knows beyond what was handed out.
+    pub(super) fn tell(&self, progress: &mut Progress) {
+        let known = self.cursor.high_watermark();
+        progress.high_watermark = progress.high_watermark.max(known);
+        if let Some((broker, follower)) = self.cursor.served_by() {
+            progress.broker = Some(broker);
+            progress.follower = follower;
+        }
     }
 
     /// Begins a subscription at the next offset, after `wait`, and after asking for the leader if
@@ -131,7 +157,10 @@ impl Reader {
             offset: self.cursor.next_offset().to_i64(),
             max_bytes: source.message_bytes,
             batches: true,
+            freshness: source.freshness.into(),
+            max_age_ms: source.max_age_ms,
         };
+        let (route, partition) = (self.route, self.cursor.partition());
         self.state = State::Connecting(Box::pin(async move {
             sleep(wait).await;
             if let Some(trouble) = trouble {
@@ -139,7 +168,7 @@ impl Reader {
                 let deadline = metadata.deadline();
                 metadata.refresh(&request.topic, trouble, deadline).await?;
             }
-            source.subscribe(request).await
+            source.subscribe(route, partition, request).await
         }));
     }
 
@@ -153,6 +182,10 @@ impl Reader {
             return;
         }
         tracing::debug!(partition = %self.cursor.partition(), %error, "subscribing again");
+        // What a follower cannot answer it leaves to the leader; what it has damaged others may have.
+        let referred = error.not_leader().is_some() || is_damage(&error);
+        self.route = self.route.after_failure(referred);
+        self.return_at = Instant::now() + RETURN_AFTER;
         let first = self.backoff.is_fresh();
         let wait = self.backoff.next(entropy::random()).min(SEEK_EVERY);
         match self.source.metadata.learn_from(&error) && first {
@@ -164,7 +197,8 @@ impl Reader {
     /// Whether going on is pointless. That the topic is missing must be confirmed.
     fn is_final(&mut self, error: &Error) -> bool {
         if !error.is_missing_topic() {
-            return error.outcome() == Outcome::Refused;
+            let elsewhere = self.route.may_follow() && is_damage(error);
+            return error.outcome() == Outcome::Refused && !elsewhere;
         }
         let source = &self.source;
         let recreated = source
@@ -178,10 +212,23 @@ impl Reader {
         self.backoff.reset();
         self.missing = None;
         self.silence.as_mut().reset(Instant::now() + SILENCE);
-        let batches = &mut self.batches;
-        if let Err(error) = self.cursor.take(message, |batch| batches.push_back(batch)) {
-            self.failed = Some(error);
-            self.state = State::Ended;
+        let events = &mut self.events;
+        let batches = |batch| events.push_back(Event::Batch(batch));
+        match self.cursor.take(message, batches) {
+            Ok(false) => {}
+            Ok(true) => self.events.push_back(Event::CaughtUp(CaughtUp {
+                partition: self.cursor.partition(),
+                high_watermark: self.cursor.next_offset(),
+            })),
+            Err(error) => {
+                self.failed = Some(error);
+                self.state = State::Ended;
+                return;
+            }
+        }
+        if !self.route.is_wanted() && Instant::now() >= self.return_at {
+            self.route = self.route.renewed();
+            self.connect(Duration::ZERO, None);
         }
     }
 
@@ -213,17 +260,21 @@ impl Reader {
     }
 }
 
+fn is_damage(error: &Error) -> bool {
+    error.reason() == Some(Reason::CorruptData)
+}
+
 impl Stream for Reader {
-    type Item = Result<ConsumerBatch>;
+    type Item = (PartitionIndex, Result<Event>);
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         loop {
-            if let Some(batch) = this.batches.pop_front() {
-                return Poll::Ready(Some(Ok(batch)));
+            if let Some(event) = this.events.pop_front() {
+                return Poll::Ready(Some((this.partition(), Ok(event))));
             }
             if let Some(error) = this.failed.take() {
-                return Poll::Ready(Some(Err(error)));
+                return Poll::Ready(Some((this.partition(), Err(error))));
             }
             if this.cursor.is_at_end() {
                 this.state = State::Ended;

@@ -151,6 +151,35 @@ impl TopicService for FakeBroker {
             topic_id,
         }))
     }
+
+    async fn trim_partition(
+        &self,
+        request: Request<TrimPartitionRequest>,
+    ) -> Answer<TrimPartitionResponse> {
+        use trim_partition_request::To;
+        let request = request.into_inner();
+        let mut state = self.shared.state();
+        let topic = state.topics.get_mut(&request.topic);
+        let topic = topic.ok_or_else(|| not_found(&request.topic))?;
+        let partition = &mut topic.partitions[request.partition as usize];
+        let (before, end) = (partition.log_start, partition.next_offset);
+        let to = match request.to {
+            Some(To::Offset(offset)) => offset as u64,
+            Some(To::End(_) | To::Timestamp(_)) | None => end,
+        };
+        let log_start = before.max(to);
+        if !request.dry_run {
+            partition.log_start = log_start;
+        }
+        state.loses_answer()?;
+        Ok(Response::new(TrimPartitionResponse {
+            cluster_id: CLUSTER.to_owned(),
+            log_start_offset: log_start as i64,
+            previous_log_start_offset: before as i64,
+            high_watermark: end as i64,
+            ..TrimPartitionResponse::default()
+        }))
+    }
 }
 
 fn brokers(state: &State) -> Vec<Broker> {

@@ -189,10 +189,12 @@ impl FakeBroker {
         }
     }
 
-    /// The next message of a subscription; `None` while there is nothing to say.
+    /// The next message of a subscription; `None` while there is nothing to say. The `first` one
+    /// comes in any case.
     fn next_message(
         &self,
         request: &SubscribeRequest,
+        first: bool,
     ) -> Result<Option<SubscribeResponse>, Status> {
         let mut state = self.shared.state();
         let one_in = state.faults.drop_subscription_one_in;
@@ -212,13 +214,12 @@ impl FakeBroker {
             }));
         }
         let read = partition.read(offset, request.max_bytes as usize);
-        let Some(last) = read.last() else {
-            return Ok(None);
+        let next_offset = match read.last() {
+            Some(_) if dropped => return Err(Status::unavailable("dropped")),
+            Some(last) => (last.base + u64::from(last.records)) as i64,
+            None if first => request.offset,
+            None => return Ok(None),
         };
-        if dropped {
-            return Err(Status::unavailable("dropped"));
-        }
-        let next_offset = (last.base + u64::from(last.records)) as i64;
         let batches = read.iter().map(|stored| AppendedBatch {
             append_time: 1000,
             batch: stored.bytes.clone(),
@@ -239,9 +240,10 @@ impl FakeBroker {
         messages: mpsc::Sender<Result<SubscribeResponse, Status>>,
     ) {
         let mut changes = self.shared.changed.subscribe();
+        let mut first = true;
         loop {
             changes.mark_unchanged();
-            match self.next_message(&request) {
+            match self.next_message(&request, std::mem::take(&mut first)) {
                 Ok(Some(message)) => {
                     request.offset = message.next_offset;
                     if messages.send(Ok(message)).await.is_err() {

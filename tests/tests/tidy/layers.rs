@@ -20,6 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["service"],
     &["listener"],
     &["node", "broker", "reconcile"],
+    &["testing"],
 ];
 
 const BROKER: &str = "broker/src/";

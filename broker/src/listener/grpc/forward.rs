@@ -73,6 +73,16 @@ impl LeaderCall for v1::ListOffsetsRequest {
     }
 }
 
+impl LeaderCall for v1::TrimPartitionRequest {
+    type Reply = v1::TrimPartitionResponse;
+    const METHOD: &'static str = "/highwater.v1.TopicService/TrimPartition";
+    const WRITES: bool = true;
+
+    async fn run(self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {
+        services.trim_partition(context, self).await
+    }
+}
+
 /// Answers `call` here or at the leader, waiting for one if there is none. A client that routes by
 /// itself gets the first answer.
 pub(super) async fn at_leader<C: LeaderCall>(
@@ -156,7 +166,7 @@ async fn forward<C: LeaderCall>(
     reply.map_err(|error| status(&Error::new(Reason::Internal, error.to_string())))
 }
 
-/// An unanswered produce may have been appended; unanswered reads changed nothing.
+/// An unanswered write may have been done; unanswered reads changed nothing.
 fn failed<C: LeaderCall>(broker: BrokerId, error: &CallError) -> Error {
     let reason = match error {
         CallError::Unknown(_) if C::WRITES => Reason::OutcomeUnknown,
@@ -179,6 +189,9 @@ pub(super) async fn answer(services: &Arc<Services>, request: ForwardRequest) ->
         v1::FetchRequest::METHOD => run::<v1::FetchRequest>(services, &context, call).await,
         v1::ListOffsetsRequest::METHOD => {
             run::<v1::ListOffsetsRequest>(services, &context, call).await
+        }
+        v1::TrimPartitionRequest::METHOD => {
+            run::<v1::TrimPartitionRequest>(services, &context, call).await
         }
         other => Err(Error::invalid(format!("{other} is not forwarded"))),
     };

@@ -65,7 +65,7 @@ impl LogService for LogApi {
     ) -> Result<Response<Self::SubscribeStream>, Status> {
         let context = context(request.metadata());
         let request = request.into_inner();
-        let messages = subscribe::run(Arc::clone(&self.services), &context, request)
+        let messages = subscribe::run(Arc::clone(&self.services), context, request)
             .await
             .map_err(|error| status(&error))?;
         Ok(Response::new(messages))

@@ -4,6 +4,7 @@ mod cluster;
 mod connection;
 mod context;
 mod counted;
+mod door;
 mod forward;
 mod log;
 mod peer;
@@ -14,5 +15,6 @@ mod subscribe;
 mod topic;
 
 pub use context::Context;
+pub use door::{Door, Sorted};
 pub use peer::PeerApi;
-pub use server::{bind, serve_peers, serve_public};
+pub use server::{bind, serve_bulk, serve_control, serve_public};

@@ -3,12 +3,15 @@
 
 use std::sync::Arc;
 
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use highwater_proto::pb::peer::peer_service_server::PeerService;
 use highwater_proto::pb::peer::{
     ConferRequest, ConferResponse, DescribePartitionsRequest, DescribePartitionsResponse,
     ForwardRequest, ForwardResponse, GroupView, Hello, JoinRequest, JoinResponse, LaneRequest,
     LaneResponse, Leadership, PingRequest, PingResponse, ProposeMetadataRequest,
-    ProposeMetadataResponse, ReadMetadataRequest, ReadMetadataResponse,
+    ProposeMetadataResponse, ReadMetadataRequest, ReadMetadataResponse, SendSnapshotRequest,
+    SendSnapshotResponse,
 };
 use highwater_proto::{BrokerId, Reason};
 use tokio::sync::mpsc;
@@ -19,7 +22,8 @@ use super::forward;
 use super::status::status;
 use crate::cluster::{Command, LocalError};
 use crate::metrics::Metrics;
-use crate::raft::{GroupId, Inbound, Replicas};
+use crate::peer::bundle::bundles;
+use crate::raft::{GroupId, Inbound, Incoming, Replicas, TransferError};
 use crate::service::{Error, Services};
 
 /// Answers of a lane that wait to be written.
@@ -28,7 +32,7 @@ const ANSWERS: usize = 256;
 const MAX_GROUPS: usize = 100_000;
 
 /// The peers' API.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PeerApi {
     services: Arc<Services>,
     replicas: Arc<Replicas>,
@@ -38,6 +42,11 @@ impl PeerApi {
     /// The API over these services and replicas.
     pub fn new(services: Arc<Services>, replicas: Arc<Replicas>) -> Self {
         Self { services, replicas }
+    }
+
+    /// What it answers from.
+    pub fn services(&self) -> Arc<Services> {
+        Arc::clone(&self.services)
     }
 
     pub(super) fn metrics(&self) -> Arc<Metrics> {
@@ -91,7 +100,7 @@ fn groups_within(count: usize) -> Result<(), Status> {
 
 #[tonic::async_trait]
 impl PeerService for PeerApi {
-    type LaneStream = ReceiverStream<Result<LaneResponse, Status>>;
+    type LaneStream = BoxStream<'static, Result<LaneResponse, Status>>;
 
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
         let joined = self.services.join(request.into_inner()).await;
@@ -114,7 +123,11 @@ impl PeerService for PeerApi {
             }
             tasks.cancel();
         });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        let answers: Self::LaneStream = match first.is_some_and(|first| first.bundle_answers) {
+            true => Box::pin(bundles(stream).map(Ok)),
+            false => Box::pin(ReceiverStream::new(stream).map(Ok)),
+        };
+        Ok(Response::new(answers))
     }
 
     async fn ping(&self, request: Request<PingRequest>) -> Result<Response<PingResponse>, Status> {
@@ -201,8 +214,24 @@ impl PeerService for PeerApi {
         self.admit(request.hello.as_ref())?;
         groups_within(request.groups.len())?;
         let groups: Vec<_> = request.groups.iter().filter_map(GroupId::from_pb).collect();
-        let partitions = self.services.describe_partitions(&groups);
+        let partitions = self.services.describe_partitions(&groups).await;
         Ok(Response::new(DescribePartitionsResponse { partitions }))
+    }
+
+    async fn send_snapshot(
+        &self,
+        request: Request<Streaming<SendSnapshotRequest>>,
+    ) -> Result<Response<SendSnapshotResponse>, Status> {
+        let refused = |error: TransferError| Status::failed_precondition(error.to_string());
+        let mut parts = request.into_inner();
+        let first = parts.message().await?;
+        self.admit(first.as_ref().and_then(|first| first.hello.as_ref()))?;
+        let first = first.unwrap_or_default();
+        let mut incoming = Incoming::begin(&self.replicas, first).map_err(refused)?;
+        while let Some(part) = parts.message().await? {
+            incoming.push(&part.data).map_err(refused)?;
+        }
+        incoming.install().await.map(Response::new).map_err(refused)
     }
 
     async fn forward(

@@ -11,7 +11,9 @@ use highwater_proto::pb::peer::peer_service_server::PeerServiceServer;
 use highwater_proto::pb::v1::cluster_service_server::ClusterServiceServer;
 use highwater_proto::pb::v1::log_service_server::LogServiceServer;
 use highwater_proto::pb::v1::topic_service_server::TopicServiceServer;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic::transport::server::{Router, TcpIncoming};
 
@@ -108,9 +110,31 @@ fn with_reflection<L>(router: Router<L>) -> Router<L> {
     }
 }
 
-/// Serves the other brokers until `stop` resolves.
-pub async fn serve_peers(
-    listener: TcpListener,
+/// Serves the control connections of other brokers until `stop` resolves.
+pub async fn serve_control(
+    connections: mpsc::Receiver<TcpStream>,
+    api: PeerApi,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<(), tonic::transport::Error> {
+    serve_peers(ReceiverStream::new(connections).map(Ok), api, stop).await
+}
+
+/// Serves the other connections of brokers until `stop` resolves.
+pub async fn serve_bulk(
+    connections: mpsc::Receiver<std::net::TcpStream>,
+    api: PeerApi,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<(), tonic::transport::Error> {
+    let here = |stream: std::net::TcpStream| {
+        let stream = TcpStream::from_std(stream)?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    };
+    serve_peers(ReceiverStream::new(connections).map(here), api, stop).await
+}
+
+async fn serve_peers(
+    connections: impl Stream<Item = io::Result<TcpStream>>,
     api: PeerApi,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), tonic::transport::Error> {
@@ -118,8 +142,11 @@ pub async fn serve_peers(
     let service = PeerServiceServer::new(api)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let counted = connections.map(move |stream| {
+        stream.map(|stream| Connection::new(stream, Arc::clone(&metrics), |all| &all.peers))
+    });
     server()
         .add_service(service)
-        .serve_with_incoming_shutdown(incoming(listener, metrics, |all| &all.peers), stop)
+        .serve_with_incoming_shutdown(counted, stop)
         .await
 }

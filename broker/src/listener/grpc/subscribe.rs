@@ -1,5 +1,5 @@
 //! A subscription: pushes as the high watermark moves. One message is prepared while one is on its
-//! way, so a client that does not read costs the broker two messages and nothing more.
+//! way; docs/architecture.md says what a client costs that does not read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,45 +7,47 @@ use std::time::Duration;
 use highwater_proto::Offset;
 use highwater_proto::pb::v1;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::context::Context;
-use super::status::status;
+use super::status::{status, wire_number};
 use crate::clock::monotonic;
-use crate::partition::{Partition, Read};
-use crate::service::{Error, Services, Target, to_batches, to_records};
+use crate::partition::Read;
+use crate::service::{
+    Context as Caller, Error, Freshness, Place, Services, to_batches, to_records,
+};
 
 /// An idle subscription reports its progress this often.
-const PROGRESS: Duration = Duration::from_secs(5);
+const PROGRESS: Duration = Duration::from_secs(10);
+/// One that promises an age looks after it at most this often.
+const LOOK: Duration = Duration::from_millis(50);
 
 type Messages = mpsc::Sender<Result<v1::SubscribeResponse, Status>>;
 
 struct Subscription {
     services: Arc<Services>,
-    target: Target,
-    partition: Partition,
+    caller: Caller,
+    place: Place,
     next: Offset,
-    max_bytes: usize,
     batches: bool,
 }
 
 /// Starts a subscription.
 pub(super) async fn run(
     services: Arc<Services>,
-    context: &Context,
+    caller: Caller,
     request: v1::SubscribeRequest,
 ) -> Result<ReceiverStream<Result<v1::SubscribeResponse, Status>>, Error> {
-    let (target, partition, next, max_bytes) = services.subscribe(context, &request).await?;
+    let (place, next) = services.subscribe(&caller, &request).await?;
     let (messages, stream) = mpsc::channel(1);
     let tasks = services.tasks.clone();
     let batches = request.batches;
     let subscription = Subscription {
         services,
-        target,
-        partition,
+        caller,
+        place,
         next,
-        max_bytes,
         batches,
     };
     tasks.spawn(subscription.push(messages));
@@ -53,22 +55,28 @@ pub(super) async fn run(
 }
 
 impl Subscription {
+    /// Sends what there is, and waits where there is nothing. That there is nothing is said at the
+    /// beginning and then now and then only: a message with data tells the end as well.
     async fn push(mut self, messages: Messages) {
-        let mut published = self.partition.published();
+        let mut published = self.place.partition.published();
+        let mut progress_at = monotonic();
         loop {
             published.mark_unchanged();
-            let message = self.next_message();
+            let message = self.next_message().await;
             let ended = message.is_err();
             let empty = message
                 .as_ref()
                 .is_ok_and(|m| m.batches.is_empty() && m.records.is_empty());
-            if messages.send(message).await.is_err() || ended {
-                return;
+            if !empty || monotonic() >= progress_at {
+                if messages.send(message).await.is_err() || ended {
+                    return;
+                }
+                progress_at = monotonic() + PROGRESS;
             }
             if empty {
                 tokio::select! {
                     () = messages.closed() => return,
-                    changed = tokio::time::timeout(PROGRESS, published.changed()) => {
+                    changed = tokio::time::timeout_at(self.look_at(progress_at), published.changed()) => {
                         if matches!(changed, Ok(Err(_))) {
                             return;
                         }
@@ -78,11 +86,20 @@ impl Subscription {
         }
     }
 
-    fn next_message(&mut self) -> Result<v1::SubscribeResponse, Status> {
+    /// When to look again though nothing happened.
+    fn look_at(&self, progress_at: Instant) -> Instant {
+        match self.place.freshness {
+            Freshness::Bounded(age) => progress_at.min(monotonic() + age.max(LOOK)),
+            Freshness::Leader | Freshness::Linearizable | Freshness::Committed => progress_at,
+        }
+    }
+
+    async fn next_message(&mut self) -> Result<v1::SubscribeResponse, Status> {
         let began = monotonic();
         let read = self
             .services
-            .read(&self.partition, &self.target, self.next, self.max_bytes);
+            .read_on(&self.caller, &self.place, self.next)
+            .await;
         let read = read.map_err(|error| status(&error))?;
         let message = self.message(&read).map_err(|error| status(&error))?;
         self.services.count_fetched(&read, &message.records, began);
@@ -93,17 +110,19 @@ impl Subscription {
         let (records, batches, next) = if self.batches {
             (Vec::new(), to_batches(read), read.next_offset)
         } else {
-            let (records, next) = to_records(read, self.next, self.max_bytes)?;
+            let (records, next) = to_records(read, self.next, self.place.max_bytes)?;
             (records, Vec::new(), next)
         };
         self.next = next;
         Ok(v1::SubscribeResponse {
-            topic_id: self.target.topic.id.to_string(),
+            topic_id: self.place.target.topic.id.to_string(),
             records,
             next_offset: next.to_i64(),
             log_start_offset: read.bounds.log_start_offset.to_i64(),
             high_watermark: read.bounds.high_watermark.to_i64(),
             leader_epoch: read.bounds.term.to_epoch(),
+            broker: wire_number(self.services.me.broker.0),
+            follower: read.bounds.follower,
             batches,
         })
     }

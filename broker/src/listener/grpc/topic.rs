@@ -7,6 +7,7 @@ use highwater_proto::pb::v1::topic_service_server::TopicService;
 use tonic::{Request, Response, Status};
 
 use super::context::context;
+use super::forward::at_leader;
 use super::status::status;
 use crate::service::Services;
 
@@ -82,5 +83,15 @@ impl TopicService for TopicApi {
             .delete_topic(&context, request.into_inner())
             .await;
         answer.map(Response::new).map_err(|error| status(&error))
+    }
+
+    async fn trim_partition(
+        &self,
+        request: Request<v1::TrimPartitionRequest>,
+    ) -> Result<Response<v1::TrimPartitionResponse>, Status> {
+        let context = context(request.metadata());
+        at_leader(&self.services, &context, request.into_inner())
+            .await
+            .map(Response::new)
     }
 }

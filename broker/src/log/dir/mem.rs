@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{Dir, File, Job, Space};
 
 mod file;
+mod mix;
 #[cfg(test)]
 mod tests;
 
 use file::{Inode, MemFile};
+use mix::SplitMix;
 
 /// Runs a job later (or at once): how a simulation decides when a sync is done.
 pub type Schedule = Arc<dyn Fn(Job) + Send + Sync>;
@@ -22,6 +24,8 @@ pub type Schedule = Arc<dyn Fn(Job) + Send + Sync>;
 pub struct MemDir {
     disk: Arc<Disk>,
     id: u64,
+    /// The process that the handle belongs to; none for whoever owns the disk.
+    process: Option<u64>,
 }
 
 struct Disk {
@@ -29,6 +33,7 @@ struct Disk {
     state: Mutex<State>,
     schedule: Schedule,
     space: Space,
+    volatile: bool,
 }
 
 struct State {
@@ -38,6 +43,7 @@ struct State {
     fail_at: Option<u64>,
     fail_from: Option<u64>,
     capacity: u64,
+    /// Rises with each power cut and with each process that begins.
     power: u64,
 }
 
@@ -54,8 +60,18 @@ impl MemDir {
         Self::with_schedule(Arc::new(|job: Job| job()))
     }
 
+    /// An empty disk that keeps nothing of what is written through a power cut, synced or not, and
+    /// so takes half of the memory.
+    pub fn volatile() -> Self {
+        Self::make(Arc::new(|job: Job| job()), true)
+    }
+
     /// An empty disk whose syncs complete and whose background jobs run when `schedule` says so.
     pub fn with_schedule(schedule: Schedule) -> Self {
+        Self::make(schedule, false)
+    }
+
+    fn make(schedule: Schedule, volatile: bool) -> Self {
         let state = State {
             dirs: BTreeMap::from([(0, Names::default())]),
             next_dir: 1,
@@ -70,8 +86,25 @@ impl MemDir {
                 state: Mutex::new(state),
                 schedule,
                 space: Space::new("memory", u64::MAX, 0),
+                volatile,
             }),
             id: 0,
+            process: None,
+        }
+    }
+
+    /// The disk for the next process that runs on it. Nothing is lost, as with `kill -9`; whatever
+    /// an earlier process still tries, on directories or files, fails from now on.
+    #[must_use]
+    pub fn next_process(&self) -> Self {
+        let mut state = self.disk.lock();
+        state.power += 1;
+        let process = Some(state.power);
+        drop(state);
+        Self {
+            disk: Arc::clone(&self.disk),
+            id: self.id,
+            process,
         }
     }
 
@@ -137,7 +170,7 @@ impl MemDir {
 
     fn change<R>(&self, change: impl FnOnce(&mut Names) -> io::Result<R>) -> io::Result<R> {
         let mut state = self.disk.lock();
-        state.operate()?;
+        state.operate_in(self.process)?;
         let names = state
             .dirs
             .get_mut(&self.id)
@@ -148,7 +181,7 @@ impl MemDir {
     }
 
     fn file(&self, inode: Arc<Inode>) -> Arc<dyn File> {
-        let power = self.disk.lock().power;
+        let power = self.process.unwrap_or_else(|| self.disk.lock().power);
         Arc::new(MemFile::new(Arc::clone(&self.disk), inode, power))
     }
 }
@@ -169,10 +202,10 @@ impl fmt::Debug for MemDir {
 
 impl Dir for MemDir {
     fn create(&self, name: &str, len: u64) -> io::Result<Arc<dyn File>> {
-        let inode = Arc::new(Inode::new(len));
+        let inode = Arc::new(Inode::new(len, self.disk.volatile));
         {
             let mut state = self.disk.lock();
-            state.operate()?;
+            state.operate_in(self.process)?;
             if len > state.free() {
                 return Err(io::ErrorKind::StorageFull.into());
             }
@@ -190,7 +223,7 @@ impl Dir for MemDir {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        self.disk.lock().operate()?;
+        self.disk.lock().operate_in(self.process)?;
         Ok(self.file(self.find(name)?))
     }
 
@@ -225,7 +258,7 @@ impl Dir for MemDir {
 
     fn subdir(&self, name: &str) -> io::Result<Arc<dyn Dir>> {
         let mut state = self.disk.lock();
-        state.operate()?;
+        state.operate_in(self.process)?;
         let next = state.next_dir;
         let names = state
             .dirs
@@ -240,6 +273,7 @@ impl Dir for MemDir {
         Ok(Arc::new(Self {
             disk: Arc::clone(&self.disk),
             id,
+            process: self.process,
         }))
     }
 
@@ -249,7 +283,7 @@ impl Dir for MemDir {
 
     fn remove_subdir(&self, name: &str) -> io::Result<()> {
         let mut state = self.disk.lock();
-        state.operate()?;
+        state.operate_in(self.process)?;
         let names = state
             .dirs
             .get_mut(&self.id)
@@ -286,7 +320,7 @@ impl Disk {
         let mut state = self.lock();
         if state.power != power {
             return Err(io::Error::other(
-                "the file was opened before the power was cut",
+                "the file was opened before the power was cut or the process ended",
             ));
         }
         state.operate()
@@ -301,6 +335,14 @@ impl State {
         let files = self.dirs.values().flat_map(|names| names.files.values());
         let used: u64 = files.map(|inode| inode.len).sum();
         self.capacity.saturating_sub(used)
+    }
+
+    /// Counts an operation on a directory; it fails for a process that is over.
+    fn operate_in(&mut self, process: Option<u64>) -> io::Result<()> {
+        if process.is_some_and(|process| process != self.power) {
+            return Err(io::Error::other("the process of this handle has ended"));
+        }
+        self.operate()
     }
 
     fn operate(&mut self) -> io::Result<()> {
@@ -345,21 +387,4 @@ impl Names {
 
 fn missing(name: &str) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("{name} does not exist"))
-}
-
-/// A small generator of well-mixed numbers; the seed is its whole state.
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn coin(&mut self) -> bool {
-        self.next() & 1 == 0
-    }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use rustix::fs::statvfs;
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Free and all bytes of the disk that `path` is on; free is what a broker without privileges may
 /// use.
@@ -21,6 +21,16 @@ pub fn files() -> io::Result<(u64, u64)> {
     let open = fs::read_dir("/proc/self/fd")?.count().saturating_sub(1);
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     Ok((open as u64, limit))
+}
+
+/// Allows as many open files as the system does; when that is refused, the limit stays.
+pub fn raise_file_limit() -> io::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    Ok(setrlimit(Resource::Nofile, raised)?)
 }
 
 /// Bytes of this process's memory that are no pages of files.

@@ -279,7 +279,7 @@ fn a_time_finds_the_first_batch_that_reaches_it() {
         }
         let find = |time, end| {
             log.reader()
-                .offset_for_time(Timestamp(time), Offset(end))
+                .offset_for_time(Timestamp(time), Offset::ZERO, Offset(end))
                 .unwrap()
         };
         assert_eq!(find(0, 40), Some(Offset(0)));

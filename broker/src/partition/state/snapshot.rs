@@ -27,6 +27,9 @@ pub enum SnapshotError {
     /// The terms do not rise, begin beyond the end, or are too many.
     #[error("the saved partition state is damaged: its terms make no sense")]
     Terms,
+    /// The log would begin behind its end.
+    #[error("the saved partition state is damaged: its log begins at {0} and ends at {1}")]
+    LogStart(Offset, Offset),
 }
 
 impl PartitionState {
@@ -48,6 +51,7 @@ impl PartitionState {
             max_timestamp: self.max_timestamp.map(|time| time.0),
             term_starts: self.term_starts.iter().map(term_start).collect(),
             producers: self.producers.snapshot(),
+            log_start_offset: self.log_start.0,
         };
         message.encode_to_vec().into()
     }
@@ -63,6 +67,10 @@ impl PartitionState {
             index: LogIndex(entry.index),
         });
         let next_offset = Offset(message.next_offset);
+        let log_start = Offset(message.log_start_offset);
+        if log_start > next_offset {
+            return Err(SnapshotError::LogStart(log_start, next_offset));
+        }
         let term_starts = read_terms(&message.term_starts);
         let rising = term_starts.is_sorted_by(|a, b| a.term < b.term && a.start < b.start);
         let within = term_starts.last().is_none_or(|last| {
@@ -78,6 +86,7 @@ impl PartitionState {
             max_timestamp: message.max_timestamp.map(Timestamp),
             term_starts,
             producers: Producers::restore(&message.producers)?,
+            log_start,
         })
     }
 }

@@ -61,6 +61,32 @@ fn a_term_begins_where_its_first_record_is() {
 }
 
 #[test]
+fn the_log_start_moves_forward_and_never_beyond_the_high_watermark() {
+    let mut state = PartitionState::new();
+    state.apply(entry(1, 1), body(0, 0, &[plain(10)])).unwrap();
+    for (index, offset, expected) in [(2, 4, 4), (3, 2, 4), (4, 11, 4), (5, 10, 10)] {
+        let set = Body::SetLogStart(Offset(offset));
+        let applied = state.apply(entry(1, index), set).unwrap();
+        assert_eq!((applied.base_offset, applied.record_count), (Offset(10), 0));
+        assert_eq!(state.log_start(), Offset(expected), "after {offset}");
+    }
+    let restored = PartitionState::restore(&state.snapshot()).unwrap();
+    assert_eq!(restored.log_start(), Offset(10));
+    assert_eq!(restored.snapshot(), state.snapshot());
+}
+
+#[test]
+fn a_saved_state_that_begins_behind_its_end_is_refused() {
+    use highwater_proto::pb::peer::PartitionSnapshot;
+    use prost::Message;
+    let saved = PartitionState::new().snapshot();
+    let mut message = PartitionSnapshot::decode(saved).unwrap();
+    message.log_start_offset = 1;
+    let refused = PartitionState::restore(&message.encode_to_vec());
+    assert!(matches!(refused, Err(SnapshotError::LogStart(..))));
+}
+
+#[test]
 fn the_oldest_terms_are_forgotten_first() {
     let mut state = PartitionState::new();
     let last = MAX_TERM_STARTS as u64 + 3;

@@ -72,7 +72,7 @@ impl Report {
              latency      p50 {:.3} ms, p99 {:.3} ms, p99.9 {:.3} ms, max {:.3} ms\n\
              verified     {}, errors {}\n\
              client CPU   {:.3} s, {cpu_each:.0} ns a record\n\
-             calibration  TCP {:.2} GB/s, fdatasync p50 {:.0} us, synced write {:.0} MB/s, memcpy {:.1} GB/s\n",
+             calibration  TCP {:.2} GB/s, fdatasync p50 {:.0} us p99 {:.0} us, synced write {:.0} MB/s, memcpy {:.1} GB/s\n",
             self.records,
             self.seconds,
             self.records_per_second,
@@ -86,6 +86,7 @@ impl Report {
             self.cpu_seconds.client,
             machine.tcp_gb_per_second,
             machine.fdatasync_us_p50,
+            machine.fdatasync_us_p99,
             machine.synced_write_mb_per_second,
             machine.memcpy_gb_per_second,
         )
@@ -118,6 +119,7 @@ mod tests {
         let calibration = Calibration {
             tcp_gb_per_second: 3.0,
             fdatasync_us_p50: 120.5,
+            fdatasync_us_p99: 450.0,
             synced_write_mb_per_second: 900.0,
             memcpy_gb_per_second: 8.0,
         };
@@ -130,7 +132,7 @@ mod tests {
             r#"{"records":3000,"seconds":2.0,"records_per_second":1500.0,"mb_per_second":0.15,"#,
             r#""latency_ms":{"p50":1.5,"p99":2.0,"p999":3.0,"max":4.25},"verified":2999,"errors":1,"#,
             r#""cpu_seconds":{"client":0.25},"calibration":{"tcp_gb_per_second":3.0,"#,
-            r#""fdatasync_us_p50":120.5,"synced_write_mb_per_second":900.0,"memcpy_gb_per_second":8.0}}"#
+            r#""fdatasync_us_p50":120.5,"fdatasync_us_p99":450.0,"synced_write_mb_per_second":900.0,"memcpy_gb_per_second":8.0}}"#
         );
         assert_eq!(serde_json::to_string(&report()).unwrap(), expected);
     }

@@ -30,6 +30,8 @@ struct Content {
     /// The number of the last write of each sector that the medium has.
     kept: BTreeMap<usize, u64>,
     writes: u64,
+    /// Syncs keep nothing.
+    volatile: bool,
 }
 
 /// What a sync that began is going to make durable.
@@ -38,10 +40,14 @@ pub(super) struct Flight {
 }
 
 impl Inode {
-    pub(super) fn new(len: u64) -> Self {
+    pub(super) fn new(len: u64, volatile: bool) -> Self {
+        let content = Content {
+            volatile,
+            ..Content::default()
+        };
         Self {
             len,
-            content: Mutex::default(),
+            content: Mutex::new(content),
         }
     }
 
@@ -74,9 +80,17 @@ impl Inode {
     fn write(&self, parts: &[IoSlice<'_>], position: usize) {
         let mut content = self.lock();
         let mut at = position;
+        // Zeroes where nothing was written are there already: a file filled ahead takes no memory.
+        let zero = |part: &IoSlice<'_>| part.iter().all(|byte| *byte == 0);
+        if position >= content.current.len() && parts.iter().all(zero) {
+            return;
+        }
         for part in parts {
             put(&mut content.current, at, part);
             at += part.len();
+        }
+        if content.volatile {
+            return;
         }
         content.writes += 1;
         let number = content.writes;

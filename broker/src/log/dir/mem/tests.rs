@@ -123,3 +123,45 @@ fn subdirectories_have_names_of_their_own() {
     dir.remove_subdir("p").unwrap();
     assert!(dir.list_subdirs().unwrap().is_empty());
 }
+
+#[test]
+fn a_process_that_ended_changes_nothing_any_more_and_has_lost_nothing() {
+    let disk = MemDir::new();
+    let first = disk.next_process();
+    let below = first.subdir("p").unwrap();
+    let file = below.create("a", 8).unwrap();
+    file.write_at(&[IoSlice::new(b"kept")], 0).unwrap();
+    let second = disk.next_process();
+    assert!(file.write_at(&[IoSlice::new(b"late")], 0).is_err());
+    assert!(file.sync_now().is_err());
+    assert!(below.create("b", 8).is_err());
+    assert!(below.open("a").is_err());
+    assert!(first.remove_subdir("p").is_err());
+    let found = second.subdir("p").unwrap().open("a").unwrap();
+    assert_eq!(&found.slice(0..4)[..], b"kept");
+    found.write_at(&[IoSlice::new(b"next")], 0).unwrap();
+    assert_eq!(&found.slice(0..4)[..], b"next");
+}
+
+#[test]
+fn zeroes_ahead_of_what_is_written_take_no_memory() {
+    let dir = MemDir::new();
+    let file = dir.create("a", 1 << 40).unwrap();
+    file.write_at(&[IoSlice::new(&[0; 4096])], 1 << 39).unwrap();
+    file.write_at(&[IoSlice::new(b"ab")], 0).unwrap();
+    file.write_at(&[IoSlice::new(&[0; 2])], 1).unwrap();
+    assert_eq!(&file.slice(0..3)[..], b"a\0\0");
+    assert_eq!(&file.slice(1 << 39..(1 << 39) + 2)[..], b"\0\0");
+}
+
+#[test]
+fn a_volatile_disk_shows_what_was_written_and_keeps_nothing_of_it() {
+    let dir = MemDir::volatile();
+    let file = dir.create("a", 8).unwrap();
+    dir.sync_dir().unwrap();
+    file.write_at(&[IoSlice::new(b"gone")], 0).unwrap();
+    file.sync_now().unwrap();
+    assert_eq!(&read(&dir, "a")[..4], b"gone");
+    dir.power_cut(1);
+    assert_eq!(read(&dir, "a"), [0; 8]);
+}

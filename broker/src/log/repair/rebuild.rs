@@ -1,0 +1,370 @@
+//! Writing one file of a log anew, frame by frame: what is still whole comes from the file itself,
+//! what is not from another replica.
+
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use highwater_proto::LogIndex;
+
+use super::survey::{Goal, Lost, Start};
+use super::{QUARANTINE, RepairError, RepairedFile, Supply};
+use crate::log::dir::{Dir, File};
+use crate::log::encode::Encoder;
+use crate::log::error::OpenError;
+use crate::log::frame::{Head, LastFrame, Position, Tail};
+use crate::log::plan::{NewFrame, Planned, Source, plan};
+use crate::log::scan;
+use crate::log::segment::{file_name, times};
+use crate::log::segment_header::{
+    FOOTER, Footer, HINT, HINT_AT, Origin, SEGMENT_HEADER, SegmentHeader, encode_hint,
+};
+use crate::log::view::Frame;
+
+/// How much of the damaged file is copied at once.
+const COPY: usize = 1 << 20;
+/// What a file that is being written is called besides its name.
+const SUFFIX: &str = "repair";
+
+/// How far the file goes by now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reached {
+    /// This frame and later ones are missing.
+    Missing(LogIndex),
+    /// Where it has to lead.
+    End,
+}
+
+/// A file that is being written anew.
+#[derive(Debug)]
+pub(super) struct Rebuild {
+    dir: Arc<dyn Dir>,
+    name: String,
+    header: SegmentHeader,
+    generation: u32,
+    start: Start,
+    goal: Goal,
+    /// What is left of the damaged file; empty when it is missing.
+    old: Bytes,
+    new: Arc<dyn File>,
+    position: u32,
+    tail: Tail,
+    max_timestamp: i64,
+    /// True while the last frames written are neither committed nor proven by what follows.
+    unproven: bool,
+    report: RepairedFile,
+}
+
+impl Rebuild {
+    pub(super) fn begin(dir: Arc<dyn Dir>, lost: Lost, old: Bytes) -> Result<Self, RepairError> {
+        let header = lost.header;
+        let name = file_name(header.number);
+        let beside = format!("{name}.{SUFFIX}");
+        let left = dir.list().map_err(OpenError::io("list", "the directory"))?;
+        if left.contains(&beside) {
+            dir.remove(&beside)
+                .map_err(OpenError::io("remove", &beside))?;
+        }
+        let new = dir
+            .create(&beside, header.file_len)
+            .map_err(OpenError::io("create", beside))?;
+        Ok(Self {
+            dir,
+            generation: header.generation(),
+            start: lost.start,
+            goal: lost.goal,
+            old,
+            new,
+            position: SEGMENT_HEADER,
+            tail: header.start(),
+            max_timestamp: i64::MIN,
+            unproven: false,
+            report: RepairedFile {
+                file: name.clone(),
+                quarantined: None,
+                frames: 0,
+                first: None,
+                last: None,
+            },
+            header,
+            name,
+        })
+    }
+
+    pub(super) fn file(&self) -> &str {
+        &self.name
+    }
+
+    /// Takes what is still whole, as far as it follows.
+    pub(super) fn advance(&mut self) -> Result<Reached, RepairError> {
+        if let Start::Behind(first) = self.start {
+            return Ok(Reached::Missing(first));
+        }
+        loop {
+            if let Goal::Joint(end, tail) = self.goal
+                && self.position >= end
+            {
+                return match self.position == end && self.tail == tail {
+                    true => Ok(Reached::End),
+                    false => Err(self.mismatch("the next file goes on from something else")),
+                };
+            }
+            if !self.take_own()? {
+                break;
+            }
+        }
+        match self.goal {
+            Goal::Durable(durable) if self.position >= durable && !self.unproven => {
+                Ok(Reached::End)
+            }
+            Goal::Durable(durable) if self.position >= durable => {
+                Err(self.mismatch("it leads past the frames that are still whole here"))
+            }
+            _ => Ok(Reached::Missing(self.tail.next_index)),
+        }
+    }
+
+    /// Takes the next frame of the damaged file, if it is whole and follows.
+    fn take_own(&mut self) -> Result<bool, RepairError> {
+        let end = match self.goal {
+            Goal::Joint(end, _) => (end as usize).min(self.old.len()),
+            Goal::Durable(_) | Goal::Unknown => self.old.len(),
+        };
+        if self.position as usize >= end {
+            return Ok(false);
+        }
+        let rest = self.old.slice(self.position as usize..end);
+        let Ok(raw) = scan::next_frame(&rest, self.generation, &self.tail) else {
+            return Ok(false);
+        };
+        let len = raw.head.frame_len();
+        self.write(&[IoSlice::new(&rest[..len as usize])])?;
+        self.follow(&raw.head);
+        self.unproven = false;
+        Ok(true)
+    }
+
+    /// Takes frames of another replica.
+    pub(super) fn take(&mut self, supply: Supply) -> Result<Reached, RepairError> {
+        if let Start::Behind(first) = self.start {
+            self.begin_behind(first, supply.before)?;
+        }
+        let mut reached = self.advance()?;
+        if let Some(before) = supply.before
+            && self.superseded(&before, supply.committed)?
+        {
+            return Ok(Reached::End);
+        }
+        let mut took = false;
+        for frame in supply.frames {
+            let Reached::Missing(wanted) = reached else {
+                break;
+            };
+            if frame.head.index != wanted {
+                continue;
+            }
+            self.take_frame(frame, supply.committed)?;
+            took = true;
+            reached = self.advance()?;
+        }
+        match reached {
+            Reached::Missing(_) if supply.complete && self.is_newest() && !self.unproven => {
+                Ok(Reached::End)
+            }
+            Reached::Missing(wanted) if !took => Err(RepairError::NotThere {
+                file: self.name.clone(),
+                wanted,
+            }),
+            reached => Ok(reached),
+        }
+    }
+
+    fn is_newest(&self) -> bool {
+        !matches!(self.goal, Goal::Joint(..))
+    }
+
+    /// The file begins the log, and only another replica knows how the log stood there.
+    fn begin_behind(
+        &mut self,
+        first: LogIndex,
+        before: Option<LastFrame>,
+    ) -> Result<(), RepairError> {
+        let Some(before) = before.filter(|before| before.index.next() == first) else {
+            return Err(RepairError::NotThere {
+                file: self.name.clone(),
+                wanted: LogIndex(first.0.saturating_sub(1)),
+            });
+        };
+        self.header.origin = Origin::Reset;
+        self.header.first_index = first;
+        self.header.first_offset = before.next_offset;
+        self.header.previous = Some(before);
+        self.tail = Tail::from(before);
+        self.start = Start::Known;
+        Ok(())
+    }
+
+    /// Whether the end of this log was never committed, because something else is: then what was
+    /// behind it was not either, and nobody needs it back.
+    fn superseded(
+        &self,
+        theirs: &LastFrame,
+        committed: Option<LogIndex>,
+    ) -> Result<bool, RepairError> {
+        let Some(ours) = self.tail.last() else {
+            return Ok(false);
+        };
+        if ours.index != theirs.index || ours.chain == theirs.chain {
+            return Ok(false);
+        }
+        if ours.term == theirs.term {
+            return Err(RepairError::Disagrees {
+                index: ours.index,
+                term: ours.term,
+                ours: ours.chain,
+                theirs: theirs.chain,
+            });
+        }
+        let committed = committed.is_some_and(|committed| committed >= theirs.index);
+        match committed && self.is_newest() {
+            true => Ok(true),
+            false => Err(self.mismatch("the logs differ before the damaged place")),
+        }
+    }
+
+    fn take_frame(&mut self, frame: Frame, committed: Option<LogIndex>) -> Result<(), RepairError> {
+        let index = frame.head.index;
+        let proven = !self.is_newest() || committed.is_some_and(|committed| committed >= index);
+        if !proven && !self.goes_on_behind(index) {
+            return Err(self.mismatch("it is not known to be committed there yet"));
+        }
+        let frame = NewFrame {
+            term: frame.head.term,
+            index,
+            kind: frame.head.kind,
+            body: frame.body,
+            source: Source::Replicated(frame.head),
+        };
+        let planned = plan(self.tail, false, [frame]);
+        let planned = planned.map_err(|error| RepairError::mismatch(&self.name, &error))?;
+        for frame in &planned {
+            self.write_planned(frame)?;
+            self.follow(&frame.head);
+            self.unproven = !proven;
+            self.report.frames += 1;
+            self.report.first.get_or_insert(index);
+            self.report.last = Some(index);
+        }
+        Ok(())
+    }
+
+    /// Whether a later frame is still whole behind here, so that its chain will prove this one.
+    fn goes_on_behind(&self, index: LogIndex) -> bool {
+        let number = self.header.number;
+        let behind = scan::first_behind(&self.old, number, self.generation, self.position);
+        behind.is_some_and(|(_, frame)| frame.head.index > index)
+    }
+
+    fn write_planned(&mut self, frame: &Planned) -> Result<(), RepairError> {
+        // The whole file is synced before it counts.
+        let durable = Position {
+            file: self.header.number,
+            byte: self.position,
+        };
+        let mut encoder = Encoder::new(self.generation, durable, 1);
+        encoder.push(frame);
+        self.write(&encoder.slices())
+    }
+
+    fn write(&self, parts: &[IoSlice<'_>]) -> Result<(), RepairError> {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        if u64::from(self.position) + len as u64 > self.header.file_len {
+            return Err(self.mismatch("it is more than the file holds"));
+        }
+        let written = self.new.write_at(parts, u64::from(self.position));
+        Ok(written.map_err(OpenError::io("write to", &self.name))?)
+    }
+
+    fn follow(&mut self, head: &Head) {
+        self.position += head.frame_len() as u32;
+        self.tail = Tail::from(head);
+        self.max_timestamp = self.max_timestamp.max(times(head));
+    }
+
+    fn mismatch(&self, why: &str) -> RepairError {
+        RepairError::Mismatch {
+            file: self.name.clone(),
+            why: why.to_owned(),
+        }
+    }
+
+    /// Has the new file take the place of the damaged one, durably, and keeps that.
+    pub(super) fn put_in_place(&mut self) -> Result<RepairedFile, RepairError> {
+        self.finish()?;
+        if !self.old.is_empty() {
+            let kept = self.quarantine();
+            self.report.quarantined = Some(kept.map_err(OpenError::io("keep", &self.name))?);
+        }
+        let beside = format!("{}.{SUFFIX}", self.name);
+        let renamed = self.dir.rename(&beside, &self.name);
+        renamed
+            .and_then(|()| self.dir.sync_dir())
+            .map_err(OpenError::io("put in place", beside))?;
+        Ok(self.report.clone())
+    }
+
+    /// Writes what is around the frames, and syncs all of it.
+    fn finish(&self) -> Result<(), OpenError> {
+        let mut page = self.header.encode();
+        let durable = Position {
+            file: self.header.number,
+            byte: self.position,
+        };
+        page[HINT_AT..HINT_AT + HINT].copy_from_slice(&encode_hint(durable, self.generation));
+        let footer = self
+            .tail
+            .last()
+            .filter(|_| !self.is_newest() && self.has_room_for_a_footer())
+            .map(|last| Footer {
+                last,
+                max_timestamp: self.max_timestamp,
+            });
+        let write = || {
+            if let Some(footer) = footer {
+                let footer = footer.encode(self.generation);
+                self.new
+                    .write_at(&[IoSlice::new(&footer)], u64::from(self.position))?;
+            }
+            self.new.write_at(&[IoSlice::new(&page)], 0)?;
+            self.new.sync_now()
+        };
+        write().map_err(OpenError::io("write", &self.name))
+    }
+
+    fn has_room_for_a_footer(&self) -> bool {
+        u64::from(self.position) + u64::from(FOOTER) <= self.header.file_len
+    }
+
+    /// Copies the damaged file aside; a copy, so that the file itself is there until the moment it
+    /// is replaced.
+    fn quarantine(&self) -> std::io::Result<String> {
+        let place = self.dir.subdir(QUARANTINE)?;
+        let taken = place.list()?;
+        let names = (1..).map(|nth: u32| match nth {
+            1 => self.name.clone(),
+            _ => format!("{}.{nth}", self.name),
+        });
+        let name = names.into_iter().find(|name| !taken.contains(name));
+        let name = name.unwrap_or_default();
+        let copy = place.create(&name, self.old.len() as u64)?;
+        let mut position = 0;
+        for chunk in self.old.chunks(COPY) {
+            let chunk = Vec::from(chunk);
+            copy.write_at(&[IoSlice::new(&chunk)], position)?;
+            position += chunk.len() as u64;
+        }
+        copy.sync_now()?;
+        place.sync_dir()?;
+        Ok(format!("{QUARANTINE}/{name}"))
+    }
+}

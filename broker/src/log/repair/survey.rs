@@ -1,0 +1,254 @@
+//! PURE. Which file of a log is the oldest damaged one, where the log stands before it, and where
+//! it has to stand after it.
+
+use highwater_proto::{LogIndex, Offset};
+
+use super::RepairError;
+use crate::log::frame::{Position, RawFrame, Tail};
+use crate::log::options::LogOptions;
+use crate::log::recovery::{FoundFile, Proof, salt_of};
+use crate::log::scan::{self, Scan, Stop};
+use crate::log::segment::file_name;
+use crate::log::segment_header::{Origin, SEGMENT_HEADER, SegmentHeader, generation};
+
+/// A file that is damaged or missing.
+#[derive(Debug)]
+pub(super) struct Lost {
+    /// Its place among the files found; none when it is missing.
+    pub(super) at: Option<usize>,
+    /// Its header, made anew if that is lost.
+    pub(super) header: SegmentHeader,
+    /// What another replica has to say before the header is complete: where the log stood.
+    pub(super) start: Start,
+    /// Where it has to lead.
+    pub(super) goal: Goal,
+}
+
+/// Where the log stands before a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Start {
+    /// As the header says.
+    Known,
+    /// The file begins the log here; the frame with this index is its first.
+    Behind(LogIndex),
+}
+
+/// Where the frames of a file have to lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Goal {
+    /// The next file goes on at this byte, where the log stands like this.
+    Joint(u32, Tail),
+    /// The newest file: everything before this byte was durable.
+    Durable(u32),
+    /// The newest file, of which nothing is left that says how far it went.
+    Unknown,
+}
+
+/// A file that must be there, newest first while they are looked for.
+struct Node {
+    number: u32,
+    at: Option<usize>,
+    header: Option<SegmentHeader>,
+    joint: Option<(u32, Tail)>,
+}
+
+/// The oldest file that is not whole.
+pub(super) fn survey(
+    files: &[FoundFile],
+    options: &LogOptions,
+) -> Result<Option<Lost>, RepairError> {
+    let reach = |file: &FoundFile| file.reach(options.max_unsynced_bytes);
+    let proof = Proof::gather(files, &options.owner, reach);
+    let nodes = needed(files, &proof, options);
+    let mut before: Option<(u32, Scan)> = None;
+    for (nth, node) in nodes.iter().enumerate() {
+        let newest = nth + 1 == nodes.len();
+        let place = Place {
+            node,
+            newest,
+            files,
+            proof: &proof,
+            options,
+        };
+        match node.header.zip(node.at) {
+            Some((header, at)) => match place.damage(&header, at)? {
+                Ok(scan) => before = Some((node.number, scan)),
+                Err(goal) => {
+                    return Ok(Some(Lost {
+                        at: node.at,
+                        header,
+                        start: Start::Known,
+                        goal,
+                    }));
+                }
+            },
+            None => return place.without_header(before).map(Some),
+        }
+    }
+    Ok(None)
+}
+
+/// The files that must be there, oldest first.
+fn needed(files: &[FoundFile], proof: &Proof, options: &LogOptions) -> Vec<Node> {
+    let good = files.iter().filter(|file| file.header.is_ok());
+    let newest = good.map(|file| file.number).max().unwrap_or(0);
+    let mut next =
+        Some(newest.max(proof.durable.file).max(options.durable_file)).filter(|n| *n > 0);
+    let mut joint = None;
+    let mut nodes = Vec::new();
+    while let Some(number) = next {
+        let at = files.iter().position(|file| file.number == number);
+        let header = at.and_then(|at| files[at].header.as_ref().ok().copied());
+        nodes.push(Node {
+            number,
+            at,
+            header,
+            joint,
+        });
+        let older = |file: &&FoundFile| file.number < number && file.header.is_ok();
+        (next, joint) = match &header {
+            Some(header) => match header.continues {
+                Some(at) if files.iter().any(|file| file.number == at.file) => {
+                    (Some(at.file), Some((at.byte, header.start())))
+                }
+                // Without any older file it was purged, unless that is known not to be so.
+                Some(at)
+                    if files.iter().any(|file| older(&file))
+                        || header.lost_before(options.unpurged).is_some() =>
+                {
+                    (Some(at.file), Some((at.byte, header.start())))
+                }
+                Some(_) | None => (None, None),
+            },
+            None => (files.iter().rev().find(older).map(|f| f.number), None),
+        };
+    }
+    nodes.reverse();
+    nodes
+}
+
+/// A file in its place.
+struct Place<'a> {
+    node: &'a Node,
+    newest: bool,
+    files: &'a [FoundFile],
+    proof: &'a Proof,
+    options: &'a LogOptions,
+}
+
+impl Place<'_> {
+    /// What a scan finds if the file is whole, and otherwise where it has to lead.
+    fn damage(&self, header: &SegmentHeader, at: usize) -> Result<Result<Scan, Goal>, RepairError> {
+        let file = &self.files[at];
+        let limit = self.node.joint.map_or(u32::MAX, |(end, _)| end);
+        let scan = scan::scan(&file.bytes, header, limit, &mut |_| {});
+        if let Some((end, tail)) = self.node.joint {
+            let whole = scan.end == end && scan.tail == tail;
+            return Ok(if whole {
+                Ok(scan)
+            } else {
+                Err(Goal::Joint(end, tail))
+            });
+        }
+        if scan.stop == Stop::Footer {
+            return Ok(Ok(scan));
+        }
+        if !self.newest {
+            let blank = scan::blank_after(&file.bytes, scan.end, u64::MAX);
+            return match blank {
+                true => Ok(Ok(scan)),
+                false => Err(self.unclear("it and the file that goes on from it are damaged")),
+            };
+        }
+        let mut durable = match self.proof.durable.file == file.number {
+            true => self.proof.durable.byte,
+            false => SEGMENT_HEADER,
+        };
+        let written = self.proof.written_end(file.number).unwrap_or(scan.end);
+        let torn = u64::from(written.saturating_sub(scan.end));
+        if torn > file.reach(self.options.max_unsynced_bytes) {
+            durable = durable.max(written);
+        }
+        Ok(if scan.end >= durable {
+            Ok(scan)
+        } else {
+            Err(Goal::Durable(durable))
+        })
+    }
+
+    /// The file without its header, behind the one that was scanned last.
+    fn without_header(&self, before: Option<(u32, Scan)>) -> Result<Lost, RepairError> {
+        let (number, options) = (self.node.number, self.options);
+        let salt = salt_of(self.files).unwrap_or(options.salt);
+        let bytes = self.node.at.map(|at| &self.files[at].bytes);
+        let first = bytes.and_then(|bytes| {
+            let frames = bytes.get(SEGMENT_HEADER as usize..)?;
+            RawFrame::parse(frames, generation(&options.owner, salt, number)).ok()
+        });
+        let (mut start, mut tail) = (Start::Known, Tail::start(LogIndex(0), Offset::ZERO));
+        match (&before, first) {
+            (Some((_, scan)), first) => {
+                tail = scan.tail;
+                if first.is_some_and(|first| first.head.index != tail.next_index) {
+                    return Err(self.unclear("it went on from a place that is not known any more"));
+                }
+            }
+            (None, Some(first)) if first.head.index > LogIndex(0) => {
+                start = Start::Behind(first.head.index);
+            }
+            (None, _) => {}
+        }
+        let continues = before.map(|(file, scan)| Position {
+            file,
+            byte: scan.end,
+        });
+        let goal = match self.node.joint {
+            Some((end, tail)) => Goal::Joint(end, tail),
+            None if !self.newest => {
+                return Err(self.unclear("it and the file that goes on from it are damaged"));
+            }
+            None if self.proof.durable.file == number => Goal::Durable(self.proof.durable.byte),
+            None => Goal::Unknown,
+        };
+        let header = SegmentHeader {
+            owner: options.owner,
+            salt,
+            origin: match continues {
+                Some(_) => Origin::Cut,
+                None => Origin::First,
+            },
+            number,
+            file_len: self.file_len(&goal),
+            max_unsynced: options.max_unsynced_bytes,
+            first_index: tail.next_index,
+            first_offset: tail.next_offset,
+            previous: before.and_then(|_| tail.last()),
+            continues,
+            durable: continues.unwrap_or_default(),
+        };
+        Ok(Lost {
+            at: self.node.at,
+            header,
+            start,
+            goal,
+        })
+    }
+
+    /// The size of a file whose header is lost: the file may have been cut short, too.
+    fn file_len(&self, goal: &Goal) -> u64 {
+        let found = self.node.at.map_or(0, |at| self.files[at].bytes.len()) as u64;
+        let needed = match goal {
+            Goal::Joint(end, _) | Goal::Durable(end) => u64::from(*end) + u64::from(SEGMENT_HEADER),
+            Goal::Unknown => self.options.max_segment_bytes,
+        };
+        let len = found.max(needed).max(self.options.first_segment_bytes);
+        len.next_multiple_of(u64::from(SEGMENT_HEADER))
+    }
+
+    fn unclear(&self, why: &str) -> RepairError {
+        RepairError::Unclear {
+            file: file_name(self.node.number),
+            why: why.to_owned(),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Moving Raft's floor up: a replica gives back the segments at the front of its log that nobody can
+//! read any more, and with them the entries that a follower would need to catch up from there.
+
+use std::io;
+use std::time::Duration;
+
+use highwater_proto::{LogIndex, Offset};
+
+use super::Replica;
+use super::floor::offloaded;
+use super::saved;
+use crate::log::SegmentInfo;
+
+/// The most segments that one step frees: the group appends nothing while it lasts.
+const AT_ONCE: usize = 16;
+/// How long a purge may take; replication that reads what is purged holds it up.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// What was given back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Released {
+    /// Segment files.
+    pub segments: u64,
+    /// The bytes they took on the disk.
+    pub bytes: u64,
+}
+
+impl Replica {
+    /// Frees segments of a partition whose records all lie below `log_start` and are applied here,
+    /// as far as a state was saved where they end; a few at a time. The bytes of a freed file are
+    /// given back when the last slice of it is dropped.
+    pub async fn release(&self, log_start: Offset) -> io::Result<Released> {
+        let before = self.reader.segments();
+        let Some(upto) = self.releasable(&before, log_start).await? else {
+            return Ok(Released::default());
+        };
+        if self.floor.index().is_none_or(|floor| floor < upto) {
+            self.raise_floor(upto).await?;
+        }
+        self.purge(upto).await?;
+        let first = self.reader.first_index();
+        let gone = before.iter().filter(|segment| segment.next_index <= first);
+        Ok(gone.fold(Released::default(), |sum, segment| Released {
+            segments: sum.segments + 1,
+            bytes: sum.bytes + segment.bytes,
+        }))
+    }
+
+    /// The last entry that can go.
+    async fn releasable(
+        &self,
+        segments: &[SegmentInfo],
+        log_start: Offset,
+    ) -> io::Result<Option<u64>> {
+        let applied = self.applied();
+        let done = |segment: &&SegmentInfo| {
+            segment.sealed
+                && segment.next_offset <= log_start
+                && Some(segment.next_index) <= applied.map(LogIndex::next)
+        };
+        let ends = segments.iter().take_while(done);
+        let ends: Vec<u64> = ends
+            .filter_map(|segment| segment.next_index.0.checked_sub(1))
+            .collect();
+        if ends.is_empty() {
+            return Ok(None);
+        }
+        let home = std::sync::Arc::clone(self.floor.dir());
+        let states = offloaded(self.floor.dir(), move || saved::indexes(home.as_ref())).await??;
+        let here = self.floor.index();
+        let saved = |end: &&u64| states.contains(end) || here == Some(**end);
+        let (now, later) = ends.split_at(ends.len().min(AT_ONCE));
+        let last = now.iter().rev().find(saved);
+        Ok(last.or_else(|| later.iter().find(saved)).copied())
+    }
+
+    /// Makes the state saved after `upto` the one at the floor.
+    async fn raise_floor(&self, upto: u64) -> io::Result<()> {
+        let floor = self.floor.clone();
+        let head = self.reader.head(LogIndex(upto)).map_err(io::Error::other)?;
+        offloaded(self.floor.dir(), move || {
+            let state = saved::load_at(floor.dir().as_ref(), upto)?;
+            let fits = |end| head.is_some_and(|head| crate::log::LastFrame::from(&head) == end);
+            match state {
+                Some(state) if state.log_end.is_some_and(fits) => floor.keep(state),
+                Some(_) => Err(io::Error::other(format!(
+                    "the state saved after entry {upto} does not fit to the log"
+                ))),
+                None => Err(io::Error::other(format!("no state after entry {upto}"))),
+            }
+        })
+        .await?
+    }
+
+    /// Takes a snapshot of the metadata as of now and purges the log up to it, but for the last
+    /// `keep` entries, which spare a follower that is a little behind the snapshot.
+    pub async fn compact(&self, keep: u64) -> io::Result<()> {
+        let Some(applied) = self.applied() else {
+            return Ok(());
+        };
+        self.snapshot(applied.0).await?;
+        let upto = applied.0.saturating_sub(keep);
+        if LogIndex(upto) < self.reader.first_index() {
+            return Ok(());
+        }
+        self.purge(upto).await
+    }
+
+    /// How many entries the log holds.
+    pub fn log_entries(&self) -> u64 {
+        let first = self.reader.first_index().0;
+        let last = self.reader.last();
+        last.map_or(0, |last| (last.index.0 + 1).saturating_sub(first))
+    }
+
+    /// The last entry that is known to be committed.
+    pub(super) fn committed(&self) -> Option<super::types::LogId> {
+        use openraft::async_runtime::WatchReceiver;
+        let metrics = self.raft().metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.local_committed
+    }
+
+    /// The last entry that is applied here.
+    fn applied(&self) -> Option<LogIndex> {
+        use openraft::async_runtime::WatchReceiver;
+        let metrics = self.raft().metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.last_applied.map(|id| LogIndex(id.index))
+    }
+
+    /// Has openraft take up the state at the floor, or make one as of now, at `least` or later.
+    async fn snapshot(&self, least: u64) -> io::Result<()> {
+        let asked = self.raft().trigger().snapshot().await;
+        asked.map_err(io::Error::other)?;
+        let wait = self.raft().wait(Some(LIMIT));
+        let taken = wait.metrics(
+            |metrics| metrics.snapshot.is_some_and(|id| id.index >= least),
+            "a snapshot",
+        );
+        taken.await.map(drop).map_err(io::Error::other)
+    }
+
+    async fn purge(&self, upto: u64) -> io::Result<()> {
+        if !self.has_snapshot(upto) {
+            self.snapshot(upto).await?;
+        }
+        let asked = self.raft().trigger().purge_log(upto).await;
+        asked.map_err(io::Error::other)?;
+        let wait = self.raft().wait(Some(LIMIT));
+        let purged = wait.metrics(
+            |metrics| metrics.purged.is_some_and(|id| id.index >= upto),
+            "the purge",
+        );
+        purged.await.map(drop).map_err(io::Error::other)
+    }
+
+    fn has_snapshot(&self, upto: u64) -> bool {
+        use openraft::async_runtime::WatchReceiver;
+        let metrics = self.raft().metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.snapshot.is_some_and(|id| id.index >= upto)
+    }
+}

@@ -1,0 +1,335 @@
+//! Reads from replicas that do not lead: what they serve, how fresh it is, and what they refuse.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::future::Future;
+
+use highwater_client::{Client, PartitionIndex, ReadFrom, Record, Start};
+use highwater_proto::pb::v1::{self, Freshness};
+use highwater_tests::api::{Api, soon};
+use highwater_tests::{Cluster, batches, program};
+use rustix::process::Signal;
+use tokio::runtime::Runtime;
+use tonic::Code;
+
+const P0: PartitionIndex = PartitionIndex(0);
+const AGE_MS: i32 = 400;
+
+fn read(offset: i64, freshness: Freshness) -> v1::FetchRequest {
+    v1::FetchRequest {
+        topic: "t".to_owned(),
+        offset,
+        batches: true,
+        freshness: freshness.into(),
+        max_age_ms: match freshness {
+            Freshness::Bounded => AGE_MS,
+            _ => 0,
+        },
+        ..v1::FetchRequest::default()
+    }
+}
+
+fn subscription(offset: i64, freshness: Freshness) -> v1::SubscribeRequest {
+    let v1::FetchRequest {
+        topic,
+        freshness,
+        max_age_ms,
+        ..
+    } = read(offset, freshness);
+    v1::SubscribeRequest {
+        topic,
+        offset,
+        batches: true,
+        freshness,
+        max_age_ms,
+        ..v1::SubscribeRequest::default()
+    }
+}
+
+/// Three brokers with a topic of one partition, an API for each, and the place of the leader.
+async fn three() -> (Cluster, Vec<Api>, usize) {
+    let cluster = Cluster::start(&program!(), 3);
+    let create = ["topic", "create", "t", "-p", "1", "-r", "3"];
+    cluster.run(&create).ok();
+    let leader = cluster.leader_of("t", 0);
+    let mut apis = Vec::new();
+    for broker in &cluster.brokers {
+        let api = Api::connect(broker.listen()).await;
+        api.leader("t", 0, |_| true).await;
+        apis.push(api);
+    }
+    (cluster, apis, leader)
+}
+
+fn run(test: impl Future<Output = ()>) {
+    Runtime::new().unwrap().block_on(test);
+}
+
+/// Everything that this broker serves of the partition up to `end`.
+async fn bytes_of(api: &Api, end: i64, freshness: Freshness) -> (Vec<u8>, bool) {
+    let (mut bytes, mut offset, mut follower) = (Vec::new(), 0, false);
+    while offset < end {
+        let request = v1::FetchRequest {
+            max_wait_ms: 10_000,
+            max_bytes: 1,
+            ..read(offset, freshness)
+        };
+        let answer = api.fetch_with(request, false).await.unwrap();
+        assert!(answer.next_offset > offset, "it waits for more");
+        assert!(answer.next_offset <= answer.high_watermark);
+        for batch in answer.batches {
+            bytes.extend_from_slice(&batch.append_time.to_be_bytes());
+            bytes.extend_from_slice(&batch.batch);
+        }
+        (offset, follower) = (answer.next_offset, answer.follower);
+    }
+    (bytes, follower)
+}
+
+#[test]
+fn every_replica_serves_the_bytes_of_the_leader_to_those_who_allow_it() {
+    run(async {
+        let (cluster, apis, leader) = three().await;
+        for i in 0..20 {
+            let values = (0..=i).map(|n| format!("{i}:{n}"));
+            apis[leader]
+                .append("t", 0, batches::batch(values))
+                .await
+                .unwrap();
+        }
+        let end = apis[leader].high_watermark("t", 0).await;
+        let expected = bytes_of(&apis[leader], end, Freshness::Unspecified).await;
+        for freshness in [Freshness::Committed, Freshness::Bounded] {
+            for (place, api) in apis.iter().enumerate() {
+                let (bytes, follower) = bytes_of(api, end, freshness).await;
+                assert_eq!(follower, place != leader);
+                assert!(bytes == expected.0, "{freshness:?} at {place}");
+                let answer = api.fetch_with(read(0, freshness), false).await.unwrap();
+                assert_eq!(answer.broker as u64, cluster.brokers[place].id());
+            }
+        }
+        let linearizable = read(0, Freshness::Linearizable);
+        let answer = apis[leader].fetch_with(linearizable.clone(), false).await;
+        assert!(!answer.unwrap().follower);
+        for (place, api) in apis
+            .iter()
+            .enumerate()
+            .filter(|(place, _)| *place != leader)
+        {
+            for request in [linearizable.clone(), read(0, Freshness::Unspecified)] {
+                let refusal = api.fetch_with(request.clone(), false).await.unwrap_err();
+                refusal.is(Code::FailedPrecondition, "NOT_LEADER", &[]);
+                let hint = refusal.not_leader().leader as u64;
+                assert_eq!(hint, cluster.brokers[leader].id(), "{place}");
+                let forwarded = api.fetch(request).await.unwrap();
+                assert!(!forwarded.follower && forwarded.next_offset > 0);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_follower_never_says_that_an_offset_is_out_of_range() {
+    run(async {
+        let (_cluster, apis, leader) = three().await;
+        let follower = &apis[(leader + 1) % 3];
+        apis[leader]
+            .append("t", 0, batches::batch(["a"]))
+            .await
+            .unwrap();
+        for freshness in [Freshness::Committed, Freshness::Bounded] {
+            let beyond = v1::FetchRequest {
+                max_wait_ms: 50,
+                ..read(99, freshness)
+            };
+            let refusal = follower
+                .fetch_with(beyond.clone(), false)
+                .await
+                .unwrap_err();
+            refusal.is(Code::FailedPrecondition, "NOT_LEADER", &[]);
+            let refusal = follower.subscribe(subscription(99, freshness)).await;
+            let refusal = refusal.unwrap_err();
+            refusal.is(Code::FailedPrecondition, "NOT_LEADER", &[]);
+            // The leader is the one to say it.
+            let refusal = follower.fetch(beyond).await.unwrap_err();
+            refusal.is(Code::OutOfRange, "OFFSET_OUT_OF_RANGE", &["99"]);
+        }
+        // One that is about to come is waited for.
+        let soon_there = v1::FetchRequest {
+            max_wait_ms: 15_000,
+            ..read(2, Freshness::Committed)
+        };
+        let waiting = follower.fetch_with(soon_there, false);
+        let appending = apis[leader].append("t", 0, batches::batch(["b", "c"]));
+        let (read, appended) = futures_util::join!(waiting, appending);
+        assert_eq!(appended.unwrap().last_offset, 2);
+        assert_eq!(read.unwrap().next_offset, 3);
+    });
+}
+
+#[test]
+fn what_a_request_says_of_freshness_must_make_sense() {
+    run(async {
+        let (_cluster, apis, leader) = three().await;
+        let requests = [
+            v1::FetchRequest {
+                freshness: 99,
+                ..read(0, Freshness::Unspecified)
+            },
+            v1::FetchRequest {
+                max_age_ms: 5,
+                ..read(0, Freshness::Committed)
+            },
+            v1::FetchRequest {
+                max_age_ms: 0,
+                ..read(0, Freshness::Bounded)
+            },
+            v1::FetchRequest {
+                max_age_ms: -1,
+                ..read(0, Freshness::Bounded)
+            },
+        ];
+        for request in requests {
+            let refusal = apis[leader].fetch(request).await.unwrap_err();
+            refusal.is(Code::InvalidArgument, "INVALID_REQUEST", &[]);
+            assert!(!refusal.retriable);
+        }
+    });
+}
+
+#[test]
+fn a_replica_that_is_cut_off_serves_what_is_committed_and_nothing_that_claims_to_be_fresh() {
+    run(async {
+        let (cluster, apis, leader) = three().await;
+        apis[leader]
+            .append("t", 0, batches::batch(["a", "b"]))
+            .await
+            .unwrap();
+        let alone = (leader + 1) % 3;
+        let api = &apis[alone];
+        let before = bytes_of(api, 2, Freshness::Bounded).await;
+        let mut fresh = api
+            .subscribe(subscription(0, Freshness::Bounded))
+            .await
+            .unwrap();
+        let first = soon("what is there", fresh.message())
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!((first.next_offset, first.follower), (2, true));
+        let others = [leader, (leader + 2) % 3];
+        others
+            .iter()
+            .for_each(|other| cluster.brokers[*other].signal(Signal::STOP));
+        // What the leader said before it stood still counts until it is too old.
+        let refusal = soon("the end of what is fresh", async {
+            loop {
+                if let Err(refusal) = api.fetch_with(read(0, Freshness::Bounded), false).await {
+                    return refusal;
+                }
+            }
+        });
+        let refusal = refusal.await;
+        refusal.is(Code::Unavailable, "STALE", &[]);
+        assert!(refusal.retriable);
+        let ended = soon("the end of the subscription", fresh.message()).await;
+        let ended = highwater_tests::api::Refusal::from(ended.unwrap_err());
+        ended.is(Code::Unavailable, "STALE", &[]);
+        let during = bytes_of(api, 2, Freshness::Committed).await;
+        assert!(during == before);
+        others
+            .iter()
+            .for_each(|other| cluster.brokers[*other].signal(Signal::CONT));
+        soon("a fresh answer", async {
+            while api
+                .fetch_with(read(0, Freshness::Bounded), false)
+                .await
+                .is_err()
+            {}
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_consumer_of_near_replicas_sees_each_record_once_wherever_it_reads() {
+    run(async {
+        let (mut cluster, _, _) = three().await;
+        let client = Client::builder()
+            .bootstrap(cluster.addresses())
+            .rack("r2")
+            .connect()
+            .await
+            .unwrap();
+        let builder = client.consumer("t").read_from(ReadFrom::Nearest);
+        let mut consumer = builder.build().await.unwrap();
+        let producer = client.producer("t").build().await.unwrap();
+        let mut offset = 0;
+        for round in 0..3 {
+            for i in 0..200 {
+                let record = Record::new(format!("{round}:{i}"));
+                drop(producer.send(record).await.unwrap());
+            }
+            soon("acknowledgements", producer.flush()).await.unwrap();
+            for i in 0..200 {
+                let record = soon("a record", consumer.next()).await.unwrap().unwrap();
+                assert_eq!(record.offset.0, offset);
+                assert_eq!(record.value.unwrap(), format!("{round}:{i}"));
+                offset += 1;
+            }
+            let serves = consumer.progress()[&P0].broker.unwrap().0;
+            let place = cluster
+                .brokers
+                .iter()
+                .position(|b| b.id() == u64::from(serves));
+            let place = place.unwrap();
+            if round == 0 {
+                assert_eq!(place, 1, "the broker in the client's rack");
+            }
+            // It goes away, and comes back when the next ones were written.
+            cluster.brokers[place].kill();
+            let record = Record::new("alone");
+            soon("an ack", producer.send(record).await.unwrap())
+                .await
+                .unwrap();
+            let record = soon("a record", consumer.next()).await.unwrap().unwrap();
+            assert_eq!(record.offset.0, offset);
+            offset += 1;
+            let now = consumer.progress()[&P0].broker.unwrap().0;
+            assert_ne!(now, serves);
+            cluster.brokers[place].restart();
+            cluster.until_healthy();
+        }
+        consumer.seek(P0, Start::Earliest).await.unwrap();
+        for i in 0..offset {
+            let record = soon("a record", consumer.next()).await.unwrap().unwrap();
+            assert_eq!(record.offset.0, i);
+        }
+    });
+}
+
+#[test]
+fn the_command_line_reads_from_followers() {
+    let cluster = Cluster::start(&program!(), 3);
+    cluster
+        .run(&["topic", "create", "t", "-p", "1", "-r", "3"])
+        .ok();
+    cluster.run(&["produce", "t"]).stdin("a\nb\nc\n").ok();
+    let end = ["--exit-at-end", "-f", "%o %v\\n"];
+    for how in [
+        &["--follower"][..],
+        &["--follower", "--rack", "r3"],
+        &["--follower", "--freshness", "5s"],
+        &["--freshness", "linearizable"],
+        &["-n", "3"],
+    ] {
+        let args = [&["consume", "t"], how, &end].concat();
+        let read = cluster.run(&args).ok();
+        assert_eq!(read.text(), "0 a\n1 b\n2 c\n", "{how:?}");
+    }
+    let both = ["consume", "t", "--follower", "--freshness", "linearizable"];
+    cluster.run(&both).end().exited(2).says("INVALID_REQUEST");
+    for wrong in ["never", "0s", "-5s"] {
+        let args = ["consume", "t", "--freshness", wrong];
+        cluster.run(&args).end().exited(2).says("USAGE");
+    }
+}

@@ -1,0 +1,186 @@
+//! Disk space of what nobody can read any more is given back, and replicas that missed it all come
+//! back all the same.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use bytes::Bytes;
+use highwater_proto::pb::v1;
+use highwater_proto::pb::v1::trim_partition_request::To;
+use highwater_tests::api::soon;
+use highwater_tests::batches::batch;
+use highwater_tests::storage::{partition_dir, segments};
+use highwater_tests::{Api, Broker, Cluster, program};
+
+const VALUE: usize = 100_000;
+/// The smallest segments that a topic can have.
+const SMALL: (&str, &str) = ("segment.bytes", "1MiB");
+
+/// Appends records of 100 kB each, of which a segment of 1 MiB holds ten.
+async fn fill(api: &Api, topic: &str, from: usize, count: usize) {
+    for number in from..from + count {
+        let value = format!("{number:05}").repeat(VALUE / 5);
+        api.append(topic, 0, batch([value])).await.unwrap();
+    }
+}
+
+/// The batches of a partition as they are stored, from `offset` on.
+async fn stored(api: &Api, topic: &str, mut offset: i64) -> Vec<Bytes> {
+    let end = api.high_watermark(topic, 0).await;
+    let mut batches = Vec::new();
+    while offset < end {
+        let request = v1::FetchRequest {
+            topic: topic.to_owned(),
+            offset,
+            batches: true,
+            ..v1::FetchRequest::default()
+        };
+        let read = api.fetch(request).await.unwrap();
+        offset = read.next_offset;
+        batches.extend(read.batches.into_iter().map(|batch| batch.batch));
+    }
+    batches
+}
+
+/// Waits until a broker has given back all segments but the last `left`.
+async fn until_few(api: &Api, broker: &Broker, id: &str, left: usize) {
+    let dir = partition_dir(broker, id, 0);
+    let freed = async {
+        while segments(&dir).len() > left {
+            api.high_watermark("t", 0).await;
+        }
+    };
+    soon("segments are given back", freed).await;
+}
+
+#[tokio::test]
+async fn trimmed_segments_are_given_back_and_the_rest_is_there_after_sigkill() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start(&program!(), dir.path(), &[]);
+    let api = Api::connect(broker.listen()).await;
+    let id = api.create("t", 1, &[SMALL]).await;
+    fill(&api, "t", 0, 60).await;
+    let rest = stored(&api, "t", 55).await;
+    let before = segments(&partition_dir(&broker, &id, 0));
+    assert!(before.len() > 5, "{before:?}");
+    api.trim("t", 0, Some(To::Offset(55)), false).await.unwrap();
+    // The one written to, the one before it, and one made ready.
+    until_few(&api, &broker, &id, 3).await;
+    assert_eq!(stored(&api, "t", 55).await, rest);
+    for _ in 0..2 {
+        broker.kill();
+        broker.restart();
+        let api = Api::connect(broker.listen()).await;
+        assert_eq!(stored(&api, "t", 55).await, rest);
+        assert!(
+            api.fetch(v1::FetchRequest {
+                topic: "t".into(),
+                offset: 54,
+                ..Default::default()
+            })
+            .await
+            .is_err()
+        );
+    }
+    let api = Api::connect(broker.listen()).await;
+    fill(&api, "t", 60, 30).await;
+    api.trim("t", 0, Some(To::End(true)), false).await.unwrap();
+    until_few(&api, &broker, &id, 2).await;
+    let now = segments(&partition_dir(&broker, &id, 0));
+    assert!(!before.contains(&now[0]), "{before:?}, then {now:?}");
+}
+
+#[tokio::test]
+async fn a_replica_that_missed_what_was_deleted_catches_up_and_can_lead() {
+    let mut cluster = Cluster::start(&program!(), 3);
+    let api = Api::connect(cluster.brokers[0].listen()).await;
+    let id = api.create("t", 1, &[SMALL]).await;
+    fill(&api, "t", 0, 5).await;
+    cluster.until_healthy();
+    let leader = cluster.leader_of("t", 0);
+    let late = (leader + 1) % 3;
+    cluster.brokers[late].kill();
+    let api = Api::connect(cluster.brokers[leader].listen()).await;
+    fill(&api, "t", 5, 50).await;
+    api.trim("t", 0, Some(To::Offset(50)), false).await.unwrap();
+    for place in [leader, (leader + 2) % 3] {
+        until_few(&api, &cluster.brokers[place], &id, 3).await;
+    }
+    let rest = stored(&api, "t", 50).await;
+    assert_eq!(rest.len(), 5);
+
+    cluster.brokers[late].restart();
+    cluster.until_healthy();
+    let log = cluster.brokers[late].log();
+    assert!(log.contains("taking up a snapshot"), "{log}");
+    // It leads once the others have been stopped in turn.
+    let late_id = i32::try_from(cluster.brokers[late].id()).unwrap();
+    loop {
+        let leader = cluster.leader_of("t", 0);
+        if leader == late {
+            break;
+        }
+        let id = i32::try_from(cluster.brokers[leader].id()).unwrap();
+        cluster.brokers[leader].kill();
+        let api = Api::connect(cluster.brokers[late].listen()).await;
+        let next = api.leader("t", 0, |leader| leader != id).await;
+        if next == late_id {
+            break;
+        }
+        cluster.brokers[leader].restart();
+        cluster.until_healthy();
+    }
+    let api = Api::connect(cluster.brokers[late].listen()).await;
+    assert_eq!(stored(&api, "t", 50).await, rest);
+    fill(&api, "t", 55, 1).await;
+    let below = v1::FetchRequest {
+        topic: "t".into(),
+        offset: 49,
+        ..Default::default()
+    };
+    let below = api.fetch(below).await.unwrap_err();
+    assert_eq!(below.offset_range().log_start_offset, 50);
+}
+
+#[tokio::test]
+async fn the_metadata_is_compacted_and_a_broker_that_missed_it_gets_a_snapshot() {
+    let mut cluster = Cluster::start(&program!(), 3);
+    let api = Api::connect(cluster.brokers[0].listen()).await;
+    api.create("t", 1, &[]).await;
+    let is_controller = |place: usize| {
+        let id = i32::try_from(cluster.brokers[place].id()).unwrap();
+        move |controller: i32| controller == id
+    };
+    let controller = api.controller(|_| true).await;
+    let late = (0..3)
+        .find(|place| !is_controller(*place)(controller))
+        .unwrap();
+    let other = (0..3).find(|place| *place != late).unwrap();
+    cluster.brokers[late].kill();
+
+    let api = Api::connect(cluster.brokers[other].listen()).await;
+    for round in 0..13_u64 {
+        let alter = |number: u64| {
+            let ms = 1000 + round * 100 + number;
+            let request = v1::AlterTopicRequest {
+                name: "t".to_owned(),
+                set: [("segment.ms".to_owned(), ms.to_string())].into(),
+                unset: Vec::new(),
+            };
+            api.alter(request)
+        };
+        let answers = futures_util::future::join_all((0..100).map(alter)).await;
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    }
+    let before = api.describe("t").await.unwrap().config;
+    cluster.brokers[other].log_line("the log of the metadata was purged");
+
+    cluster.brokers[late].restart();
+    cluster.until_healthy();
+    cluster.brokers[late].log_line("taking up a snapshot");
+    let api = Api::connect(cluster.brokers[late].listen()).await;
+    assert_eq!(api.describe("t").await.unwrap().config, before);
+    cluster.restart_all();
+    let api = Api::connect(cluster.brokers[late].listen()).await;
+    assert_eq!(api.describe("t").await.unwrap().config, before);
+    api.create("after", 1, &[]).await;
+    api.append("after", 0, batch(["v"])).await.unwrap();
+}

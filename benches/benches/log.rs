@@ -15,7 +15,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use highwater_broker::log::dir::Job;
 use highwater_broker::log::{
-    Dir, File, FrameKind, FsDir, Log, LogOptions, LogReader, NewFrame, Owner, Source, SyncDone,
+    Dir, File, FrameKind, FsDir, Log, LogOptions, LogReader, NewFrame, Owner, Source, Space,
+    SyncDone,
 };
 use highwater_proto::batch::{BatchBuilder, Codec};
 use highwater_proto::{ClusterId, LogIndex, Offset, ReplicaId, Term, Timestamp};
@@ -191,6 +192,9 @@ impl Dir for NoSync {
     }
     fn offload(&self, job: Job) {
         self.0.offload(job);
+    }
+    fn space(&self) -> &Space {
+        self.0.space()
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) use debug::{DebugArgs, DebugVerb};
 #[cfg(target_os = "linux")]
 pub(crate) use dev::{DevArgs, DevVerb, UpArgs};
 pub(crate) use explain::ExplainArgs;
-pub(crate) use produce::{LineForm, ProduceArgs};
+pub(crate) use produce::{Compression, LineForm, ProduceArgs};
 #[cfg(target_os = "linux")]
 pub(crate) use serve::ServeArgs;
 pub(crate) use topic::{AlterArgs, CreateArgs, Partitions, TopicArgs, TopicVerb, TrimArgs};

@@ -37,6 +37,7 @@ impl ExitCode {
             | Reason::SequenceGap
             | Reason::DuplicateSequence
             | Reason::ProducerFenced
+            | Reason::UnknownProducer
             | Reason::WrongCluster => Self::Conflict,
             Reason::NotLeader
             | Reason::NoLeader
@@ -46,8 +47,10 @@ impl ExitCode {
             | Reason::Overloaded
             | Reason::TimedOut
             | Reason::Unreachable
-            | Reason::NotReady => Self::Unavailable,
+            | Reason::NotReady
+            | Reason::Stale => Self::Unavailable,
             Reason::InvalidRequest
+            | Reason::RequestTooLarge
             | Reason::InvalidTopicName
             | Reason::InvalidConfig
             | Reason::InvalidReplication => Self::Usage,

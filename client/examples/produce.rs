@@ -23,5 +23,5 @@ async fn main() -> Result<()> {
         let ack = delivery.await?;
         tracing::info!(partition = %ack.partition, offset = ?ack.offset, "durable");
     }
-    producer.close(Duration::from_secs(10)).await
+    producer.shutdown(Duration::from_secs(10)).await
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_proto::Offset;
-pub use highwater_proto::pb::v1::{NotLeader, OffsetRange, SequenceGap};
+pub use highwater_proto::pb::v1::{CorruptData, NotLeader, OffsetRange, SequenceGap};
 pub use highwater_proto::reason::{Outcome, Reason};
 use tonic::Code;
 
@@ -43,6 +43,7 @@ enum Detail {
     NotLeader(NotLeader),
     OffsetRange(OffsetRange),
     SequenceGap(SequenceGap),
+    CorruptData(CorruptData),
 }
 
 impl Error {
@@ -70,6 +71,13 @@ impl Error {
             high_watermark: end.to_i64(),
         };
         Arc::make_mut(&mut error.0).detail = Some(Detail::OffsetRange(range));
+        error
+    }
+
+    /// Data that cannot be read.
+    pub(crate) fn corrupt(why: String, detail: CorruptData) -> Self {
+        let mut error = Self::new(Reason::CorruptData, why);
+        Arc::make_mut(&mut error.0).detail = Some(Detail::CorruptData(detail));
         error
     }
 
@@ -108,6 +116,12 @@ impl Error {
         self.0.outcome == Outcome::Retriable
     }
 
+    /// True when nothing was written, so that sending the same again cannot write it twice. False
+    /// when that is not known. Whether it helps is another question: [`Error::is_retriable`].
+    pub fn is_retry_safe(&self) -> bool {
+        self.0.outcome != Outcome::Unknown
+    }
+
     /// True if a broker does not know the topic as it was asked for. One that has just started may
     /// not know it *yet*, so this is believed only when the cluster confirms it.
     pub(crate) fn is_missing_topic(&self) -> bool {
@@ -142,6 +156,14 @@ impl Error {
     pub fn sequence_gap(&self) -> Option<&SequenceGap> {
         match &self.0.detail {
             Some(Detail::SequenceGap(detail)) => Some(detail),
+            _ => None,
+        }
+    }
+
+    /// What cannot be read, and where to go on, when data is damaged or not what it should be.
+    pub fn corrupt_data(&self) -> Option<&CorruptData> {
+        match &self.0.detail {
+            Some(Detail::CorruptData(detail)) => Some(detail),
             _ => None,
         }
     }

@@ -9,6 +9,7 @@ mod accumulator;
 mod budget;
 mod builder;
 mod delivery;
+mod identity;
 mod lane;
 mod partitioner;
 mod sender;
@@ -42,8 +43,12 @@ use crate::record::{Payload, Record};
 /// new producer id. If the outcome of the failed batch is unknown, it may still appear in the log
 /// later, even after those.
 ///
-/// Dropping the last clone delivers what was sent, as long as the runtime lives; [`Producer::close`]
-/// waits for it.
+/// A **named** producer ([`ProducerBuilder::name`]) that learns that another one has taken its
+/// name ends: what is not acknowledged fails with `PRODUCER_FENCED`, and so does every later send.
+///
+/// Dropping the last clone loses nothing silently: what was sent is delivered in the background, as
+/// long as the runtime lives and the delivery timeout allows, and each [`Delivery`] still resolves.
+/// [`Producer::shutdown`] waits for it.
 #[derive(Clone)]
 pub struct Producer {
     handle: Arc<Handle>,
@@ -117,8 +122,10 @@ impl Producer {
     }
 
     /// Takes no more records, delivers those there are, and gives up what is not acknowledged
-    /// within `deadline`. An error is the first failure since the last flush.
-    pub async fn close(&self, deadline: Duration) -> Result<()> {
+    /// within `deadline`, each record with what is known of it. An error is the first failure since
+    /// the last flush. A call that is dropped has ended the producer all the same: what was sent is
+    /// delivered as if the producer were dropped.
+    pub async fn shutdown(&self, deadline: Duration) -> Result<()> {
         let shared = &self.handle.shared;
         let latest = self.handle.end();
         if timeout(deadline, wait_for(&latest)).await.is_err() {

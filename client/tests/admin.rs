@@ -170,7 +170,7 @@ async fn all_futures_can_move_between_threads() {
         let producer = client.producer("t").build().await?;
         let delivery = producer.send("v").await?;
         producer.flush().await?;
-        producer.close(PATIENCE).await?;
+        producer.shutdown(PATIENCE).await?;
         delivery.await?;
         let mut consumer = client.consumer("t").build().await?;
         consumer.next_batch().await;

@@ -354,7 +354,7 @@ async fn closing_delivers_what_was_sent_and_takes_no_more() {
     let builder = producer(&client).linger(Duration::from_secs(3600));
     let producer = builder.build().await.unwrap();
     let delivery = producer.send("a").await.unwrap();
-    patiently(producer.close(PATIENCE)).await.unwrap();
+    patiently(producer.shutdown(PATIENCE)).await.unwrap();
     assert_eq!(delivery.await.unwrap().offset, Some(Offset(0)));
     let error = producer.send("b").await.unwrap_err();
     assert_eq!(error.reason(), Some(Reason::NotReady));
@@ -370,7 +370,7 @@ async fn closing_gives_up_at_its_deadline_and_says_what_is_unknown() {
     let delivery = producer.send("a").await.unwrap();
     let appended = |state: &mut fake::State| state.partition("t", 0).unwrap().next_offset == 1;
     cluster.wait_until("the batch is appended", appended).await;
-    let error = patiently(producer.close(Duration::from_millis(10))).await;
+    let error = patiently(producer.shutdown(Duration::from_millis(10))).await;
     assert_eq!(error.unwrap_err().outcome(), Outcome::Unknown);
     assert_eq!(delivery.await.unwrap_err().outcome(), Outcome::Unknown);
 }

@@ -13,6 +13,6 @@ pub use id::{
     BrokerId, ClusterId, Incarnation, PartitionIndex, ProducerEpoch, ProducerId, ReplicaId,
     Sequence, TopicId,
 };
-pub use name::{NameError, TopicName};
+pub use name::{NameError, ProducerName, ProducerNameError, TopicName};
 pub use offset::{EntryId, LogIndex, Offset, Term, Timestamp};
 pub use reason::Reason;

@@ -61,6 +61,41 @@ impl fmt::Display for TopicName {
     }
 }
 
+/// The longest name of a producer, in bytes.
+pub const MAX_PRODUCER_NAME: usize = 249;
+
+/// The name of a producer that keeps its identity over restarts: `[A-Za-z0-9._-]{1,249}`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProducerName(String);
+
+/// The text is not the name of a producer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a producer name has 1 to {MAX_PRODUCER_NAME} letters, digits, '.', '_' and '-'")]
+pub struct ProducerNameError;
+
+impl ProducerName {
+    /// Checks `text` and takes it as the name of a producer.
+    pub fn parse(text: &str) -> Result<Self, ProducerNameError> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let fits = (1..=MAX_PRODUCER_NAME).contains(&text.len());
+        match fits && text.chars().all(allowed) {
+            true => Ok(Self(text.to_owned())),
+            false => Err(ProducerNameError),
+        }
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ProducerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,5 +126,15 @@ mod tests {
             Err(NameError::TooLong(250))
         );
         assert_eq!(TopicName::parse("__groups"), Err(NameError::Reserved));
+    }
+
+    #[test]
+    fn a_producer_name_has_the_characters_of_a_topic_name() {
+        for name in ["a", "orders-writer", "__x", &"n".repeat(249)] {
+            assert_eq!(ProducerName::parse(name).unwrap().as_str(), name);
+        }
+        for name in ["", "a b", "a/b", "\u{e9}", &"n".repeat(250)] {
+            assert_eq!(ProducerName::parse(name), Err(ProducerNameError), "{name}");
+        }
     }
 }

@@ -84,16 +84,20 @@ reasons! {
     SequenceGap = "SEQUENCE_GAP", FailedPrecondition, Refused, "an earlier batch of this producer failed; start a new producer";
     /// The batch repeats records that were appended too long ago to say where.
     DuplicateSequence = "DUPLICATE_SEQUENCE", AlreadyExists, Refused, "the records are in the log; do not send them again";
-    /// The producer id was never given out.
-    UnknownProducer = "UNKNOWN_PRODUCER", FailedPrecondition, Refused, "ask for an id with InitProducer";
+    /// The producer id was never given out, or the partition has forgotten the producer. Nothing was written by this attempt.
+    UnknownProducer = "UNKNOWN_PRODUCER", FailedPrecondition, Refused, "if an earlier attempt of the batch may have been written, read before sending it again; else go on under a new id from InitProducer";
     /// A newer incarnation of this producer has taken over.
     ProducerFenced = "PRODUCER_FENCED", FailedPrecondition, Refused, "stop this producer; another one has its identity";
+    /// The cluster remembers as many named producers as it can.
+    TooManyProducers = "TOO_MANY_PRODUCERS", ResourceExhausted, Refused, "use fewer producer names; unused ones are forgotten after 28 days";
     /// The batch is damaged or not of a kind that a producer may send.
     BadBatch = "BAD_BATCH", InvalidArgument, Refused, "docs/format.md draws the batch; the message says which field is wrong";
     /// The batch is larger than the topic allows.
     BatchTooLarge = "BATCH_TOO_LARGE", InvalidArgument, Refused, "send smaller batches, or raise max.batch.bytes of the topic";
     /// A field of the request has a value it cannot have.
     InvalidRequest = "INVALID_REQUEST", InvalidArgument, Refused, "the message says which field and what it may be";
+    /// The request is larger than the broker takes.
+    RequestTooLarge = "REQUEST_TOO_LARGE", ResourceExhausted, Refused, "send less at a time; a batch has at most 3 MiB";
     /// A topic name that is empty, too long, reserved, or has characters outside [A-Za-z0-9._-].
     InvalidTopicName = "INVALID_TOPIC_NAME", InvalidArgument, Refused, "use 1 to 249 of letters, digits, '.', '_' and '-'";
     /// A topic setting that does not exist or cannot have this value.

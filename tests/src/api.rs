@@ -95,6 +95,11 @@ impl Refusal {
         self.detail("OffsetRange")
     }
 
+    /// What cannot be read.
+    pub fn corrupt_data(&self) -> v1::CorruptData {
+        self.detail("CorruptData")
+    }
+
     /// The sequence that was expected.
     pub fn sequence_gap(&self) -> v1::SequenceGap {
         self.detail("SequenceGap")
@@ -422,12 +427,20 @@ impl Api {
 
     /// Asks for a producer id.
     pub async fn producer_id(&self) -> i64 {
-        let mut log = self.log.clone();
-        let given = log.init_producer(v1::InitProducerRequest {});
-        let given = soon("InitProducer", given).await.expect("an id is given");
-        let given = given.into_inner();
+        let given = self.init_producer(v1::InitProducerRequest::default()).await;
+        let given = given.expect("an id is given");
         assert_eq!(given.producer_epoch, 0);
         given.producer_id
+    }
+
+    /// Asks for a producer id or the next epoch of a name.
+    pub async fn init_producer(
+        &self,
+        request: impl tonic::IntoRequest<v1::InitProducerRequest>,
+    ) -> Answer<v1::InitProducerResponse> {
+        let mut log = self.log.clone();
+        let given = soon("InitProducer", log.init_producer(request)).await?;
+        Ok(given.into_inner())
     }
 }
 

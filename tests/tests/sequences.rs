@@ -177,8 +177,12 @@ async fn sequences_count_in_each_partition_alone() {
     let api = Api::connect(broker.listen()).await;
     api.create("t", 2, &[]).await;
     let story = Story::begin(&api, 0).await;
-    let gap = api.append("t", 1, story.batch(story.next, 1)).await;
-    assert_eq!(gap.unwrap_err().sequence_gap().expected_sequence, 0);
+    let unknown = api.append("t", 1, story.batch(story.next, 1)).await;
+    unknown.unwrap_err().is(
+        Code::FailedPrecondition,
+        "UNKNOWN_PRODUCER",
+        &["t/1", &story.next.to_string()],
+    );
     let first = api.append("t", 1, story.sent[0].0.clone()).await.unwrap();
     assert_eq!((first.base_offset, first.duplicate), (0, false));
 }

@@ -9,7 +9,8 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 use highwater_proto::pb::peer::MetadataCommand;
 use highwater_proto::{
-    BrokerId, ClusterId, Incarnation, PartitionIndex, ReplicaId, TopicId, TopicName,
+    BrokerId, ClusterId, Incarnation, PartitionIndex, ProducerEpoch, ProducerId, ProducerName,
+    ReplicaId, TopicId, TopicName,
 };
 use prost::Message;
 
@@ -18,7 +19,9 @@ use super::reply::Refusal;
 mod read;
 mod write;
 
-pub(super) use read::{read_endpoints, read_incarnation, read_rack, read_topic_id};
+pub(super) use read::{
+    incarnation_of, read_endpoints, read_incarnation, read_producer_name, read_rack, read_topic_id,
+};
 
 /// The most bytes of an encoded command. The largest topic that can be created stays below it.
 pub const MAX_COMMAND_BYTES: usize = 1 << 20;
@@ -80,6 +83,33 @@ pub enum Command {
         /// The replicas.
         replicas: Vec<ReplicaId>,
     },
+    /// A producer takes a name.
+    InitNamedProducer {
+        /// The name.
+        name: ProducerName,
+        /// The id and epoch that it holds; then only the next epoch will do.
+        held: Option<ProducerIncarnation>,
+        /// The same number again gets the same epoch again; 0 never does.
+        attempt: u64,
+    },
+    /// A named producer is about to write to a partition.
+    RegisterProducer {
+        /// The producer.
+        producer: ProducerIncarnation,
+        /// The topic.
+        topic: TopicId,
+        /// The partition.
+        partition: PartitionIndex,
+    },
+}
+
+/// One life of a producer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProducerIncarnation {
+    /// The producer.
+    pub id: ProducerId,
+    /// Its epoch.
+    pub epoch: ProducerEpoch,
 }
 
 /// A broker joins, or comes back with new addresses.

@@ -53,7 +53,8 @@ impl Replicated for MetadataMachine {
         let reply = match entry.head.kind {
             FrameKind::Command => {
                 let command = decode_message(entry.body).map_err(not_understood)?;
-                let answer = self.state.apply(&command).map_err(not_understood)?;
+                let now = entry.head.append_time;
+                let answer = self.state.apply(&command, now).map_err(not_understood)?;
                 Reply::Command {
                     index: entry.head.index,
                     bytes: answer.encode(),

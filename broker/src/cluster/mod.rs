@@ -17,7 +17,9 @@ mod machine;
 mod metadata;
 mod takeover;
 
-pub use command::{Command, CommandError, Endpoints, MAX_PARTITIONS, Registration};
+pub use command::{
+    Command, CommandError, Endpoints, MAX_PARTITIONS, ProducerIncarnation, Registration,
+};
 pub use config::{ConfigError, TopicConfig};
 pub use leaders::{Leader, Leaders};
 pub use liveness::Liveness;
@@ -25,7 +27,10 @@ pub use machine::{MetadataMachine, Published};
 pub use metadata::{LocalError, Metadata};
 pub use placement::{Candidate, PlacementError, place};
 pub use reply::{Refusal, Reply, ReplyError};
-pub use state::{Broker, ClusterState, Partition, Placed, Removed, Replica, Topic};
+pub use state::{
+    Broker, ClusterState, NamedProducer, Partition, Placed, RETIRED, Removed, Replica, TOUCH_EVERY,
+    Topic, is_named,
+};
 pub use takeover::Takeover;
 
 /// The cluster levels that this version supports.

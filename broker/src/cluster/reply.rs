@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 use highwater_proto::pb::peer::{
-    Done, MetadataReply, Refused, Registered, metadata_reply::Reply as Pb,
+    Done, MetadataReply, NamedProducer, Refused, Registered, metadata_reply::Reply as Pb,
 };
 use highwater_proto::{BrokerId, ProducerId, Reason, ReplicaId};
 use prost::Message;
+
+use super::command::{ProducerIncarnation, incarnation_of};
 
 /// A command that was refused and changed nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +43,8 @@ pub enum Reply {
     },
     /// The first id of a range of producer ids.
     FirstProducerId(ProducerId),
+    /// The id and epoch of a named producer.
+    NamedProducer(ProducerIncarnation),
     /// The command was refused and changed nothing.
     Refused(Refusal),
 }
@@ -87,6 +91,10 @@ impl Reply {
                 metadata_replica: metadata_replica.0,
             }),
             Self::FirstProducerId(id) => Pb::FirstProducerId(id.0),
+            Self::NamedProducer(producer) => Pb::NamedProducer(NamedProducer {
+                producer_id: producer.id.0,
+                epoch: producer.epoch.0.into(),
+            }),
             Self::Refused(refusal) => Pb::Refused(Refused {
                 reason: refusal.reason.to_string(),
                 message: refusal.message.clone(),
@@ -104,6 +112,10 @@ impl Reply {
                 metadata_replica: ReplicaId(ids.metadata_replica),
             },
             Pb::FirstProducerId(id) => Self::FirstProducerId(ProducerId(id)),
+            Pb::NamedProducer(named) => {
+                let producer = incarnation_of(named.producer_id, named.epoch);
+                Self::NamedProducer(producer.map_err(|_| ReplyError::Unknown)?)
+            }
             Pb::Refused(refused) => Self::Refused(Refusal {
                 reason: refused.reason.parse().map_err(|_| ReplyError::Unknown)?,
                 message: refused.message,
@@ -125,6 +137,7 @@ mod tests {
                 metadata_replica: ReplicaId(77),
             },
             Reply::FirstProducerId(ProducerId(u64::MAX)),
+            Reply::NamedProducer(incarnation_of(1 << 62, 7).unwrap()),
             Reply::Refused(Refusal::new(Reason::TopicExists, "topic \"a\" exists")),
         ];
         for reply in replies {

@@ -14,11 +14,14 @@ use highwater_proto::{
 use super::command::{Endpoints, partition_index};
 use super::config::TopicConfig;
 use super::placement::Candidate;
+use named::NamedProducers;
 
 mod apply;
+mod named;
 mod snapshot;
 
 pub use apply::UnknownCommand;
+pub use named::{NamedProducer, RETIRED, TOUCH_EVERY, is_named};
 pub use snapshot::RestoreError;
 
 /// The cluster level that this version founds clusters with.
@@ -112,6 +115,7 @@ pub struct ClusterState {
     next_broker: BrokerId,
     next_replica: ReplicaId,
     next_producer: ProducerId,
+    named: NamedProducers,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +143,7 @@ impl ClusterState {
             next_broker: FOUNDER,
             next_replica: FOUNDER_REPLICA,
             next_producer: ProducerId(1),
+            named: NamedProducers::default(),
         }
     }
 
@@ -215,9 +220,14 @@ impl ClusterState {
         self.removed.contains_key(&replica)
     }
 
-    /// True when the producer id was given out in a range.
+    /// True when the producer id was given out in a range, or a name stands for it.
     pub fn knows_producer(&self, producer: ProducerId) -> bool {
-        (1..self.next_producer.0).contains(&producer.0)
+        (1..self.next_producer.0).contains(&producer.0) || self.named.get(producer).is_some()
+    }
+
+    /// What is known of a named producer, by its id.
+    pub fn named_producer(&self, id: ProducerId) -> Option<&NamedProducer> {
+        self.named.get(id)
     }
 
     /// The first producer id that was not given out yet.

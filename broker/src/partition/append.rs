@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::error::AppendError;
+use super::fence::FenceRequest;
 use super::group::{Group, Merged};
 use super::machine::{self, Published};
 use super::producers::{self, Judgement};
@@ -55,6 +56,12 @@ pub(super) struct Request {
     pub(super) answer: oneshot::Sender<Verdict>,
 }
 
+/// What comes to the loop, in order.
+pub(super) enum Work {
+    Batch(Request),
+    Fence(FenceRequest),
+}
+
 /// What the loop decided about a batch.
 pub(super) enum Verdict {
     Refused(AppendError),
@@ -77,7 +84,7 @@ pub(super) enum Verdict {
 pub(super) struct Doubt(Arc<AtomicU64>);
 
 impl Doubt {
-    fn raise(&self, term: Term) {
+    pub(super) fn raise(&self, term: Term) {
         self.0.fetch_max(term.0, Ordering::Relaxed);
     }
 
@@ -142,7 +149,7 @@ pub(super) struct AppendLoop {
     /// The term that this replica has asked to end because of doubts.
     pub(super) renewed: Term,
     /// What came before the leader was ready, in order: nothing that came later passes it.
-    pub(super) early: Vec<Request>,
+    pub(super) early: Vec<Work>,
     /// Repetitions of batches in flight: judged again when more is applied. The bytes of both count
     /// against the partition's budget.
     pub(super) repeated: Vec<Request>,
@@ -151,7 +158,7 @@ pub(super) struct AppendLoop {
 }
 
 impl AppendLoop {
-    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Work>) {
         let mut taken = Vec::with_capacity(TAKE);
         loop {
             let waiting = !(self.early.is_empty() && self.repeated.is_empty());
@@ -182,9 +189,9 @@ impl AppendLoop {
             };
             // Batches of a producer must keep their order.
             let early = std::mem::take(&mut self.early);
-            let waited = repeated.into_iter().chain(early);
-            for request in waited.chain(taken.drain(..)) {
-                self.take(request).await;
+            let waited = repeated.into_iter().map(Work::Batch).chain(early);
+            for work in waited.chain(taken.drain(..)) {
+                self.take(work).await;
             }
             self.propose().await;
         }
@@ -192,24 +199,27 @@ impl AppendLoop {
 
     /// The replica has ended: nothing that is in flight will be applied here.
     fn refuse_waiting(&mut self) {
-        for request in self.early.drain(..).chain(self.repeated.drain(..)) {
-            refuse(
-                request,
-                AppendError::Stopped("its log has ended".to_owned()),
-            );
+        let repeated = self.repeated.drain(..).map(Work::Batch);
+        for work in self.early.drain(..).chain(repeated) {
+            let error = AppendError::Stopped("its log has ended".to_owned());
+            refuse(work, error);
         }
     }
 
-    async fn take(&mut self, request: Request) {
-        let admitted = self.admit(&request).await;
+    async fn take(&mut self, work: Work) {
+        let admitted = self.admit(&work).await;
         let (term, held) = match admitted {
             Ok(admitted) => admitted,
             // The first entry of the term is on its way; what came meanwhile waits for it.
             Err(AppendError::NotReady) => {
                 self.renew_if_in_doubt().await;
-                return self.early.push(request);
+                return self.early.push(work);
             }
-            Err(error) => return refuse(request, error),
+            Err(error) => return refuse(work, error),
+        };
+        let request = match work {
+            Work::Batch(request) => request,
+            Work::Fence(fence) => return self.fence(fence, term).await,
         };
         let header = *request.batch.header();
         let sequenced = sequenced(&request);
@@ -253,8 +263,9 @@ impl AppendLoop {
         let record_count = u32::try_from(record_count).unwrap_or(0);
         let producer = i64::try_from(batch.producer().0).unwrap_or(i64::MAX);
         let refused = |error| Next::Answer(Verdict::Refused(error));
+        let now = self.clock.now();
         let mut state = self.shared.state();
-        match state.producers().judge(batch) {
+        match state.producers().judge(batch, now) {
             Judgement::Fresh => {
                 self.proposals += 1;
                 let proposal = producers::Proposal(self.proposals);
@@ -286,6 +297,10 @@ impl AppendLoop {
                 producer,
                 sequence: batch.base().0,
             }),
+            Judgement::Unknown => refused(AppendError::UnknownProducer {
+                producer,
+                actual: batch.base().0,
+            }),
             Judgement::Gap { expected } => refused(AppendError::SequenceGap {
                 producer,
                 expected: expected.0,
@@ -308,7 +323,7 @@ impl AppendLoop {
     }
 
     /// Proposes what is gathered as one entry.
-    async fn propose(&mut self) {
+    pub(super) async fn propose(&mut self) {
         let Some(Merged {
             term,
             body,
@@ -357,6 +372,9 @@ fn sequenced(request: &Request) -> Option<Sequenced> {
     Sequenced::of(request.batch.header()).unwrap_or_default()
 }
 
-fn refuse(request: Request, error: AppendError) {
-    drop(request.answer.send(Verdict::Refused(error)));
+fn refuse(work: Work, error: AppendError) {
+    match work {
+        Work::Batch(request) => drop(request.answer.send(Verdict::Refused(error))),
+        Work::Fence(fence) => fence.refuse(error),
+    }
 }

@@ -2,8 +2,8 @@
 //! skipping a command would make replicas differ.
 
 use bytes::Bytes;
-use highwater_proto::Offset;
 use highwater_proto::pb::peer as pb;
+use highwater_proto::{Offset, ProducerEpoch, ProducerId};
 use prost::Message;
 
 /// The version that is written, and the only one that is read.
@@ -14,6 +14,8 @@ const VERSION: u32 = 1;
 pub enum Command {
     /// Moves the log start offset forward to this one, if it is not beyond the high watermark.
     SetLogStart(Offset),
+    /// Ends the epochs of a producer below this one.
+    FenceProducer(ProducerId, ProducerEpoch),
 }
 
 /// The bytes are no command that this version knows.
@@ -37,6 +39,12 @@ impl Command {
             Self::SetLogStart(Offset(offset)) => {
                 pb::partition_command::Command::SetLogStart(pb::SetLogStart { offset })
             }
+            Self::FenceProducer(producer, epoch) => {
+                pb::partition_command::Command::FenceProducer(pb::FenceProducer {
+                    producer_id: producer.0,
+                    epoch: epoch.0.into(),
+                })
+            }
         };
         let message = pb::PartitionCommand {
             version: VERSION,
@@ -54,6 +62,11 @@ impl Command {
         match message.command.ok_or(CommandError::Unknown)? {
             pb::partition_command::Command::SetLogStart(set) => {
                 Ok(Self::SetLogStart(Offset(set.offset)))
+            }
+            pb::partition_command::Command::FenceProducer(fence) => {
+                let epoch = u16::try_from(fence.epoch).map_err(|_| CommandError::Unknown)?;
+                let producer = ProducerId(fence.producer_id);
+                Ok(Self::FenceProducer(producer, ProducerEpoch(epoch)))
             }
         }
     }
@@ -97,6 +110,37 @@ mod tests {
         assert!(matches!(later, Err(CommandError::Version(2))));
         let none = Command::decode(&encoded(1, None));
         assert!(matches!(none, Err(CommandError::Unknown)));
+        let bytes = Command::decode(&[255, 255]);
+        assert!(matches!(bytes, Err(CommandError::Malformed(_))));
+    }
+
+    #[test]
+    fn a_fence_is_read_as_it_was_written() {
+        for epoch in [0, 7, u16::MAX] {
+            let command = Command::FenceProducer(ProducerId(1 << 62), ProducerEpoch(epoch));
+            assert_eq!(Command::decode(&command.encode()).unwrap(), command);
+        }
+        let golden = [8, 1, 26, 4, 8, 7, 16, 3];
+        let command = Command::FenceProducer(ProducerId(7), ProducerEpoch(3));
+        assert_eq!(&command.encode()[..], golden);
+    }
+
+    #[test]
+    fn a_fence_of_another_version_or_an_epoch_that_cannot_be_is_an_error() {
+        let encoded = |version, epoch| {
+            let fence = pb::FenceProducer {
+                producer_id: 1,
+                epoch,
+            };
+            let command = pb::partition_command::Command::FenceProducer(fence);
+            let message = pb::PartitionCommand {
+                version,
+                command: Some(command),
+            };
+            Command::decode(&message.encode_to_vec())
+        };
+        assert!(matches!(encoded(2, 1), Err(CommandError::Version(2))));
+        assert!(matches!(encoded(1, 1 << 16), Err(CommandError::Unknown)));
         let bytes = Command::decode(&[255, 255]);
         assert!(matches!(bytes, Err(CommandError::Malformed(_))));
     }

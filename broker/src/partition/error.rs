@@ -28,6 +28,17 @@ pub enum AppendError {
         /// The sequence that came.
         actual: i32,
     },
+    /// The batch continues a producer that the partition does not know, or no more.
+    #[error(
+        "producer {producer} has nothing here that sequence {actual} could follow: it never \
+         wrote here, or so long ago that it is forgotten"
+    )]
+    UnknownProducer {
+        /// The producer.
+        producer: i64,
+        /// The sequence that came.
+        actual: i32,
+    },
     /// The batch repeats records that were appended too long ago to say where.
     #[error("the records of sequence {sequence} of producer {producer} are in the log already")]
     OldDuplicate {

@@ -105,6 +105,11 @@ impl Replicated for PartitionMachine {
             FrameKind::Membership => Body::Membership,
             FrameKind::Command => match Command::decode(entry.body).map_err(not_understood)? {
                 Command::SetLogStart(offset) => Body::SetLogStart(offset),
+                Command::FenceProducer(producer, epoch) => Body::Fence {
+                    producer,
+                    epoch,
+                    append_time: head.append_time,
+                },
             },
         };
         let id = EntryId {

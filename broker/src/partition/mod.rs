@@ -6,6 +6,7 @@ mod append;
 mod command;
 mod confirmed;
 mod error;
+mod fence;
 mod group;
 mod keeper;
 mod machine;

@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use highwater_proto::batch::RecordBatch;
 use highwater_proto::pb::peer::PartitionStatus;
-use highwater_proto::{Offset, PartitionIndex, Term, TopicId};
+use highwater_proto::{
+    Offset, PartitionIndex, ProducerEpoch, ProducerId, Term, Timestamp, TopicId,
+};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use super::append::{AppendLoop, Appended, Doubt, Permission, Request};
+use super::append::{AppendLoop, Appended, Doubt, Permission, Request, Work};
 use super::confirmed::Confirmed;
 use super::error::AppendError;
+use super::fence::FenceRequest;
 use super::group::Group;
 use super::keeper::Keeper;
 use super::machine::{Published, Shared};
@@ -42,7 +45,7 @@ pub struct Partition {
     shared: Arc<Shared>,
     pub(super) published: watch::Receiver<Published>,
     pub(super) leadership: watch::Receiver<Leadership>,
-    requests: mpsc::Sender<Request>,
+    requests: mpsc::Sender<Work>,
     budget: Arc<Semaphore>,
     trimmer: Trimmer,
     metrics: Arc<Metrics>,
@@ -171,11 +174,11 @@ impl Partition {
         let permit = permit.map_err(|_| stopped())?;
         let (answer, verdict) = oneshot::channel();
         self.requests
-            .send(Request {
+            .send(Work::Batch(Request {
                 batch,
                 arrived,
                 answer,
-            })
+            }))
             .await
             .map_err(|_| stopped())?;
         let metrics = Arc::clone(&self.metrics);
@@ -195,6 +198,30 @@ impl Partition {
             }
             appended
         })
+    }
+
+    /// Ends the epochs of `producer` below `epoch`: once this is done, none of their batches is ever
+    /// appended. Repeating it is harmless.
+    pub async fn fence(
+        &self,
+        producer: ProducerId,
+        epoch: ProducerEpoch,
+    ) -> Result<(), AppendError> {
+        let stopped = || AppendError::Stopped("the partition is closed".to_owned());
+        let (answer, verdict) = oneshot::channel();
+        let fence = FenceRequest {
+            producer,
+            epoch,
+            answer,
+        };
+        let sent = self.requests.send(Work::Fence(fence)).await;
+        sent.map_err(|_| stopped())?;
+        verdict.await.map_err(|_| stopped())?.resolve().await
+    }
+
+    /// The epoch of a producer as far as this replica knows, what is on its way included.
+    pub fn producer_epoch(&self, producer: ProducerId, now: Timestamp) -> Option<ProducerEpoch> {
+        self.shared.state().producers().epoch(producer, now)
     }
 
     /// The high watermark, and every change of it or of the leadership.

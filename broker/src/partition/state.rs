@@ -5,7 +5,7 @@
 //! means committed: whoever reads below a [`HighWatermark`] reads what is never lost.
 
 use highwater_proto::batch::BatchHeader;
-use highwater_proto::{EntryId, LogIndex, Offset, Term, Timestamp};
+use highwater_proto::{EntryId, LogIndex, Offset, ProducerEpoch, ProducerId, Term, Timestamp};
 
 use super::producers::Producers;
 use super::sequence::{SequenceError, Sequenced};
@@ -67,6 +67,15 @@ pub enum Body<'a> {
         max_timestamp: Timestamp,
         /// The batches, in order; at least one.
         batches: &'a [BatchFacts],
+    },
+    /// Epochs of a producer end.
+    Fence {
+        /// The producer.
+        producer: ProducerId,
+        /// The first epoch that may append.
+        epoch: ProducerEpoch,
+        /// When the leader appended the entry.
+        append_time: Timestamp,
     },
     /// The entry that opens a term.
     Blank,
@@ -186,6 +195,14 @@ impl PartitionState {
                 if offset <= self.next_offset {
                     self.log_start = self.log_start.max(offset);
                 }
+                0
+            }
+            Body::Fence {
+                producer,
+                epoch,
+                append_time,
+            } => {
+                self.producers.fenced(producer, epoch, append_time);
                 0
             }
             Body::Batches {

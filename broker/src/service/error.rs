@@ -33,6 +33,17 @@ pub enum Detail {
         /// The end of what can be read.
         high_watermark: Offset,
     },
+    /// What cannot be read.
+    CorruptData {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: PartitionIndex,
+        /// The first offset that cannot be read.
+        offset: i64,
+        /// The next one that may be read, if it is known.
+        next_offset: Option<Offset>,
+    },
     /// Which sequence was expected.
     SequenceGap {
         /// The producer.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::freshness::{Confirmation, Freshness};
 use super::records::Page;
 use super::routing::Target;
-use super::{Context, Error, Resource, Services};
+use super::{Context, Detail, Error, Resource, Services};
 use crate::clock;
 use crate::log::CommittedBatch;
 use crate::partition::{Partition, Published, Read, ReadError};
@@ -23,7 +23,7 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// The most bytes of one message of a subscription; what a reader that has stopped reading costs
 /// grows with it. A batch that is larger is sent all the same.
-const MAX_PUSHED_BYTES: usize = 1 << 20;
+const MAX_PUSHED_BYTES: usize = 256 << 10;
 /// How long a subscription waits for a follower to have the offset that it begins at.
 const FOLLOWER_WAIT: Duration = Duration::from_secs(1);
 
@@ -49,13 +49,14 @@ pub fn to_batches(read: &Read) -> Vec<v1::AppendedBatch> {
     read.batches.iter().map(batch).collect()
 }
 
-/// The records of a read from `from` on, as the API carries them, and where the next ones begin.
+/// The records of a read of `place` from `from` on, as the API carries them, and where the next ones
+/// begin.
 pub fn to_records(
     read: &Read,
     from: Offset,
-    max_bytes: usize,
+    place: &Place,
 ) -> Result<(Vec<v1::Record>, Offset), Error> {
-    let mut page = Page::new(from, max_bytes);
+    let mut page = Page::new(from, place.max_bytes);
     for batch in &read.batches {
         let stored = StoredBatch::decode(batch.bytes.clone());
         match stored.and_then(|stored| page.add(&stored)) {
@@ -70,7 +71,13 @@ pub fn to_records(
                      the next one begins at {next}",
                     batch.base_offset
                 );
-                return Err(Error::new(Reason::CorruptData, message));
+                let detail = Detail::CorruptData {
+                    topic: place.target.topic.name.to_string(),
+                    partition: place.target.partition,
+                    offset: from.max(batch.base_offset).to_i64(),
+                    next_offset: Some(next),
+                };
+                return Err(Error::new(Reason::CorruptData, message).with(detail));
             }
         }
     }
@@ -113,7 +120,7 @@ impl Services {
         let (records, batches, next_offset) = if request.batches {
             (Vec::new(), to_batches(&found), found.next_offset)
         } else {
-            let (records, next_offset) = to_records(&found, from, place.max_bytes)?;
+            let (records, next_offset) = to_records(&found, from, &place)?;
             (records, Vec::new(), next_offset)
         };
         self.count_fetched(&found, &records, began);

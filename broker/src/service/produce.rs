@@ -80,7 +80,8 @@ impl Services {
         batch: RecordBatch,
     ) -> Result<impl Future<Output = Result<Appended, Error>> + Send + use<>, Error> {
         let partition = self.local(target)?;
-        self.known_producer(&batch).await?;
+        self.admit_producer(target, &partition, batch.header())
+            .await?;
         let answer = partition.enqueue(batch).await;
         let answer = answer.map_err(|error| self.append_error(target, error))?;
         let (services, target) = (Arc::clone(self), target.clone());

@@ -137,6 +137,7 @@ impl Services {
             AppendError::QuorumLost => Reason::QuorumLost,
             AppendError::DiskFull(_) => Reason::DiskFull,
             AppendError::OldDuplicate { .. } => Reason::DuplicateSequence,
+            AppendError::UnknownProducer { .. } => Reason::UnknownProducer,
             AppendError::Fenced { .. } => Reason::ProducerFenced,
             AppendError::Unknown(_) => Reason::OutcomeUnknown,
             AppendError::SequenceGap {
@@ -164,7 +165,14 @@ impl Services {
             ReadError::NotReady => Error::new(Reason::NoLeader, message),
             ReadError::Unconfirmed => Error::new(Reason::QuorumLost, message),
             ReadError::Stale(_) => Error::new(Reason::Stale, message),
-            ReadError::Damaged(_) => Error::new(Reason::CorruptData, message),
+            ReadError::Damaged(_) => {
+                Error::new(Reason::CorruptData, message).with(Detail::CorruptData {
+                    topic: topic.name.to_string(),
+                    partition: *partition,
+                    offset,
+                    next_offset: None,
+                })
+            }
             ReadError::OutOfRange {
                 log_start_offset,
                 high_watermark,

@@ -19,6 +19,8 @@ Examples:
   highwater produce changes changes.jsonl -f json --key-field path
   printf 'k1\\tv1\\nk2\\tv2\\n' | highwater produce pairs -f kv
   highwater produce pairs pairs.csv -f kv --separator ';' -o jsonl
+  highwater produce logs huge.log -z zstd
+  highwater produce orders orders.txt --producer-name orders-writer
 
 Exit codes: 0 every record was acknowledged, 7 only some were, 1 none was (3 no such topic,
 5 no broker answered).")]
@@ -46,6 +48,37 @@ pub(crate) struct ProduceArgs {
     /// Send every record to this partition, whatever its key.
     #[arg(short, long, value_name = "P")]
     pub(crate) partition: Option<u32>,
+
+    /// How batches are compressed.
+    #[arg(
+        short = 'z',
+        long = "compression",
+        value_enum,
+        value_name = "CODEC",
+        default_value_t
+    )]
+    pub(crate) compression: Compression,
+
+    /// Produce under this name: an earlier producer of the name that still runs is refused from
+    /// then on, with PRODUCER_FENCED, on every partition.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) producer_name: Option<String>,
+}
+
+/// How batches are compressed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Compression {
+    /// Not at all.
+    #[default]
+    None,
+    /// gzip: small and slow.
+    Gzip,
+    /// Snappy: fast.
+    Snappy,
+    /// LZ4: fast.
+    Lz4,
+    /// Zstandard: small, and faster than gzip.
+    Zstd,
 }
 
 /// What a line is.

@@ -7,11 +7,11 @@ mod source;
 
 use std::time::{Duration, Instant};
 
-use highwater_client::{Client, Producer, Record};
+use highwater_client::{Client, Codec, Producer, Record};
 use highwater_proto::PartitionIndex;
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{ClientArgs, LineForm, ProduceArgs};
+use crate::args::{ClientArgs, Compression, LineForm, ProduceArgs};
 use crate::connection::{about_topic, connect, reason_of};
 use crate::error::{Failure, talk};
 use crate::exit::ExitCode;
@@ -62,7 +62,21 @@ async fn producer(
         return Err(no_partition(&args.topic, partition, partitions));
     }
     let builder = client.producer(&args.topic).delivery_timeout(timeout);
+    let mut builder = builder.codec(codec(args.compression));
+    if let Some(name) = &args.producer_name {
+        builder = builder.name(name);
+    }
     Ok(builder.build().await?)
+}
+
+fn codec(compression: Compression) -> Codec {
+    match compression {
+        Compression::None => Codec::None,
+        Compression::Gzip => Codec::Gzip,
+        Compression::Snappy => Codec::Snappy,
+        Compression::Lz4 => Codec::Lz4,
+        Compression::Zstd => Codec::Zstd,
+    }
 }
 
 /// The failure that a partition does not exist.

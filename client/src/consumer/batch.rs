@@ -8,7 +8,7 @@ use highwater_proto::batch::{
 };
 use highwater_proto::{Offset, PartitionIndex, Timestamp};
 
-use crate::error::{Error, Result};
+use crate::error::{CorruptData, Error, Result};
 
 /// A record. Key, value and headers are slices of the batch they came in, and keep it in memory as
 /// long as they live.
@@ -97,7 +97,8 @@ impl ConsumerBatch {
     /// The records that are wanted, decompressed if need be. The last item is an error if the
     /// batch is malformed inside.
     pub fn records(&self) -> Result<ConsumerRecords> {
-        let inner = self.batch.records().map_err(|e| self.malformed(&e))?;
+        let inner = self.batch.records();
+        let inner = inner.map_err(|e| self.malformed(self.from, &e))?;
         Ok(ConsumerRecords {
             next: self.from,
             readable: self.from,
@@ -106,11 +107,18 @@ impl ConsumerBatch {
         })
     }
 
-    fn malformed(&self, error: &BatchError) -> Error {
+    /// The error of what cannot be read from `at` on; the next batch may be read again.
+    fn malformed(&self, at: Offset, error: &BatchError) -> Error {
         let (topic, partition) = (&self.topic, self.partition);
-        let at = self.batch.base_offset();
-        let context = format!("the batch at offset {at} of partition {partition} of {topic:?}");
-        Error::new(highwater_proto::Reason::CorruptData, error.to_string()).in_context(context)
+        let base = self.batch.base_offset();
+        let context = format!("the batch at offset {base} of partition {partition} of {topic:?}");
+        let detail = CorruptData {
+            topic: topic.to_string(),
+            partition: i32::try_from(partition.0).unwrap_or(i32::MAX),
+            offset: at.to_i64(),
+            next_offset: Some(self.batch.next_offset().to_i64()),
+        };
+        Error::corrupt(error.to_string(), detail).in_context(context)
     }
 }
 
@@ -173,7 +181,7 @@ impl<'a> Iterator for ConsumerRecordViews<'a> {
         loop {
             let record = match self.inner.next()? {
                 Ok(record) => record,
-                Err(error) => return Some(Err(self.batch.malformed(&error))),
+                Err(error) => return Some(Err(self.batch.malformed(self.from, &error))),
             };
             if record.offset < self.from {
                 continue;
@@ -193,7 +201,7 @@ impl Iterator for ConsumerRecords {
                 Ok(record) => record,
                 Err(error) => {
                     self.next = self.batch.to;
-                    return Some(Err(self.batch.malformed(&error)));
+                    return Some(Err(self.batch.malformed(self.readable, &error)));
                 }
             };
             if record.offset < self.next {

@@ -11,11 +11,12 @@ use prost::Message;
 use tonic::{Code, ConnectError, Status, TimeoutExpired};
 use tonic_types::pb;
 
-use super::{Detail, Error, Inner, NotLeader, OffsetRange, SequenceGap};
+use super::{CorruptData, Detail, Error, Inner, NotLeader, OffsetRange, SequenceGap};
 
 const NOT_LEADER: &str = "type.googleapis.com/highwater.v1.NotLeader";
 const OFFSET_RANGE: &str = "type.googleapis.com/highwater.v1.OffsetRange";
 const SEQUENCE_GAP: &str = "type.googleapis.com/highwater.v1.SequenceGap";
+const CORRUPT_DATA: &str = "type.googleapis.com/highwater.v1.CorruptData";
 const ERROR_INFO: &str = "type.googleapis.com/google.rpc.ErrorInfo";
 const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
 
@@ -77,6 +78,9 @@ impl Inner {
                 }
                 SEQUENCE_GAP => {
                     self.detail = SequenceGap::decode(body).ok().map(Detail::SequenceGap);
+                }
+                CORRUPT_DATA => {
+                    self.detail = CorruptData::decode(body).ok().map(Detail::CorruptData);
                 }
                 _ => {}
             }

@@ -8,6 +8,7 @@ use highwater_proto::batch::{Codec, DEFAULT_MAX_BATCH_BYTES, HEADER_LEN, MAX_BAT
 
 use super::accumulator::Accumulator;
 use super::budget::Budget;
+use super::identity;
 use super::partitioner::Partitioner;
 use super::sender::session::Target;
 use super::sender::{Rules, Sender};
@@ -23,6 +24,7 @@ use crate::error::{Error, Result};
 pub struct ProducerBuilder {
     client: Client,
     topic: String,
+    name: Option<Arc<str>>,
     codec: Codec,
     linger: Duration,
     batch_bytes: usize,
@@ -36,6 +38,7 @@ impl ProducerBuilder {
         Self {
             client,
             topic,
+            name: None,
             codec: Codec::None,
             linger: Duration::ZERO,
             batch_bytes: 256 << 10,
@@ -43,6 +46,15 @@ impl ProducerBuilder {
             max_in_flight: 5,
             delivery_timeout: Duration::from_secs(120),
         }
+    }
+
+    /// The name under which the producer is known, of 1 to 249 letters, digits, '.', '_' and '-';
+    /// none by default. [`build`](Self::build) takes the name over: once it has returned, nothing
+    /// that an earlier producer of this name still sends is appended, on any partition of any topic.
+    /// So at most one producer in the cluster should have a name at a time.
+    pub fn name(mut self, name: impl AsRef<str>) -> Self {
+        self.name = Some(Arc::from(name.as_ref()));
+        self
     }
 
     /// How batches are compressed; not at all by default.
@@ -85,7 +97,9 @@ impl ProducerBuilder {
         self
     }
 
-    /// Looks the topic up and starts the producer on the current runtime.
+    /// Looks the topic up, takes the name over if there is one, and starts the producer on the
+    /// current runtime. Dropped before it is ready, it leaves nothing behind but perhaps a name
+    /// taken over.
     pub async fn build(self) -> Result<Producer> {
         self.check()?;
         let metadata = Arc::clone(&self.client.metadata);
@@ -115,14 +129,21 @@ impl ProducerBuilder {
             Budget::new(self.buffer_bytes),
             accumulators,
         ));
+        let name = self.name.as_deref();
+        let identity = match name {
+            Some(_) => Some(identity::ask(&metadata, name, None).await?),
+            None => None,
+        };
         let rules = Rules {
+            name: self.name,
             codec: self.codec,
             linger: self.linger,
             max_in_flight: self.max_in_flight,
             delivery_timeout: self.delivery_timeout,
             max_batch_bytes,
         };
-        tokio::spawn(Sender::new(Arc::clone(&shared), metadata, rules).run());
+        let sender = Sender::new(Arc::clone(&shared), metadata, rules, identity);
+        tokio::spawn(sender.run());
         // A record's size is known only roughly before it is encoded; the batch is checked again.
         let max_record_bytes = max_batch_bytes + HEADER_LEN;
         Ok(Producer {
@@ -143,6 +164,9 @@ impl ProducerBuilder {
         }
         if self.batch_bytes == 0 || self.buffer_bytes == 0 {
             return bad("batch_bytes and buffer_bytes are at least 1".to_owned());
+        }
+        if self.name.as_ref().is_some_and(|name| name.is_empty()) {
+            return bad("the name of a producer is not empty".to_owned());
         }
         Ok(())
     }

@@ -10,11 +10,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use highwater_proto::batch::ProducerStamp;
-use highwater_proto::{ProducerEpoch, ProducerId, Reason, Sequence};
+use highwater_proto::batch::{ProducerStamp, restamped};
+use highwater_proto::{Reason, Sequence};
 use tokio::time::Instant;
 
 use super::delivery::{Ack, BatchSlot};
+use super::identity::Identity;
 use crate::error::{Error, Outcome, Result};
 
 /// A session's number among all the producer ever opened.
@@ -31,13 +32,6 @@ pub(crate) struct Attempt {
 /// The number of a batch within its lane.
 pub(crate) type Serial = u64;
 
-/// A producer's identity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Identity {
-    pub(crate) id: ProducerId,
-    pub(crate) epoch: ProducerEpoch,
-}
-
 /// A batch that is finished but for its answer.
 #[derive(Debug)]
 pub(crate) struct Pending {
@@ -47,6 +41,7 @@ pub(crate) struct Pending {
     /// When its first record came.
     pub(crate) opened: Instant,
     pub(crate) charge: usize,
+    records: u32,
     attempt: Option<Attempt>,
     unanswered: u32,
     unknown: bool,
@@ -70,6 +65,9 @@ pub(crate) enum Verdict {
     Wait,
     /// Send everything again, in order.
     Again,
+    /// The partition has forgotten the producer, and nothing of what is here can be in its log:
+    /// [`Lane::renew`], and send everything again under another identity.
+    Renew,
     /// The first batch cannot be written; nothing after it may go on as if it had been.
     Fail,
 }
@@ -80,6 +78,9 @@ pub(crate) struct Lane {
     identity: Option<Identity>,
     /// The identity that failed, which must not begin again at sequence 0.
     spent: Option<Identity>,
+    /// The partition says that it does not know the identity; nothing is sent before it is known
+    /// of every batch whether it was written.
+    forgotten: bool,
     next_sequence: i32,
     next_serial: Serial,
     batches: VecDeque<Pending>,
@@ -92,12 +93,44 @@ impl Lane {
     }
 
     /// Takes an identity if the lane needs one and this one is fresh. True if it has one then.
+    /// What the lane holds is numbered anew.
     pub(crate) fn adopt(&mut self, identity: Option<Identity>) -> bool {
-        if self.identity.is_none() {
-            self.identity = identity.filter(|fresh| Some(*fresh) != self.spent);
-            self.next_sequence = 0;
+        let fresh = identity.filter(|fresh| Some(*fresh) != self.spent);
+        if self.identity.is_none() && fresh.is_some() {
+            self.identity = fresh;
+            self.renumber();
         }
         self.identity.is_some()
+    }
+
+    fn renumber(&mut self) {
+        self.next_sequence = 0;
+        for number in 0..self.batches.len() {
+            let stamp = self.stamp();
+            let batch = &mut self.batches[number];
+            if let Some(stamp) = stamp {
+                match restamped(batch.bytes.clone(), stamp) {
+                    Ok(bytes) => batch.bytes = bytes,
+                    Err(error) => {
+                        let error = Error::new(Reason::Internal, error.to_string());
+                        batch.refused = Some(error);
+                    }
+                }
+            }
+            self.next_sequence = advance(self.next_sequence, batch.records);
+        }
+    }
+
+    /// True if this identity is in use here.
+    pub(crate) fn is_busy_as(&self, identity: Option<Identity>) -> bool {
+        identity.is_some() && self.identity == identity && !self.batches.is_empty()
+    }
+
+    /// Gives the identity up; what is here waits for another one. Only for batches of which none
+    /// can be in the log.
+    pub(crate) fn renew(&mut self) {
+        self.rewind();
+        self.spent = self.identity.take().or(self.spent);
     }
 
     /// The stamp of the next new batch.
@@ -126,6 +159,7 @@ impl Lane {
             slot,
             opened,
             charge,
+            records,
             attempt: None,
             unanswered: 0,
             unknown: false,
@@ -138,13 +172,16 @@ impl Lane {
 
     /// The next batch to send (again), in order; none beyond one that cannot be written.
     pub(crate) fn unsent(&self) -> Option<&Pending> {
+        if self.forgotten {
+            return None;
+        }
         let sound = self.batches.iter().take_while(|b| b.refused.is_none());
         sound.into_iter().find(|batch| batch.waits())
     }
 
     /// True if new batches may follow those that are on their way.
     pub(crate) fn is_sound(&self) -> bool {
-        self.batches.iter().all(|batch| batch.refused.is_none())
+        !self.forgotten && self.batches.iter().all(|batch| batch.refused.is_none())
     }
 
     /// Why the first batch cannot be written: it is time to [`Lane::fail`].
@@ -197,8 +234,7 @@ impl Lane {
         match error.reason() {
             // An earlier batch has trouble whose answer is still on its way.
             Some(Reason::SequenceGap) if first != Some(serial) => Verdict::Again,
-            // The leader has yet to learn of the range that the id comes from.
-            Some(Reason::UnknownProducer) => Verdict::Again,
+            Some(Reason::UnknownProducer) => self.unknown(serial, error),
             // It may have to learn of the topic too; the cluster will tell.
             _ if error.is_missing_topic() => Verdict::Again,
             _ if error.outcome() == Outcome::Refused => {
@@ -209,6 +245,26 @@ impl Lane {
                 }
             }
             _ => Verdict::Again,
+        }
+    }
+
+    /// The partition has forgotten the producer.
+    fn unknown(&mut self, serial: Serial, error: &Error) -> Verdict {
+        self.forgotten = true;
+        if self.batches.iter().any(|batch| batch.unanswered > 0) {
+            return Verdict::Wait;
+        }
+        let maybe_there = |batch: &Pending| batch.unknown || batch.acked.is_some();
+        if !self.batches.iter().any(maybe_there) {
+            return Verdict::Renew;
+        }
+        let first = self.batches.front().map(|batch| batch.serial);
+        if let Some(batch) = self.find(serial) {
+            batch.refused = Some(error.clone());
+        }
+        match first == Some(serial) || self.batches.iter().all(|b| b.acked.is_none()) {
+            true => Verdict::Fail,
+            false => Verdict::Wait,
         }
     }
 
@@ -224,6 +280,7 @@ impl Lane {
 
     /// Everything that is not acknowledged is to be sent again, in order.
     pub(crate) fn rewind(&mut self) {
+        self.forgotten = false;
         for batch in &mut self.batches {
             batch.attempt = None;
         }
@@ -249,6 +306,7 @@ impl Lane {
         };
         let done = std::mem::take(&mut self.batches).into_iter().map(fail);
         let done = done.collect();
+        self.forgotten = false;
         self.spent = self.identity.take().or(self.spent);
         done
     }

@@ -16,14 +16,15 @@ use futures_util::stream::{FuturesUnordered, SelectAll};
 use futures_util::{FutureExt, StreamExt};
 use highwater_proto::batch::Codec;
 use highwater_proto::pb::v1;
-use highwater_proto::{Offset, PartitionIndex, ProducerEpoch, ProducerId, Reason, Timestamp};
+use highwater_proto::{Offset, PartitionIndex, Reason, Timestamp};
 use tokio::time::Instant;
 
 use self::clock::{Alarm, Clock};
 use self::session::{Answers, Opened};
 use self::sessions::Sessions;
 use super::delivery::Ack;
-use super::lane::{Done, Identity, Lane, SessionId, Verdict};
+use super::identity::{self, Identity};
+use super::lane::{Done, Lane, SessionId, Verdict};
 use super::shared::{Shared, Stop};
 use crate::channels::Address;
 use crate::error::{Error, Outcome, Result};
@@ -34,8 +35,10 @@ use crate::retry::Backoff;
 const ANSWERS_AT_ONCE: usize = 64;
 
 /// How batches are made and sent.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Rules {
+    /// The producer's name.
+    pub(crate) name: Option<Arc<str>>,
     pub(crate) codec: Codec,
     pub(crate) linger: Duration,
     pub(crate) max_in_flight: usize,
@@ -84,6 +87,8 @@ pub(crate) struct Sender {
     missing: Option<Instant>,
     identity: Option<Identity>,
     identifying: bool,
+    /// A named producer needs its next epoch: no new batch begins under the one in use.
+    renewing: bool,
     /// Partitions that wait for an identity.
     nameless: Vec<PartitionIndex>,
     /// Partitions to look at, kept for its memory.
@@ -91,7 +96,13 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
-    pub(crate) fn new(shared: Arc<Shared>, metadata: Arc<Metadata>, rules: Rules) -> Self {
+    /// A sender of what is `shared`. A named producer has its identity already.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        metadata: Arc<Metadata>,
+        rules: Rules,
+        identity: Option<Identity>,
+    ) -> Self {
         let slot = |_| Slot {
             lane: Lane::default(),
             address: None,
@@ -114,8 +125,9 @@ impl Sender {
             clock: Clock::new(),
             refreshing: false,
             missing: None,
-            identity: None,
+            identity,
             identifying: false,
+            renewing: false,
             nameless: Vec::new(),
             announced: Vec::new(),
         }
@@ -123,7 +135,9 @@ impl Sender {
 
     /// Runs until the producer is closed and everything is delivered or given up.
     pub(crate) async fn run(mut self) {
-        self.identify();
+        if self.identity.is_none() {
+            self.identify();
+        }
         loop {
             tokio::select! {
                 () = self.shared.woken() => {}
@@ -140,6 +154,9 @@ impl Sender {
                 self.on_answer(id, answer);
             }
             self.on_announced();
+            if self.renewing {
+                self.identify();
+            }
             match self.shared.stop() {
                 Stop::Running => {}
                 Stop::Draining if !self.is_done() => {}
@@ -216,6 +233,10 @@ impl Sender {
                 match lane.refused(sent.serial, sent.attempt, &error) {
                     Verdict::Wait => {}
                     Verdict::Again => self.again(partition, &error),
+                    Verdict::Renew => {
+                        lane.renew();
+                        self.again(partition, &error);
+                    }
                     Verdict::Fail => self.fail(partition, &error),
                 }
             }
@@ -249,38 +270,67 @@ impl Sender {
         }
     }
 
-    /// Asks for a producer id, unless that is under way.
+    /// Asks for an identity, unless that is under way. A new epoch of a name ends the one in use,
+    /// so it is asked for only when nothing is on its way under that.
     fn identify(&mut self) {
-        if std::mem::replace(&mut self.identifying, true) {
+        if self.identifying {
             return;
         }
+        let name = self.rules.name.clone();
+        let held = self.identity.filter(|_| name.is_some());
+        self.renewing = held.is_some();
+        if self.slots.iter().any(|slot| slot.lane.is_busy_as(held)) {
+            return;
+        }
+        self.identifying = true;
         let metadata = Arc::clone(&self.metadata);
         self.work.push(Box::pin(async move {
-            let call = |api: crate::channels::Api| async move {
-                let request = v1::InitProducerRequest {};
-                api.log().init_producer(request).await
-            };
-            Event::Identified(metadata.ask(call).await.and_then(identity))
+            Event::Identified(identity::ask(&metadata, name.as_deref(), held).await)
         }));
     }
 
     fn on_identified(&mut self, result: Result<Identity>) {
         self.identifying = false;
-        let nameless = std::mem::take(&mut self.nameless);
+        let renewed = std::mem::take(&mut self.renewing);
+        let mut waiting = std::mem::take(&mut self.nameless);
         match result {
-            Ok(identity) => self.identity = Some(identity),
+            Ok(identity) => {
+                if renewed {
+                    self.slots.iter_mut().for_each(|slot| slot.lane.renew());
+                    waiting = self.shared.partitions().collect();
+                }
+                self.identity = Some(identity);
+            }
+            Err(error) if is_end(&error) && self.rules.name.is_some() => return self.end(&error),
             Err(error) if error.outcome() == Outcome::Refused => {
-                for partition in nameless {
+                for partition in waiting {
                     self.fail(partition, &error);
                 }
                 return;
             }
+            Err(_) if renewed => waiting = self.shared.partitions().collect(),
             Err(_) => {}
         }
-        for partition in nameless {
+        for partition in waiting {
             self.pump(partition);
         }
     }
+
+    /// Another producer has the name: nothing of this one is appended any more.
+    fn end(&mut self, error: &Error) {
+        for partition in self.shared.partitions() {
+            self.shared.accumulator(partition).close(error.clone());
+            self.give_up(partition, error);
+        }
+    }
+}
+
+/// True if a named producer can never go on after this error.
+fn is_end(error: &Error) -> bool {
+    matches!(
+        error.reason(),
+        Some(Reason::ProducerFenced | Reason::UnknownProducer)
+    )
 }
 
 impl Drop for Sender {
@@ -292,19 +342,6 @@ impl Drop for Sender {
             self.give_up(partition, &error);
         }
         self.shared.budget.close();
-    }
-}
-
-fn identity(answer: v1::InitProducerResponse) -> Result<Identity> {
-    let id = u64::try_from(answer.producer_id).ok().map(ProducerId);
-    let epoch = u16::try_from(answer.producer_epoch).ok().map(ProducerEpoch);
-    match (id, epoch) {
-        (Some(id), Some(epoch)) => Ok(Identity { id, epoch }),
-        _ => {
-            let (id, epoch) = (answer.producer_id, answer.producer_epoch);
-            let message = format!("the broker gave a producer id that cannot be: {id}/{epoch}");
-            Err(Error::new(Reason::Internal, message))
-        }
     }
 }
 

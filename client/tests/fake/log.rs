@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use highwater_client::Reason;
+use highwater_proto::batch::BatchHeader;
 use highwater_proto::pb::v1::log_service_server::LogService;
 use highwater_proto::pb::v1::*;
 use tokio::sync::mpsc;
@@ -98,6 +99,12 @@ impl FakeBroker {
             Err(status) => return Judged::Refused(status),
         };
         let epoch = partition.epoch;
+        if state.is_fenced(&request.batch) {
+            return Judged::Refused(status::of(Reason::ProducerFenced, "the name went on"));
+        }
+        let Some(partition) = state.partition(&request.topic, request.partition as u32) else {
+            return Judged::Dropped;
+        };
         let appended = match partition.append(request.batch, 1 << 20) {
             Ok(appended) => appended,
             Err(status) => return Judged::Refused(status),
@@ -357,13 +364,60 @@ impl LogService for FakeBroker {
         }))
     }
 
-    async fn init_producer(&self, _: Request<InitProducerRequest>) -> Answer<InitProducerResponse> {
+    async fn init_producer(
+        &self,
+        request: Request<InitProducerRequest>,
+    ) -> Answer<InitProducerResponse> {
+        let request = request.into_inner();
         let mut state = self.shared.state();
-        state.producers += 1;
+        let (id, epoch) = match request.name.as_str() {
+            "" => {
+                state.producers += 1;
+                (state.producers, 0)
+            }
+            name => state.take_name(name, &request)?,
+        };
         Ok(Response::new(InitProducerResponse {
             cluster_id: CLUSTER.to_owned(),
-            producer_id: state.producers as i64,
-            producer_epoch: 0,
+            producer_id: id as i64,
+            producer_epoch: epoch.into(),
         }))
+    }
+}
+
+impl State {
+    /// The next epoch of a name, or the same one for a repeated asking.
+    fn take_name(
+        &mut self,
+        name: &str,
+        request: &InitProducerRequest,
+    ) -> Result<(u64, i16), Status> {
+        let Some((id, attempt)) = self.names.get_mut(name) else {
+            self.producers += 1;
+            self.names
+                .insert(name.to_owned(), (self.producers, request.attempt));
+            self.epochs.insert(self.producers, 0);
+            return Ok((self.producers, 0));
+        };
+        let epoch = self.epochs.get_mut(id).unwrap();
+        let held = (request.producer_id, request.producer_epoch);
+        if request.attempt != *attempt {
+            if held.0 != 0 && held != (*id as i64, i32::from(*epoch)) {
+                return Err(status::of(Reason::ProducerFenced, "the name went on"));
+            }
+            *epoch += 1;
+            *attempt = request.attempt;
+        }
+        Ok((*id, *epoch))
+    }
+
+    /// True if a named producer has a later epoch than this batch.
+    fn is_fenced(&self, batch: &[u8]) -> bool {
+        let header = BatchHeader::decode(batch).ok();
+        let stamp = header.and_then(|header| header.producer());
+        stamp.is_some_and(|stamp| {
+            let current = self.epochs.get(&stamp.id.0);
+            current.is_some_and(|current| i16::try_from(stamp.epoch.0).unwrap() < *current)
+        })
     }
 }

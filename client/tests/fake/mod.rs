@@ -83,6 +83,9 @@ pub(crate) struct State {
     pub(crate) faults: Faults,
     brokers: BTreeMap<i32, String>,
     producers: u64,
+    /// The epoch of each producer that has a name, and the names.
+    epochs: BTreeMap<u64, i16>,
+    names: BTreeMap<String, (u64, u64)>,
     topics_made: u64,
     random: u64,
 }

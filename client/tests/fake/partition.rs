@@ -22,6 +22,7 @@ pub(crate) struct Stored {
 
 #[derive(Debug, Default)]
 struct Producer {
+    epoch: u16,
     next_sequence: i32,
     /// First sequence and base offset of the latest batches.
     recent: VecDeque<(i32, u64)>,
@@ -63,7 +64,16 @@ impl Partition {
         let records = batch.record_count();
         if let Some(stamp) = batch.header().producer() {
             let sequence = stamp.base_sequence.0;
+            if !self.producers.contains_key(&stamp.id.0) && sequence != 0 {
+                return Err(status::of(Reason::UnknownProducer, "nothing to follow"));
+            }
             let producer = self.producers.entry(stamp.id.0).or_default();
+            if producer.epoch < stamp.epoch.0 {
+                *producer = Producer {
+                    epoch: stamp.epoch.0,
+                    ..Producer::default()
+                };
+            }
             let known = producer.recent.iter().find(|(first, _)| *first == sequence);
             if let Some((_, base)) = known {
                 return Ok(Appended {
@@ -106,6 +116,18 @@ impl Partition {
             base,
             duplicate: false,
         })
+    }
+
+    /// Forgets every producer, as brokers do after a while.
+    pub(crate) fn forget_producers(&mut self) {
+        self.producers.clear();
+    }
+
+    /// The epochs in which the batches were written, in order.
+    pub(crate) fn epochs(&self) -> Vec<i16> {
+        let header = |stored: &Stored| StoredBatch::decode(stored.bytes.clone()).unwrap();
+        let epochs = self.log.iter().map(header);
+        epochs.map(|batch| batch.header().producer_epoch).collect()
     }
 
     /// The whole batches from `offset` on, up to `max_bytes` but at least one.

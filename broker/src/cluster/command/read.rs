@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 
 use highwater_proto::pb::peer::{self as pb, MetadataCommand, metadata_command::Command as Pb};
-use highwater_proto::{BrokerId, ClusterId, Incarnation, Reason, ReplicaId, TopicId, TopicName};
+use highwater_proto::{
+    BrokerId, ClusterId, Incarnation, PartitionIndex, ProducerEpoch, ProducerId, ProducerName,
+    Reason, ReplicaId, TopicId, TopicName,
+};
 
 use super::{
     Command, CommandError, Endpoints, MAX_ADDRESS, MAX_PARTITIONS, MAX_PRODUCER_RANGE, MAX_RACK,
-    MAX_REPLICATION_FACTOR, Refusal, Registration,
+    MAX_REPLICATION_FACTOR, ProducerIncarnation, Refusal, Registration,
 };
 
 pub(super) fn command(message: &MetadataCommand) -> Result<Command, CommandError> {
@@ -26,6 +29,12 @@ pub(super) fn command(message: &MetadataCommand) -> Result<Command, CommandError
             Pb::AllocateProducerIds(allocate) => allocate_producer_ids(allocate)?,
             Pb::ConfirmRemoved(confirm) => Command::ConfirmRemoved {
                 replicas: confirm.replicas.iter().copied().map(ReplicaId).collect(),
+            },
+            Pb::InitNamedProducer(init) => init_named_producer(init)?,
+            Pb::RegisterProducer(register) => Command::RegisterProducer {
+                producer: incarnation_of(register.producer_id, register.epoch)?,
+                topic: read_topic_id(&register.topic_id)?,
+                partition: PartitionIndex(register.partition),
             },
         },
     )
@@ -167,5 +176,35 @@ fn allocate_producer_ids(message: &pb::AllocateProducerIds) -> Result<Command, R
         count => Err(invalid(format!(
             "{count} producer ids; a range has from 1 to {MAX_PRODUCER_RANGE}"
         ))),
+    }
+}
+
+fn init_named_producer(message: &pb::InitNamedProducer) -> Result<Command, Refusal> {
+    let held = match message.held_id {
+        0 => None,
+        id => Some(incarnation_of(id, message.held_epoch)?),
+    };
+    Ok(Command::InitNamedProducer {
+        name: read_producer_name(&message.name)?,
+        held,
+        attempt: message.attempt,
+    })
+}
+
+pub(in crate::cluster) fn read_producer_name(text: &str) -> Result<ProducerName, Refusal> {
+    ProducerName::parse(text).map_err(|error| invalid(error.to_string()))
+}
+
+/// An epoch must fit into a batch.
+pub(in crate::cluster) fn incarnation_of(
+    id: u64,
+    epoch: u32,
+) -> Result<ProducerIncarnation, Refusal> {
+    match i16::try_from(epoch) {
+        Ok(epoch) => Ok(ProducerIncarnation {
+            id: ProducerId(id),
+            epoch: ProducerEpoch(epoch.unsigned_abs()),
+        }),
+        Err(_) => Err(invalid(format!("a producer cannot have epoch {epoch}"))),
     }
 }

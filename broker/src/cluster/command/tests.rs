@@ -17,6 +17,13 @@ fn registration() -> Registration {
     }
 }
 
+fn incarnation(epoch: u16) -> ProducerIncarnation {
+    ProducerIncarnation {
+        id: ProducerId(1 << 62),
+        epoch: ProducerEpoch(epoch),
+    }
+}
+
 fn every_command() -> Vec<Command> {
     let topic = TopicId::from_bytes([9; 16]);
     let setting = || BTreeMap::from([("retention.ms".to_owned(), "7d".to_owned())]);
@@ -41,6 +48,21 @@ fn every_command() -> Vec<Command> {
         Command::AllocateProducerIds { count: 1000 },
         Command::ConfirmRemoved {
             replicas: vec![ReplicaId(1), ReplicaId(u64::MAX)],
+        },
+        Command::InitNamedProducer {
+            name: ProducerName::parse("writer").unwrap(),
+            held: None,
+            attempt: u64::MAX,
+        },
+        Command::InitNamedProducer {
+            name: ProducerName::parse("writer").unwrap(),
+            held: Some(incarnation(32_767)),
+            attempt: 0,
+        },
+        Command::RegisterProducer {
+            producer: incarnation(0),
+            topic,
+            partition: PartitionIndex(3),
         },
     ]
 }

@@ -44,6 +44,26 @@ pub(super) fn command(command: &Command) -> MetadataCommand {
         Command::ConfirmRemoved { replicas } => Pb::ConfirmRemoved(pb::ConfirmRemoved {
             replicas: replicas.iter().map(|replica| replica.0).collect(),
         }),
+        Command::InitNamedProducer {
+            name,
+            held,
+            attempt,
+        } => Pb::InitNamedProducer(pb::InitNamedProducer {
+            name: name.to_string(),
+            held_id: held.map_or(0, |held| held.id.0),
+            held_epoch: held.map_or(0, |held| held.epoch.0.into()),
+            attempt: *attempt,
+        }),
+        Command::RegisterProducer {
+            producer,
+            topic,
+            partition,
+        } => Pb::RegisterProducer(pb::RegisterProducer {
+            producer_id: producer.id.0,
+            epoch: producer.epoch.0.into(),
+            topic_id: topic.to_bytes().to_vec().into(),
+            partition: partition.0,
+        }),
     };
     MetadataCommand {
         command: Some(command),

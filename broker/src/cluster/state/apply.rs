@@ -5,13 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use highwater_proto::pb::peer::MetadataCommand;
-use highwater_proto::{BrokerId, ClusterId, ProducerId, Reason, ReplicaId, TopicId, TopicName};
+use highwater_proto::{
+    BrokerId, ClusterId, PartitionIndex, ProducerId, Reason, ReplicaId, Timestamp, TopicId,
+    TopicName,
+};
 
 use super::{
     Broker, ClusterState, FIRST_LEVEL, Founded, Partition, Removed, Replica, Topic, TopicConfig,
-    partition_index,
+    is_named, partition_index,
 };
-use crate::cluster::command::{Command, CommandError, Registration};
+use crate::cluster::command::{Command, CommandError, ProducerIncarnation, Registration};
 use crate::cluster::config::known;
 use crate::cluster::reply::{Refusal, Reply};
 
@@ -22,17 +25,21 @@ use crate::cluster::reply::{Refusal, Reply};
 pub struct UnknownCommand;
 
 impl ClusterState {
-    /// Applies one command of the log. Every replica gives the same reply and reaches the same
-    /// state; a refused command changes nothing.
-    pub fn apply(&mut self, command: &MetadataCommand) -> Result<Reply, UnknownCommand> {
+    /// Applies one command of the log, which was appended at `now`. Every replica gives the same
+    /// reply and reaches the same state; a refused command changes nothing.
+    pub fn apply(
+        &mut self,
+        command: &MetadataCommand,
+        now: Timestamp,
+    ) -> Result<Reply, UnknownCommand> {
         match Command::from_pb(command) {
-            Ok(command) => Ok(self.execute(command).unwrap_or_else(Reply::Refused)),
+            Ok(command) => Ok(self.execute(command, now).unwrap_or_else(Reply::Refused)),
             Err(CommandError::Refused(refusal)) => Ok(Reply::Refused(refusal)),
             Err(_) => Err(UnknownCommand),
         }
     }
 
-    fn execute(&mut self, command: Command) -> Result<Reply, Refusal> {
+    fn execute(&mut self, command: Command, now: Timestamp) -> Result<Reply, Refusal> {
         if let Command::FoundCluster {
             cluster,
             group_shards,
@@ -65,6 +72,19 @@ impl ClusterState {
                 }
                 Ok(Reply::Done)
             }
+            Command::InitNamedProducer {
+                name,
+                held,
+                attempt,
+            } => {
+                let producer = self.named.init(name, held, attempt, now)?;
+                Ok(Reply::NamedProducer(producer))
+            }
+            Command::RegisterProducer {
+                producer,
+                topic,
+                partition,
+            } => self.register_producer(producer, topic, partition, now),
         }
     }
 
@@ -216,6 +236,7 @@ impl ClusterState {
     fn delete(&mut self, id: TopicId) -> Result<Reply, Refusal> {
         let topic = self.topics.remove(&id).ok_or_else(|| unknown_topic(id))?;
         self.names.remove(&topic.name);
+        self.named.forget_topic(id);
         for (number, partition) in topic.partitions.iter().enumerate() {
             for replica in &partition.replicas {
                 let removed = Removed {
@@ -229,12 +250,26 @@ impl ClusterState {
         Ok(Reply::Done)
     }
 
+    fn register_producer(
+        &mut self,
+        producer: ProducerIncarnation,
+        topic: TopicId,
+        partition: PartitionIndex,
+        now: Timestamp,
+    ) -> Result<Reply, Refusal> {
+        if self.partition(topic, partition).is_none() {
+            return Err(unknown_topic(topic));
+        }
+        self.named.register(producer, (topic, partition), now)?;
+        Ok(Reply::Done)
+    }
+
     fn allocate_producers(&mut self, count: u64) -> Result<Reply, Refusal> {
         let first = self.next_producer;
         let next = first
             .0
             .checked_add(count)
-            .filter(|next| i64::try_from(*next).is_ok());
+            .filter(|next| !is_named(ProducerId(*next)));
         self.next_producer = ProducerId(next.ok_or_else(exhausted)?);
         Ok(Reply::FirstProducerId(first))
     }
@@ -256,6 +291,6 @@ fn unknown_topic(id: TopicId) -> Refusal {
     Refusal::new(Reason::TopicNotFound, format!("no topic has the id {id}"))
 }
 
-fn exhausted() -> Refusal {
+pub(super) fn exhausted() -> Refusal {
     Refusal::new(Reason::Internal, "the cluster has no more ids to give out")
 }

@@ -9,6 +9,7 @@ use highwater_proto::pb::peer::{
 use highwater_proto::{BrokerId, PartitionIndex, ProducerId, ReplicaId, TopicName};
 
 use super::apply::settings;
+use super::named::NamedProducers;
 use super::{Broker, ClusterState, Founded, Partition, Removed, Replica, Topic};
 use crate::cluster::command::{read_endpoints, read_incarnation, read_rack, read_topic_id};
 use crate::cluster::reply::Refusal;
@@ -17,7 +18,7 @@ use crate::cluster::reply::Refusal;
 /// it; another replica may have a sound one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the saved metadata is damaged or of a newer version: {0}")]
-pub struct RestoreError(String);
+pub struct RestoreError(pub(super) String);
 
 impl From<Refusal> for RestoreError {
     fn from(refusal: Refusal) -> Self {
@@ -44,6 +45,8 @@ impl ClusterState {
                 .map(|topic| topic_message(topic))
                 .collect(),
             removed: self.removed.values().map(removed_message).collect(),
+            named_producers: self.named.snapshot(),
+            named_producer_ids: self.named.given_out(),
         }
     }
 
@@ -54,6 +57,7 @@ impl ClusterState {
             next_broker: BrokerId(message.next_broker_id),
             next_replica: ReplicaId(message.next_replica_id),
             next_producer: ProducerId(message.next_producer_id),
+            named: NamedProducers::restore(&message.named_producers, message.named_producer_ids)?,
             ..Self::new()
         };
         for broker in &message.brokers {

@@ -1,11 +1,13 @@
-use highwater_proto::Reason;
 use highwater_proto::pb::peer::{MetadataCommand, MetadataState};
+use highwater_proto::{Reason, Timestamp};
 
 use super::*;
 use crate::cluster::command::{Command, Registration};
 use crate::cluster::reply::Reply;
 
 mod random;
+
+const NOW: Timestamp = Timestamp(1_000_000);
 
 fn cluster() -> ClusterId {
     ClusterId::from_bytes([1; 16])
@@ -53,7 +55,7 @@ fn alter(id: u8, set: &[(&str, &str)], unset: &[&str]) -> Command {
 }
 
 fn run(state: &mut ClusterState, command: Command) -> Reply {
-    state.apply(&command.to_pb()).unwrap()
+    state.apply(&command.to_pb(), NOW).unwrap()
 }
 
 fn refused(state: &mut ClusterState, command: Command) -> Reason {
@@ -111,7 +113,7 @@ fn a_cluster_is_founded_once() {
 fn an_unknown_command_stops_the_group() {
     let mut state = three_brokers();
     let unknown = MetadataCommand { command: None };
-    assert_eq!(state.apply(&unknown), Err(UnknownCommand));
+    assert_eq!(state.apply(&unknown, NOW), Err(UnknownCommand));
 }
 
 #[test]

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use highwater_proto::pb::peer::{ForwardRequest, ForwardResponse};
+use highwater_proto::pb::peer::{
+    FenceProducerRequest, FenceProducerResponse, ForwardRequest, ForwardResponse,
+};
 use highwater_proto::pb::v1;
 use highwater_proto::{BrokerId, Reason};
 use prost::Message;
@@ -83,6 +85,17 @@ impl LeaderCall for v1::TrimPartitionRequest {
     }
 }
 
+impl LeaderCall for FenceProducerRequest {
+    type Reply = FenceProducerResponse;
+    const METHOD: &'static str = "highwater.peer.v1/FenceProducer";
+    // It may be repeated.
+    const WRITES: bool = false;
+
+    async fn run(self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {
+        services.fence_producer(context, self).await
+    }
+}
+
 /// Answers `call` here or at the leader, waiting for one if there is none. A client that routes by
 /// itself gets the first answer.
 pub(super) async fn at_leader<C: LeaderCall>(
@@ -121,6 +134,7 @@ fn leader_elsewhere(context: &Context, error: &Error) -> Option<BrokerId> {
         Detail::NotLeader(_)
         | Detail::None
         | Detail::OffsetRange { .. }
+        | Detail::CorruptData { .. }
         | Detail::SequenceGap { .. } => None,
     }
 }
@@ -193,6 +207,7 @@ pub(super) async fn answer(services: &Arc<Services>, request: ForwardRequest) ->
         v1::TrimPartitionRequest::METHOD => {
             run::<v1::TrimPartitionRequest>(services, &context, call).await
         }
+        FenceProducerRequest::METHOD => run::<FenceProducerRequest>(services, &context, call).await,
         other => Err(Error::invalid(format!("{other} is not forwarded"))),
     };
     match result {

@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::context::context;
 use super::forward::at_leader;
+use super::init_producer::init_producer;
 use super::status::status;
 use super::{session, subscribe};
 use crate::service::Services;
@@ -86,7 +87,8 @@ impl LogService for LogApi {
         request: Request<v1::InitProducerRequest>,
     ) -> Result<Response<v1::InitProducerResponse>, Status> {
         let context = context(request.metadata());
-        let answer = self.services.init_producer(&context).await;
-        answer.map(Response::new).map_err(|error| status(&error))
+        init_producer(&self.services, &context, request.into_inner())
+            .await
+            .map(Response::new)
     }
 }

@@ -20,6 +20,7 @@ use tonic::transport::server::{Router, TcpIncoming};
 use super::cluster::ClusterApi;
 use super::connection::{Connection, Which};
 use super::counted::Counting;
+use super::explained::Explaining;
 use super::log::LogApi;
 use super::peer::PeerApi;
 use super::topic::TopicApi;
@@ -75,6 +76,7 @@ pub async fn serve_public(
     let cluster = ClusterServiceServer::new(ClusterApi::new(services));
     let router = server()
         .layer(Counting::new(Arc::clone(&metrics)))
+        .layer(Explaining)
         .add_service(log)
         .add_service(topic)
         .add_service(cluster);

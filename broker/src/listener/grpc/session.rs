@@ -14,6 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::context::Context;
+use super::explained::explained;
 use super::status::{encode, status, wire_number};
 use crate::partition::Appended;
 use crate::service::{Error, Resource, Services, parse_batch};
@@ -92,7 +93,7 @@ impl Session {
     ) -> Result<(), Status> {
         let credit = Arc::new(Semaphore::new(CREDIT_BYTES as usize));
         let mut expected = 1;
-        while let Some(request) = requests.message().await? {
+        while let Some(request) = requests.message().await.map_err(explained)? {
             if expected == 1 && only_opens(&request) {
                 continue;
             }

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use highwater_proto::Offset;
 use highwater_proto::pb::v1;
 use highwater_proto::reason::DOMAIN;
 use prost::Message;
@@ -80,6 +81,20 @@ fn detail(detail: &Detail) -> Option<prost_types::Any> {
             };
             Some(any("highwater.v1.OffsetRange", &detail))
         }
+        Detail::CorruptData {
+            topic,
+            partition,
+            offset,
+            next_offset,
+        } => {
+            let detail = v1::CorruptData {
+                topic: topic.clone(),
+                partition: wire_number(partition.0),
+                offset: *offset,
+                next_offset: next_offset.map(Offset::to_i64),
+            };
+            Some(any("highwater.v1.CorruptData", &detail))
+        }
         Detail::SequenceGap {
             producer_id,
             expected,
@@ -102,7 +117,7 @@ pub(crate) fn wire_number(number: u32) -> i32 {
 
 #[cfg(test)]
 mod tests {
-    use highwater_proto::{Offset, Reason};
+    use highwater_proto::Reason;
     use tonic_types::StatusExt;
 
     use tonic::Code;

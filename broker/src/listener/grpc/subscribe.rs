@@ -110,7 +110,7 @@ impl Subscription {
         let (records, batches, next) = if self.batches {
             (Vec::new(), to_batches(read), read.next_offset)
         } else {
-            let (records, next) = to_records(read, self.next, self.place.max_bytes)?;
+            let (records, next) = to_records(read, self.next, &self.place)?;
             (records, Vec::new(), next)
         };
         self.next = next;

@@ -5,24 +5,28 @@ use highwater_proto::Term;
 use super::super::error::AppendError;
 use super::super::partition::BUDGET_BYTES;
 use super::super::producers::Judgement;
-use super::{AppendLoop, Request, sequenced};
+use super::{AppendLoop, Work, sequenced};
 use crate::log::{Held, Purpose, Shortage};
 use crate::raft::room_changed;
+
+/// More than the command of a fence takes.
+const FENCE_BYTES: usize = 64;
 
 impl AppendLoop {
     /// The term in which the batch may be judged, and room in the log for it. What is in the log
     /// already needs none.
-    pub(super) async fn admit(
-        &mut self,
-        request: &Request,
-    ) -> Result<(Term, Option<Held>), AppendError> {
+    pub(super) async fn admit(&mut self, work: &Work) -> Result<(Term, Option<Held>), AppendError> {
+        let bytes = match work {
+            Work::Batch(request) => request.batch.len(),
+            Work::Fence(_) => FENCE_BYTES,
+        };
         let mut seen = None;
         loop {
             let term = self.leading()?;
             let room = self.replica.room();
-            let seen_now = match room.reserve([request.batch.len()], Purpose::Data, seen) {
+            let seen_now = match room.reserve([bytes], Purpose::Data, seen) {
                 Ok(held) => return Ok((term, Some(held))),
-                Err(Shortage::Full(_)) if self.is_known(request) => return Ok((term, None)),
+                Err(Shortage::Full(_)) if self.is_known(work) => return Ok((term, None)),
                 Err(Shortage::Full(no_room)) => {
                     return Err(AppendError::DiskFull(no_room.to_string()));
                 }
@@ -41,8 +45,13 @@ impl AppendLoop {
     }
 
     /// Whether the table of producers has an answer without anything being appended.
-    fn is_known(&self, request: &Request) -> bool {
-        let judged = sequenced(request).map(|batch| self.shared.state().producers().judge(&batch));
+    fn is_known(&self, work: &Work) -> bool {
+        let Work::Batch(request) = work else {
+            return false;
+        };
+        let now = self.clock.now();
+        let judge = |batch| self.shared.state().producers().judge(&batch, now);
+        let judged = sequenced(request).map(judge);
         judged.is_some_and(|judged| !matches!(judged, Judgement::Fresh | Judgement::Gap { .. }))
     }
 

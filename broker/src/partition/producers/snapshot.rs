@@ -18,6 +18,7 @@ impl Producers {
             producer_id: id.0,
             epoch: producer.epoch.0.into(),
             record_count: producer.records,
+            last_time: producer.last_time.0,
             batches: producer.window.iter().map(batch_message).collect(),
         };
         self.applied.iter().map(message).collect()
@@ -32,6 +33,7 @@ impl Producers {
         for message in messages {
             let id = ProducerId(message.producer_id);
             let producer = read_producer(message)?;
+            producers.ages.insert((producer.last_time, id));
             if producers.applied.insert(id, producer).is_some() {
                 return Err(ProducersError("a producer is there twice"));
             }
@@ -52,16 +54,14 @@ fn batch_message(batch: &Appended) -> ProducerBatch {
 fn read_producer(message: &ProducerState) -> Result<Producer, ProducersError> {
     let epoch = u16::try_from(message.epoch)
         .map_err(|_| ProducersError("an epoch is beyond the largest"))?;
-    let (first, rest) = message
-        .batches
-        .split_first()
-        .filter(|(_, rest)| rest.len() < REMEMBERED)
-        .ok_or(ProducersError("a producer has no batches or too many"))?;
-    let mut window = Window::new(read_batch(first)?);
-    for batch in rest {
+    if message.batches.len() > REMEMBERED {
+        return Err(ProducersError("a producer has too many batches"));
+    }
+    let mut window = Window::default();
+    for batch in &message.batches {
         let batch = read_batch(batch)?;
-        let last = window.last();
-        if batch.base != advance(last.base, last.count) {
+        let follows = |last: &Appended| batch.base == advance(last.base, last.count);
+        if !window.last().is_none_or(follows) {
             return Err(ProducersError("the batches of a producer have a gap"));
         }
         window.push(batch);
@@ -72,9 +72,12 @@ fn read_producer(message: &ProducerState) -> Result<Producer, ProducersError> {
             "a producer has fewer records than its batches",
         ));
     }
+    // A state saved before fences were known has the time in its batches alone.
+    let appended = window.last().map_or(i64::MIN, |last| last.append_time.0);
     Ok(Producer {
         epoch: ProducerEpoch(epoch),
         records: message.record_count,
+        last_time: Timestamp(message.last_time.max(appended)),
         window,
     })
 }

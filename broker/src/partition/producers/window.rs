@@ -15,37 +15,30 @@ pub(super) struct Appended {
     pub(super) append_time: Timestamp,
 }
 
-/// From one to [`REMEMBERED`] batches; unused places hold the default.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// At most [`REMEMBERED`] batches; unused places hold the default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Window {
     batches: [Appended; REMEMBERED],
-    /// The place of the last batch.
-    last: usize,
+    len: usize,
 }
 
 impl Window {
-    pub(super) fn new(first: Appended) -> Self {
-        let mut batches = [Appended::default(); REMEMBERED];
-        batches[0] = first;
-        Self { batches, last: 0 }
-    }
-
     /// Appends a batch and forgets the oldest when there is no room.
     pub(super) fn push(&mut self, batch: Appended) {
-        if self.last + 1 == REMEMBERED {
+        if self.len == REMEMBERED {
             self.batches.rotate_left(1);
         } else {
-            self.last += 1;
+            self.len += 1;
         }
-        self.batches[self.last] = batch;
+        self.batches[self.len - 1] = batch;
     }
 
-    pub(super) fn last(&self) -> &Appended {
-        &self.batches[self.last]
+    pub(super) fn last(&self) -> Option<&Appended> {
+        self.batches[..self.len].last()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Appended> {
-        self.batches[..=self.last].iter()
+        self.batches[..self.len].iter()
     }
 
     pub(super) fn find(&self, base: Sequence, count: u32) -> Option<&Appended> {

@@ -108,7 +108,7 @@ fn every_batch_of_an_entry_is_remembered_at_its_own_offset() {
     state
         .apply(entry(1, 1), body(0, 9, &[plain(5), sequenced]))
         .unwrap();
-    let judgement = state.producers().judge(&repeated);
+    let judgement = state.producers().judge(&repeated, Timestamp(9));
     let expected = Judgement::Duplicate {
         base_offset: Offset(5),
         append_time: Timestamp(9),

@@ -1,4 +1,5 @@
-use highwater_proto::{Offset, PartitionIndex, Timestamp};
+use highwater_proto::batch::{BatchBuilder, BatchHeader, Codec, RecordBatch};
+use highwater_proto::{Offset, PartitionIndex, ProducerEpoch, ProducerId, Timestamp};
 
 use super::*;
 
@@ -178,10 +179,58 @@ fn a_failed_lane_starts_again_with_another_identity_only() {
 }
 
 #[test]
-fn an_id_or_a_topic_that_the_leader_does_not_know_yet_is_tried_again() {
-    for reason in [Reason::UnknownProducer, Reason::TopicNotFound] {
-        let mut lane = sent(1);
-        let error = error(reason);
-        assert_eq!(lane.refused(0, at(S1, 1), &error), Verdict::Again);
+fn a_topic_that_the_leader_does_not_know_yet_is_tried_again() {
+    let mut lane = sent(1);
+    let error = error(Reason::TopicNotFound);
+    assert_eq!(lane.refused(0, at(S1, 1), &error), Verdict::Again);
+}
+
+/// A lane with two real batches of 10 records, sent on session 1.
+fn forgotten() -> Lane {
+    let mut lane = Lane::default();
+    assert!(lane.adopt(identity(7)));
+    // Acknowledged long ago.
+    lane.next_sequence = 500;
+    for serial in 0..2 {
+        let mut builder = BatchBuilder::new();
+        (0..10).for_each(|n| builder.push(Timestamp(n), None, Some(b"v"), &[]));
+        let bytes = builder.build(Codec::None, lane.stamp()).unwrap();
+        let slot = BatchSlot::new(PartitionIndex(0));
+        lane.push(bytes, 10, slot, Instant::now(), 1);
+        lane.sent(serial, at(S1, serial + 1));
     }
+    lane
+}
+
+#[test]
+fn a_forgotten_producer_goes_on_under_another_id_once_nothing_can_be_written() {
+    let mut lane = forgotten();
+    let unknown = error(Reason::UnknownProducer);
+    assert_eq!(lane.refused(0, at(S1, 1), &unknown), Verdict::Wait);
+    assert!(lane.unsent().is_none() && !lane.is_sound());
+    assert_eq!(lane.refused(1, at(S1, 2), &unknown), Verdict::Renew);
+    lane.renew();
+    assert!(!lane.adopt(identity(7)), "it is forgotten");
+    assert!(lane.adopt(identity(8)));
+    for (batch, base) in lane.batches.iter().zip([0, 10]) {
+        let header = BatchHeader::decode(&batch.bytes).unwrap();
+        assert_eq!((header.producer_id, header.base_sequence), (8, base));
+        assert!(RecordBatch::parse(batch.bytes.clone(), 1 << 20).is_ok());
+    }
+    assert_eq!(lane.stamp().unwrap().base_sequence, Sequence(20));
+    assert_eq!(resend(&mut lane, S2), [0, 1]);
+}
+
+#[test]
+fn a_forgotten_producer_fails_if_an_earlier_attempt_may_have_been_written() {
+    let mut lane = forgotten();
+    let unknown = error(Reason::UnknownProducer);
+    lane.lost(0, at(S1, 1));
+    lane.lost(1, at(S1, 2));
+    lane.rewind();
+    resend(&mut lane, S2);
+    assert_eq!(lane.refused(0, at(S2, 1), &unknown), Verdict::Wait);
+    assert_eq!(lane.refused(1, at(S2, 2), &unknown), Verdict::Fail);
+    let told = outcomes(&lane.fail(&unknown));
+    assert_eq!(told, [Some(Outcome::Unknown), Some(Outcome::Unknown)]);
 }

@@ -92,7 +92,7 @@ impl Sender {
     fn take_next(&mut self, partition: PartitionIndex, address: &Address, now: Instant) -> bool {
         let slot = &mut self.slots[partition.0 as usize];
         let in_flight = slot.lane.len();
-        if in_flight >= self.rules.max_in_flight || !slot.lane.is_sound() {
+        if in_flight >= self.rules.max_in_flight || !slot.lane.is_sound() || self.renewing {
             return false;
         }
         if !self.sessions.has_credit(address, partition) {

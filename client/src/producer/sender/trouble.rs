@@ -227,6 +227,9 @@ impl Sender {
     /// Gives up what the partition has; what comes later starts over with a new identity.
     pub(super) fn fail(&mut self, partition: PartitionIndex, error: &Error) {
         tracing::warn!(topic = %self.shared.target.topic, %partition, %error, "batches failed");
+        if self.rules.name.is_some() && error.reason() == Some(Reason::ProducerFenced) {
+            return self.end(error);
+        }
         self.give_up(partition, error);
         let slot = &mut self.slots[partition.0 as usize];
         slot.paused = None;

@@ -1,9 +1,11 @@
 use std::collections::BTreeSet;
 
+use highwater_proto::{ProducerEpoch, ProducerName};
 use proptest::prelude::*;
 use prost::Message;
 
 use super::*;
+use crate::cluster::command::ProducerIncarnation;
 
 fn any_command() -> impl Strategy<Value = Command> {
     let topic = (0_u8..6, "[ab]{1,2}", prop::collection::vec(0_u32..5, 0..4));
@@ -24,7 +26,29 @@ fn any_command() -> impl Strategy<Value = Command> {
         (0_u64..5).prop_map(|count| Command::AllocateProducerIds { count }),
         prop::collection::vec((1_u64..40).prop_map(ReplicaId), 0..5)
             .prop_map(|replicas| Command::ConfirmRemoved { replicas }),
+        ("[ab]", prop::option::of(any_incarnation()), 0_u64..3).prop_map(
+            |(name, held, attempt)| Command::InitNamedProducer {
+                name: ProducerName::parse(&name).unwrap(),
+                held,
+                attempt,
+            }
+        ),
+        (any_incarnation(), 0_u8..6, 0_u32..3).prop_map(|(producer, topic, partition)| {
+            Command::RegisterProducer {
+                producer,
+                topic: topic_id(topic),
+                partition: PartitionIndex(partition),
+            }
+        }),
     ]
+}
+
+fn any_incarnation() -> impl Strategy<Value = ProducerIncarnation> {
+    let id = (0_u64..3).prop_map(|number| ProducerId((1 << 62) + number));
+    (id, 0_u16..3).prop_map(|(id, epoch)| ProducerIncarnation {
+        id,
+        epoch: ProducerEpoch(epoch),
+    })
 }
 
 /// Every replica id in use, with repetitions.
@@ -54,8 +78,9 @@ proptest! {
                 other = ClusterState::restore(&MetadataState::decode(&bytes[..]).unwrap()).unwrap();
             }
             let before = one.clone();
-            let reply = one.apply(&command.to_pb()).unwrap();
-            prop_assert_eq!(&reply, &other.apply(&command.to_pb()).unwrap());
+            let now = Timestamp(NOW.0 + number as i64 * 100_000_000);
+            let reply = one.apply(&command.to_pb(), now).unwrap();
+            prop_assert_eq!(&reply, &other.apply(&command.to_pb(), now).unwrap());
             if let Reply::Refused(_) = reply {
                 prop_assert_eq!(&one, &before);
             }

@@ -17,6 +17,10 @@ enum Op {
         shift: i32,
         count: i32,
     },
+    /// The epochs of this producer below its current one plus so many end.
+    Fence { producer: u8, epoch_step: i16 },
+    /// So many thirds of the time after which a producer is forgotten go by.
+    Wait(i64),
     /// The batch that this producer sent so many batches ago, once more.
     Repeat { producer: u8, back: usize },
     /// So many entries are committed and applied everywhere.
@@ -28,59 +32,105 @@ enum Op {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
+enum What {
+    Batch(Sequenced),
+    Fence(ProducerId, ProducerEpoch),
+}
+
+impl What {
+    fn producer(&self) -> ProducerId {
+        match self {
+            Self::Batch(batch) => batch.producer(),
+            Self::Fence(producer, _) => *producer,
+        }
+    }
+
+    /// The epoch and the sequence that comes next.
+    fn tail(&self) -> (ProducerEpoch, Sequence) {
+        match self {
+            Self::Batch(batch) => (batch.epoch(), batch.next()),
+            Self::Fence(_, epoch) => (*epoch, Sequence(0)),
+        }
+    }
+
+    fn records(&self) -> u64 {
+        match self {
+            Self::Batch(batch) => batch.count().into(),
+            Self::Fence(..) => 0,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Entry {
-    batch: Sequenced,
+    what: What,
     base_offset: u64,
     append_time: i64,
 }
 
-/// Everything that was applied and not evicted, and everything in flight, in order.
+/// Everything that was applied and is remembered, and everything in flight, in order.
 #[derive(Debug, Default)]
 struct Model {
     applied: Vec<Entry>,
-    in_flight: Vec<(Entry, Proposal)>,
+    /// When each producer last appended or was fenced.
+    times: BTreeMap<ProducerId, i64>,
+    /// A fence that ends nothing has no proposal.
+    in_flight: Vec<(Entry, Option<Proposal>)>,
     sent: Vec<Sequenced>,
     offset: u64,
 }
 
+fn week() -> i64 {
+    i64::try_from(EXPIRY.as_millis()).unwrap()
+}
+
 impl Model {
     fn of(&self, producer: ProducerId) -> Vec<Entry> {
-        let mine = |entry: &&Entry| entry.batch.producer() == producer;
+        let mine = |entry: &&Entry| entry.what.producer() == producer;
         self.applied.iter().filter(mine).copied().collect()
     }
 
-    fn last(&self, producer: ProducerId) -> Option<Sequenced> {
-        let flying = self.in_flight.iter().map(|(entry, _)| entry.batch);
-        let mut all = self.applied.iter().map(|entry| entry.batch).chain(flying);
-        all.rfind(|batch| batch.producer() == producer)
+    fn tail(&self, producer: ProducerId, now: i64) -> Option<(ProducerEpoch, Sequence)> {
+        let mut flying = self.in_flight.iter().rev();
+        let flying = flying
+            .find(|(entry, proposal)| entry.what.producer() == producer && proposal.is_some());
+        if let Some((entry, _)) = flying {
+            return Some(entry.what.tail());
+        }
+        let time = *self.times.get(&producer)?;
+        let last = self.of(producer).last().map(|last| last.what.tail());
+        last.filter(|_| now - time <= week())
     }
 
-    fn judge(&self, batch: &Sequenced) -> Judgement {
-        let last = self.last(batch.producer());
-        let epoch = last.map_or(batch.epoch(), |last| last.epoch());
-        if batch.epoch() < epoch {
-            return Judgement::Fenced { current: epoch };
+    fn judge(&self, batch: &Sequenced, now: i64) -> Judgement {
+        let tail = self.tail(batch.producer(), now);
+        let expected = match tail {
+            Some((current, _)) if batch.epoch() < current => {
+                return Judgement::Fenced { current };
+            }
+            Some((current, next)) if batch.epoch() == current => next,
+            Some(_) | None => Sequence(0),
+        };
+        match tail {
+            _ if batch.base() == expected => return Judgement::Fresh,
+            None => return Judgement::Unknown,
+            Some((current, _)) if batch.epoch() > current => {
+                return Judgement::Gap { expected };
+            }
+            Some(_) => {}
         }
-        let continued = last.filter(|last| last.epoch() == batch.epoch());
-        let expected = continued.map_or(Sequence(0), |last| last.next());
-        if batch.base() == expected {
-            return Judgement::Fresh;
-        }
-        if let Some((_, proposal)) = self
-            .in_flight
-            .iter()
-            .find(|(entry, _)| entry.batch == *batch)
-        {
+        let what = What::Batch(*batch);
+        let mut flying = self.in_flight.iter();
+        if let Some((_, Some(proposal))) = flying.find(|(entry, _)| entry.what == what) {
             return Judgement::DuplicateInFlight(*proposal);
         }
         let mut mine = self.of(batch.producer());
-        mine.retain(|entry| entry.batch.epoch() == batch.epoch());
-        if let Some(same) = mine
-            .iter()
-            .rev()
-            .take(5)
-            .find(|entry| entry.batch == *batch)
-        {
+        mine.retain(|entry| {
+            let is_batch = matches!(entry.what, What::Batch(_));
+            is_batch && entry.what.tail().0 == batch.epoch()
+        });
+        let same = mine.iter().rev().take(5).find(|entry| entry.what == what);
+        if let Some(same) = same {
             return Judgement::Duplicate {
                 base_offset: Offset(same.base_offset),
                 append_time: Timestamp(same.append_time),
@@ -88,8 +138,10 @@ impl Model {
         }
         let sequences = |batch: &Sequenced| batch.base().0..batch.base().0 + batch.count() as i32;
         let known = |sequence| {
-            mine.iter()
-                .any(|entry| sequences(&entry.batch).contains(&sequence))
+            mine.iter().any(|entry| match &entry.what {
+                What::Batch(batch) => sequences(batch).contains(&sequence),
+                What::Fence(..) => false,
+            })
         };
         if sequences(batch).all(known) {
             return Judgement::OldDuplicate;
@@ -97,29 +149,40 @@ impl Model {
         Judgement::Gap { expected }
     }
 
-    /// Applies an entry and evicts as the table should.
+    fn forget(&mut self, producer: ProducerId) {
+        self.applied
+            .retain(|other| other.what.producer() != producer);
+    }
+
+    /// Applies an entry, and forgets as the table should.
     fn apply(&mut self, entry: Entry) {
-        let producer = entry.batch.producer();
-        let known = self.of(producer).last().map(|last| last.batch);
-        let continues = known.is_some_and(|last| {
-            last.epoch() == entry.batch.epoch() && last.next() == entry.batch.base()
+        let over = |time: i64| entry.append_time - time > week();
+        for (id, time) in self.times.clone() {
+            if over(time) {
+                self.times.remove(&id);
+                self.forget(id);
+            }
+        }
+        let producer = entry.what.producer();
+        let known = self.of(producer).last().map(|last| last.what.tail());
+        let stays = known.is_some_and(|(epoch, next)| match entry.what {
+            What::Batch(batch) => (epoch, next) == (batch.epoch(), batch.base()),
+            What::Fence(_, fenced) => fenced <= epoch,
         });
-        if !continues {
-            self.applied
-                .retain(|other| other.batch.producer() != producer);
+        if !stays {
+            self.forget(producer);
         }
-        self.applied.push(entry);
-        let mut last_times: BTreeMap<ProducerId, i64> = BTreeMap::new();
-        for entry in &self.applied {
-            last_times.insert(entry.batch.producer(), entry.append_time);
+        if !stays || matches!(entry.what, What::Batch(_)) {
+            self.applied.push(entry);
         }
-        if last_times.len() > CAPACITY {
-            let others = last_times.iter().filter(|(id, _)| **id != producer);
+        self.times.insert(producer, entry.append_time);
+        if self.times.len() > CAPACITY {
+            let others = self.times.iter().filter(|(id, _)| **id != producer);
             let oldest = others.min_by_key(|(id, time)| (**time, **id));
             let (oldest, _) = oldest.expect("more than one producer");
             let oldest = *oldest;
-            self.applied
-                .retain(|entry| entry.batch.producer() != oldest);
+            self.times.remove(&oldest);
+            self.forget(oldest);
         }
     }
 }
@@ -154,13 +217,18 @@ impl World {
                 shift,
                 count,
             } => {
-                let last = self.model.last(ProducerId(producer.into()));
-                let epoch = last.map_or(0, |last| last.epoch().0 as i16) + epoch_step;
-                let next = last.map_or(0, |last| last.next().0);
+                let tail = self.model.tail(ProducerId(producer.into()), self.now);
+                let (epoch, next) = tail.map_or((0, 0), |(e, next)| (e.0 as i16, next.0));
+                let epoch = epoch + epoch_step;
                 let expected = if epoch_step > 0 { 0 } else { next };
                 let base = (expected + shift).max(0);
                 self.send(batch(producer.into(), epoch.max(0), base, count));
             }
+            Op::Fence {
+                producer,
+                epoch_step,
+            } => self.fence(ProducerId(producer.into()), epoch_step),
+            Op::Wait(thirds) => self.now += week() / 3 * thirds,
             Op::Repeat { producer, back } => {
                 let mine = |batch: &&Sequenced| batch.producer() == ProducerId(producer.into());
                 let sent = self.model.sent.iter().rev().filter(mine).nth(back).copied();
@@ -172,11 +240,7 @@ impl World {
             Op::ChangeLeader => {
                 self.leader.reset_in_flight();
                 self.model.in_flight.clear();
-                self.model.offset = self
-                    .log
-                    .iter()
-                    .map(|entry| u64::from(entry.batch.count()))
-                    .sum();
+                self.model.offset = self.log.iter().map(|entry| entry.what.records()).sum();
                 std::mem::swap(&mut self.leader, &mut self.follower);
             }
             Op::Restart => {
@@ -187,23 +251,41 @@ impl World {
     }
 
     fn send(&mut self, batch: Sequenced) {
-        let judgement = self.leader.judge(&batch);
-        assert_eq!(judgement, self.model.judge(&batch), "{batch:?}");
+        let judgement = self.leader.judge(&batch, Timestamp(self.now));
+        assert_eq!(judgement, self.model.judge(&batch, self.now), "{batch:?}");
         if judgement != Judgement::Fresh {
             return;
         }
         self.now += i64::from(batch.count()) % 3;
+        let proposal = self.push(What::Batch(batch), true);
+        self.model.sent.push(batch);
+        self.leader.propose(batch, proposal);
+    }
+
+    fn fence(&mut self, producer: ProducerId, epoch_step: i16) {
+        let now = Timestamp(self.now);
+        let tail = self.model.tail(producer, self.now);
+        let epoch = tail.map_or(0, |(epoch, _)| epoch.0 as i16) + epoch_step;
+        let epoch = ProducerEpoch(epoch.max(0) as u16);
+        let raises = tail.is_none_or(|(current, _)| current < epoch);
+        assert!(!raises || !self.leader.is_fenced(producer, epoch, now));
+        self.push(What::Fence(producer, epoch), raises);
+        self.leader.propose_fence(producer, epoch, now);
+    }
+
+    fn push(&mut self, what: What, raises: bool) -> Proposal {
         self.proposals += 1;
         let proposal = Proposal(self.proposals);
         let entry = Entry {
-            batch,
+            what,
             base_offset: self.model.offset,
             append_time: self.now,
         };
-        self.model.offset += u64::from(batch.count());
-        self.model.sent.push(batch);
-        self.model.in_flight.push((entry, proposal));
-        self.leader.propose(batch, proposal);
+        self.model.offset += what.records();
+        self.model
+            .in_flight
+            .push((entry, raises.then_some(proposal)));
+        proposal
     }
 
     fn commit(&mut self) {
@@ -219,8 +301,11 @@ impl World {
 }
 
 fn apply(producers: &mut Producers, entry: &Entry) {
-    let offset = Offset(entry.base_offset);
-    producers.applied(&entry.batch, offset, Timestamp(entry.append_time));
+    let (offset, time) = (Offset(entry.base_offset), Timestamp(entry.append_time));
+    match entry.what {
+        What::Batch(batch) => producers.applied(&batch, offset, time),
+        What::Fence(producer, epoch) => producers.fenced(producer, epoch, time),
+    }
 }
 
 fn any_op() -> impl Strategy<Value = Op> {
@@ -233,6 +318,10 @@ fn any_op() -> impl Strategy<Value = Op> {
         }),
         4 => (0_u8..5, 0_usize..9).prop_map(|(producer, back)| Op::Repeat { producer, back }),
         6 => (1_usize..6).prop_map(Op::Commit),
+        1 => (0_u8..5, -1_i16..3).prop_map(|(producer, epoch_step)| Op::Fence {
+            producer, epoch_step,
+        }),
+        1 => (1_i64..5).prop_map(Op::Wait),
         1 => Just(Op::ChangeLeader),
         1 => Just(Op::Restart),
     ]

@@ -1,0 +1,52 @@
+//! Who a producer is to the brokers: an id that nobody else has, or the next epoch of a name.
+
+use highwater_proto::pb::v1;
+use highwater_proto::{ProducerEpoch, ProducerId, Reason};
+
+use crate::entropy;
+use crate::error::{Error, Result};
+use crate::metadata::Metadata;
+
+/// A producer's identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) id: ProducerId,
+    pub(crate) epoch: ProducerEpoch,
+}
+
+/// Asks for an identity. With a name, it ends whoever had the name before; with what it `held`
+/// so far, only if nobody else has taken the name since.
+pub(crate) async fn ask(
+    metadata: &Metadata,
+    name: Option<&str>,
+    held: Option<Identity>,
+) -> Result<Identity> {
+    let mut request = v1::InitProducerRequest::default();
+    if let Some(name) = name {
+        request.name = name.to_owned();
+        // However often it is sent, this is one asking.
+        request.attempt = entropy::random() | 1;
+        if let Some(held) = held {
+            request.producer_id = i64::try_from(held.id.0).unwrap_or(i64::MAX);
+            request.producer_epoch = held.epoch.0.into();
+        }
+    }
+    let call = |api: crate::channels::Api| {
+        let request = request.clone();
+        async move { api.log().init_producer(request).await }
+    };
+    metadata.ask(call).await.and_then(identity)
+}
+
+fn identity(answer: v1::InitProducerResponse) -> Result<Identity> {
+    let id = u64::try_from(answer.producer_id).ok().map(ProducerId);
+    let epoch = u16::try_from(answer.producer_epoch).ok().map(ProducerEpoch);
+    match (id, epoch) {
+        (Some(id), Some(epoch)) => Ok(Identity { id, epoch }),
+        _ => {
+            let (id, epoch) = (answer.producer_id, answer.producer_epoch);
+            let message = format!("the broker gave a producer id that cannot be: {id}/{epoch}");
+            Err(Error::new(Reason::Internal, message))
+        }
+    }
+}

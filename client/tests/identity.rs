@@ -1,0 +1,130 @@
+//! Who a producer is: names that are taken over, identities that are forgotten or spent.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod fake;
+
+use fake::{FakeCluster, PATIENCE};
+use highwater_client::{Client, Outcome, PartitionIndex, Producer, Reason, Record};
+
+const P0: PartitionIndex = PartitionIndex(0);
+const P1: PartitionIndex = PartitionIndex(1);
+
+async fn patiently<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, what).await.expect("in time")
+}
+
+async fn named(client: &Client) -> Producer {
+    let builder = client.producer("t").name("writer");
+    patiently(builder.build()).await.unwrap()
+}
+
+async fn write(producer: &Producer, partition: PartitionIndex, value: &str) {
+    let record = Record::new(value).partition(partition);
+    let delivery = producer.send(record).await.unwrap();
+    patiently(delivery).await.unwrap();
+}
+
+fn forget_producers(cluster: &FakeCluster, partition: u32) {
+    let mut state = cluster.shared.state();
+    state.partition("t", partition).unwrap().forget_producers();
+}
+
+#[tokio::test]
+async fn a_named_producer_ends_the_one_before_it_for_good() {
+    let cluster = FakeCluster::start(2);
+    cluster.create_topic("t", 2);
+    let client = cluster.client().await;
+    let old = named(&client).await;
+    write(&old, P0, "a").await;
+    let new = named(&client).await;
+    // Its successor has written nowhere yet.
+    let record = Record::new("zombie").partition(P1);
+    let error = patiently(old.send(record).await.unwrap())
+        .await
+        .unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::ProducerFenced));
+    assert_eq!(error.outcome(), Outcome::Refused);
+    assert!(error.is_retry_safe() && !error.is_retriable());
+    for partition in [P0, P1] {
+        let record = Record::new("later").partition(partition);
+        let error = old.send(record).await.unwrap_err();
+        assert_eq!(error.reason(), Some(Reason::ProducerFenced));
+    }
+    assert_eq!(old.buffered_bytes(), 0);
+    write(&new, P0, "b").await;
+    write(&new, P1, "c").await;
+    assert_eq!(cluster.values("t", P0), ["a", "b"]);
+    assert_eq!(cluster.values("t", P1), ["c"]);
+}
+
+#[tokio::test]
+async fn what_is_forgotten_between_two_records_is_not_lost() {
+    let cluster = FakeCluster::start(1);
+    cluster.create_topic("t", 2);
+    let client = cluster.client().await;
+    let plain = client.producer("t").build().await.unwrap();
+    for producer in [plain, named(&client).await] {
+        write(&producer, P0, "a").await;
+        write(&producer, P1, "a").await;
+        forget_producers(&cluster, 0);
+        write(&producer, P1, "b").await;
+        write(&producer, P0, "b").await;
+        write(&producer, P0, "c").await;
+    }
+    assert_eq!(cluster.values("t", P0), ["a", "b", "c", "a", "b", "c"]);
+    assert_eq!(cluster.values("t", P1), ["a", "b", "a", "b"]);
+}
+
+#[tokio::test]
+async fn a_named_producer_goes_on_after_a_failed_batch_in_its_next_epoch() {
+    let cluster = FakeCluster::start(1);
+    cluster.create_topic("t", 2);
+    let client = cluster.client().await;
+    let producer = named(&client).await;
+    write(&producer, P0, "a").await;
+    write(&producer, P1, "a").await;
+    cluster.faults(|faults| faults.refuse = [Reason::BadBatch].into());
+    let failed = producer.send(Record::new("x").partition(P0)).await.unwrap();
+    let error = patiently(failed).await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::BadBatch));
+    for value in ["b", "c"] {
+        write(&producer, P0, value).await;
+        write(&producer, P1, value).await;
+    }
+    assert_eq!(cluster.values("t", P0), ["a", "b", "c"]);
+    assert_eq!(cluster.values("t", P1), ["a", "b", "c"]);
+    let mut state = cluster.shared.state();
+    assert_eq!(state.partition("t", 1).unwrap().epochs(), [0, 1, 1]);
+}
+
+#[tokio::test]
+async fn the_next_epoch_waits_for_what_is_on_its_way_in_the_one_before() {
+    let cluster = FakeCluster::start(1);
+    cluster.create_topic("t", 2);
+    let client = cluster.client().await;
+    let producer = named(&client).await;
+    cluster.faults(|faults| faults.hold_acks = true);
+    let held = producer.send(Record::new("a").partition(P1)).await.unwrap();
+    let appended = |state: &mut fake::State| state.partition("t", 1).unwrap().next_offset == 1;
+    cluster.wait_until("the batch is appended", appended).await;
+    cluster.faults(|faults| faults.refuse = [Reason::BadBatch].into());
+    let failed = producer.send(Record::new("x").partition(P0)).await.unwrap();
+    let judged = |state: &mut fake::State| state.faults.refuse.is_empty();
+    cluster.wait_until("the batch is judged", judged).await;
+    cluster.faults(|faults| faults.hold_acks = false);
+    let next = producer.send(Record::new("b").partition(P0)).await.unwrap();
+    assert!(patiently(failed).await.is_err());
+    patiently(held).await.unwrap();
+    drop(patiently(next).await);
+    write(&producer, P1, "c").await;
+    assert_eq!(cluster.values("t", P1), ["a", "c"]);
+}
+
+#[tokio::test]
+async fn a_name_that_cannot_be_is_refused_before_anything_is_asked() {
+    let cluster = FakeCluster::start(1);
+    cluster.create_topic("t", 1);
+    let client = cluster.client().await;
+    let error = client.producer("t").name("").build().await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::InvalidRequest));
+}

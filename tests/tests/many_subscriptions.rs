@@ -1,0 +1,172 @@
+//! What subscriptions cost a broker: a thousand that are idle, and many that are not read.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::print_stdout,
+    reason = "figures for those who ask with --nocapture"
+)]
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use highwater_client::Client;
+use highwater_proto::pb::v1;
+use highwater_proto::pb::v1::log_service_client::LogServiceClient;
+use highwater_tests::api::{Api, soon};
+use highwater_tests::{Broker, Metrics, batches, program};
+use tokio::runtime::{Builder, Runtime};
+use tonic::Streaming;
+use tonic::transport::Channel;
+
+const IDLE: usize = 1_000;
+const CONNECTIONS: usize = 10;
+
+/// What may be used of a core. Without optimisation everything takes a multiple.
+const SHARE: f64 = if cfg!(debug_assertions) { 0.05 } else { 0.01 };
+
+/// Subscriptions that are not read, and what other calls may take of the memory in the meantime.
+const UNREAD: usize = 100;
+const OTHERS: usize = 24 << 20;
+
+fn request(max_bytes: i32) -> v1::SubscribeRequest {
+    v1::SubscribeRequest {
+        topic: "t".to_owned(),
+        batches: true,
+        max_bytes,
+        ..v1::SubscribeRequest::default()
+    }
+}
+
+/// The processor time that a process has used.
+fn used(broker: &Broker) -> Duration {
+    let stat = std::fs::read_to_string(broker.process().join("stat")).unwrap();
+    let fields: Vec<&str> = stat
+        .rsplit_once(')')
+        .unwrap()
+        .1
+        .split_whitespace()
+        .collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    let per_second = rustix::param::clock_ticks_per_second();
+    Duration::from_millis(ticks * 1000 / per_second)
+}
+
+async fn heard(subscriptions: &mut [Streaming<v1::SubscribeResponse>]) {
+    for subscription in subscriptions {
+        let message = soon("progress", subscription.message()).await;
+        let message = message.unwrap().unwrap();
+        assert!(message.batches.is_empty() && message.next_offset == 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_idle_subscriptions_take_little_of_a_core() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    let mut subscriptions = Vec::new();
+    for connection in 0..CONNECTIONS {
+        let api = Api::connect(broker.listen()).await;
+        if connection == 0 {
+            api.create("t", 1, &[]).await;
+        }
+        for _ in 0..IDLE / CONNECTIONS {
+            subscriptions.push(api.subscribe(request(0)).await.unwrap());
+        }
+    }
+    heard(&mut subscriptions).await;
+    // From one report of progress to the next, each subscription has cost what it costs.
+    let (began, before) = (Instant::now(), used(&broker));
+    heard(&mut subscriptions).await;
+    let (took, used) = (began.elapsed(), used(&broker) - before);
+    let share = used.as_secs_f64() / took.as_secs_f64();
+    println!(
+        "{IDLE} idle subscriptions: {used:?} in {took:?}, {:.2} % of a core",
+        share * 100.0
+    );
+    assert!(took > Duration::from_secs(5), "{took:?}");
+    assert!(share < SHARE, "{used:?} in {took:?}");
+}
+
+/// Fills the topic with batches of this size.
+async fn fill(api: &Api, count: usize, bytes: usize) {
+    let value = vec![7_u8; bytes];
+    for _ in 0..count {
+        let batch = batches::batch([&value]);
+        api.append("t", 0, batch).await.unwrap();
+    }
+}
+
+/// Subscribes so many times in a client that then stands still, and never reads its connection.
+fn unread(address: &str) -> (Runtime, Vec<Streaming<v1::SubscribeResponse>>) {
+    let still = Builder::new_current_thread().enable_all().build().unwrap();
+    let subscriptions = still.block_on(async {
+        let endpoint = Channel::from_shared(format!("http://{address}")).unwrap();
+        // It promises to take everything.
+        let endpoint = endpoint
+            .initial_stream_window_size(i32::MAX as u32)
+            .initial_connection_window_size(i32::MAX as u32);
+        let mut log = LogServiceClient::new(endpoint.connect().await.unwrap());
+        let mut subscriptions = Vec::new();
+        for _ in 0..UNREAD {
+            subscriptions.push(log.subscribe(request(3 << 20)).await.unwrap().into_inner());
+        }
+        subscriptions
+    });
+    (still, subscriptions)
+}
+
+fn elsewhere<T>(what: impl Future<Output = T>) -> T {
+    Runtime::new().unwrap().block_on(what)
+}
+
+/// The most that the broker's memory grows by while nobody reads the subscriptions to a topic with
+/// batches of this size, and others do.
+fn cost(batch: usize) -> usize {
+    let count = (16 << 20) / batch;
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    elsewhere(async {
+        let api = Api::connect(broker.listen()).await;
+        api.create("t", 1, &[]).await;
+        fill(&api, count, batch - 1000).await;
+    });
+    let before = broker.memory();
+    let (still, subscriptions) = unread(broker.listen());
+    let most = elsewhere(async {
+        let client = Client::connect(broker.listen()).await.unwrap();
+        let mut most = broker.memory();
+        for _ in 0..10 {
+            let mut consumer = client.consumer("t").build().await.unwrap();
+            let mut records = 0;
+            while records < count as u64 {
+                let batch = soon("a batch", consumer.next_batch()).await.unwrap();
+                records += batch.unwrap().len();
+            }
+            most = most.max(broker.memory());
+        }
+        most
+    });
+    let read = Metrics::of(broker.http()).count("highwater_fetched_batches_total") as usize;
+    assert!(read >= 10 * count + UNREAD, "{read} batches were read");
+    drop(subscriptions);
+    drop(still);
+    elsewhere(async {
+        Api::connect(broker.listen())
+            .await
+            .high_watermark("t", 0)
+            .await
+    });
+    most.saturating_sub(before)
+}
+
+#[test]
+fn subscriptions_that_are_not_read_cost_a_bounded_amount_each() {
+    for (batch, each) in [(16 << 10, 1 << 20), (1000 << 10, 3 << 20)] {
+        let cost = cost(batch);
+        println!(
+            "{UNREAD} subscriptions to batches of {} KiB that are not read: {} KiB each",
+            batch >> 10,
+            (cost >> 10) / UNREAD
+        );
+        assert!(cost < UNREAD * each + OTHERS, "{batch}: {cost} bytes");
+    }
+}

@@ -193,6 +193,9 @@ impl Dir for NoSync {
     fn offload(&self, job: Job) {
         self.0.offload(job);
     }
+    fn run_beside(&self, job: Job) {
+        self.0.run_beside(job);
+    }
     fn space(&self) -> &Space {
         self.0.space()
     }
@@ -213,6 +216,9 @@ impl File for NoSyncFile {
     }
     fn sync_now(&self) -> io::Result<()> {
         Ok(())
+    }
+    fn make_resident(&self, range: Range<u64>) -> io::Result<()> {
+        self.0.make_resident(range)
     }
 }
 

@@ -65,6 +65,9 @@ pub trait Dir: fmt::Debug + Send + Sync {
     /// Runs work that may block for long, outside the caller's thread.
     fn offload(&self, job: Job);
 
+    /// Runs work that may block and that somebody waits for, beside other such work.
+    fn run_beside(&self, job: Job);
+
     /// The room on the disk.
     fn space(&self) -> &Space;
 }
@@ -93,6 +96,10 @@ pub trait File: fmt::Debug + Send + Sync {
 
     /// Syncs what was written before this call and waits for it.
     fn sync_now(&self) -> io::Result<()>;
+
+    /// Reads a range from the disk into memory and waits for it. After an error nothing of it may be
+    /// touched.
+    fn make_resident(&self, range: Range<u64>) -> io::Result<()>;
 }
 
 /// Whether an error says that the disk has no room.

@@ -41,6 +41,7 @@ mod segment;
 mod segment_header;
 mod spare;
 mod view;
+mod warm;
 
 pub use body::BodyError;
 pub use dir::{Dir, DirLock, File, FsDir, MemDir, MeteredDir, Space, SyncDone, SyncError};
@@ -55,6 +56,7 @@ pub use recovery::{Recovered, TornTail};
 pub use room::{Held, NoRoom, Purpose, Room, Seen, Shortage, Wake};
 pub use segment_header::{HeaderFault, Owner};
 pub use view::{CommittedBatch, Frame, LogReader, SegmentInfo};
+pub use warm::Cold;
 
 #[cfg(test)]
 mod tests;

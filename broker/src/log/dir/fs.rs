@@ -13,7 +13,7 @@ use rustix::io::{Errno, pwritev};
 
 use super::io_pool::IoPool;
 use super::{Dir, File, Job, Space, SyncDone, beyond_the_end};
-use crate::log::map;
+use crate::log::map::{self, Mapped};
 
 /// The kernel takes at most this many parts in one `pwritev`.
 const MAX_PARTS: usize = 1024;
@@ -49,7 +49,7 @@ impl FsDir {
     }
 
     fn file(&self, name: &str, handle: fs::File, len: u64) -> io::Result<Arc<dyn File>> {
-        let bytes = map::map(&handle, len)?;
+        let mapped = map::map(&handle, len)?;
         let synced = SyncedFile {
             handle,
             failed: Mutex::new(None),
@@ -57,7 +57,7 @@ impl FsDir {
         };
         Ok(Arc::new(FsFile {
             len,
-            bytes,
+            mapped,
             file: Arc::new(synced),
             pool: Arc::clone(&self.pool),
         }))
@@ -148,6 +148,10 @@ impl Dir for FsDir {
         self.pool.offload(job);
     }
 
+    fn run_beside(&self, job: Job) {
+        self.pool.run_beside(job);
+    }
+
     fn space(&self) -> &Space {
         &self.space
     }
@@ -167,7 +171,7 @@ fn reserve(handle: &fs::File, len: u64) -> io::Result<()> {
 #[derive(Debug)]
 struct FsFile {
     len: u64,
-    bytes: Bytes,
+    mapped: Mapped,
     file: Arc<SyncedFile>,
     pool: Arc<IoPool>,
 }
@@ -213,10 +217,10 @@ impl File for FsFile {
         let clip = |at: u64| {
             usize::try_from(at)
                 .unwrap_or(usize::MAX)
-                .min(self.bytes.len())
+                .min(self.mapped.bytes.len())
         };
         let end = clip(range.end);
-        self.bytes.slice(clip(range.start).min(end)..end)
+        self.mapped.bytes.slice(clip(range.start).min(end)..end)
     }
 
     fn sync(&self, done: SyncDone) {
@@ -227,6 +231,10 @@ impl File for FsFile {
 
     fn sync_now(&self) -> io::Result<()> {
         self.file.sync()
+    }
+
+    fn make_resident(&self, range: Range<u64>) -> io::Result<()> {
+        self.mapped.make_resident(range)
     }
 }
 

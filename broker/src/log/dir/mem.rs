@@ -304,6 +304,10 @@ impl Dir for MemDir {
         (self.disk.schedule)(job);
     }
 
+    fn run_beside(&self, job: Job) {
+        (self.disk.schedule)(job);
+    }
+
     fn space(&self) -> &Space {
         &self.disk.space
     }

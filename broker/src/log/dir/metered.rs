@@ -71,6 +71,10 @@ impl Dir for MeteredDir {
         self.inner.offload(job);
     }
 
+    fn run_beside(&self, job: Job) {
+        self.inner.run_beside(job);
+    }
+
     fn space(&self) -> &Space {
         self.inner.space()
     }
@@ -121,6 +125,10 @@ impl File for MeteredFile {
             self.metrics.log_sync_errors.add(1);
         }
         synced
+    }
+
+    fn make_resident(&self, range: Range<u64>) -> io::Result<()> {
+        self.inner.make_resident(range)
     }
 }
 

@@ -231,6 +231,7 @@ impl Log {
             tail: self.tail,
         };
         seal::write_index(&part);
+        part.segment.warmth.mark(&(0..part.end));
         Arc::make_mut(&mut self.sealed).push(part);
     }
 

@@ -172,6 +172,9 @@ impl Dir for NoSync {
     fn list(&self) -> io::Result<Vec<String>> {
         self.0.list()
     }
+    fn disk_bytes(&self) -> io::Result<u64> {
+        self.0.disk_bytes()
+    }
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.0.rename(from, to)
     }

@@ -5,6 +5,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use highwater_proto::Timestamp;
 
+mod guarded;
+
+pub use guarded::{Guard, GuardedClock};
+
 /// Where the time comes from.
 pub trait Clock: Debug + Send + Sync {
     /// The time now.

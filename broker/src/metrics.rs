@@ -105,6 +105,8 @@ pub struct Metrics {
     pub deleted_bytes: Counter,
     /// Times that this broker came to lead a partition.
     pub leaderships: Counter,
+    /// Times that a broker which did not answer was suspected of having failed.
+    pub suspicions: Counter,
     /// Replicas here that stopped by themselves or could not be opened.
     pub replica_failures: Counter,
     /// Calls of clients.
@@ -135,6 +137,7 @@ impl Metrics {
             deleted_segments: Counter::default(),
             deleted_bytes: Counter::default(),
             leaderships: Counter::default(),
+            suspicions: Counter::default(),
             replica_failures: Counter::default(),
             requests: Requests::new(methods),
             clients: Connections::default(),

@@ -1,12 +1,15 @@
 //! Whether a cluster is healthy: every broker answers, every partition has a leader and every
-//! replica is in sync. Pure; the states come from the commands.
+//! replica is in sync, and the metadata is on as many brokers as it should be. Pure; the states come from the commands.
 
 use std::collections::BTreeSet;
 
 use serde::Serialize;
 
 use crate::output::{Row, table};
-use crate::view::{BrokerRow, BrokerState, TopicView};
+use crate::view::{BrokerRow, BrokerState, ClusterView, TopicView};
+
+/// On how many brokers the metadata should be.
+const METADATA_VOTERS: usize = 3;
 
 /// The verdict, as `cluster health -o json` prints it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -15,6 +18,8 @@ pub(crate) struct Health {
     pub(crate) broker_count: usize,
     pub(crate) topic_count: usize,
     pub(crate) partition_count: usize,
+    /// Brokers that leave leading to others, which is no problem.
+    pub(crate) draining: Vec<u32>,
     pub(crate) problems: Vec<Problem>,
 }
 
@@ -37,8 +42,14 @@ pub(crate) struct Problem {
 
 impl Health {
     /// Judges the states of all brokers and topics.
-    pub(crate) fn judge(brokers: &[BrokerRow], topics: &[TopicView]) -> Self {
-        let mut problems = Vec::new();
+    pub(crate) fn judge(
+        cluster: &ClusterView,
+        brokers: &[BrokerRow],
+        topics: &[TopicView],
+    ) -> Self {
+        let mut problems = Vec::from_iter(metadata_problem(&cluster.metadata_voters, brokers));
+        let drains = |broker: &&BrokerRow| broker.state == BrokerState::Draining;
+        let draining = brokers.iter().filter(drains).map(|broker| broker.id);
         for broker in brokers
             .iter()
             .filter(|broker| broker.state == BrokerState::Down)
@@ -63,6 +74,7 @@ impl Health {
             broker_count: brokers.len(),
             topic_count: topics.len(),
             partition_count: topics.iter().map(|topic| topic.partitions.len()).sum(),
+            draining: draining.collect(),
             problems,
         }
     }
@@ -83,12 +95,31 @@ impl Health {
             "{verdict}: {} brokers, {} topics, {} partitions\n",
             self.broker_count, self.topic_count, self.partition_count
         );
+        let drained = |id: &u32| format!("broker {id} is drained and leaves leading to others\n");
+        let line = line + &self.draining.iter().map(drained).collect::<String>();
         if self.problems.is_empty() {
             line
         } else {
             line + &table(&self.problems)
         }
     }
+}
+
+/// The metadata should be on three brokers, or on all if there are fewer: it grows by itself. A
+/// broker of an earlier version does not say.
+fn metadata_problem(voters: &[u32], brokers: &[BrokerRow]) -> Option<Problem> {
+    let wanted = brokers.len().min(METADATA_VOTERS);
+    if voters.is_empty() || voters.len() >= wanted {
+        return None;
+    }
+    let on: Vec<String> = voters.iter().map(u32::to_string).collect();
+    let on = on.join(" and ");
+    Some(Problem {
+        broker: None,
+        topic: None,
+        partition: None,
+        problem: format!("the metadata is on broker {on} only, and not yet on {wanted}"),
+    })
 }
 
 fn partition_problems(topic: &TopicView) -> Vec<Problem> {
@@ -100,15 +131,25 @@ fn partition_problems(topic: &TopicView) -> Vec<Problem> {
             partition: Some(partition.partition),
             problem: problem.to_owned(),
         };
+        for fault in &partition.faults {
+            let what = format!("the replica is {}: {}", fault.kind, fault.message);
+            problems.push(problem(fault.broker, &what));
+        }
         if partition.leader.is_none() {
             problems.push(problem(None, "the partition has no leader"));
             continue;
         }
+        let is_told = |replica: u32| {
+            partition
+                .faults
+                .iter()
+                .any(|fault| fault.broker == Some(replica))
+        };
         let in_sync: BTreeSet<u32> = partition.in_sync.iter().copied().collect();
         let behind = partition
             .replicas
             .iter()
-            .filter(|replica| !in_sync.contains(replica));
+            .filter(|replica| !in_sync.contains(replica) && !is_told(**replica));
         problems
             .extend(behind.map(|replica| problem(Some(*replica), "the replica is not in sync")));
     }
@@ -132,7 +173,7 @@ impl Row for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::PartitionView;
+    use crate::view::{FaultView, PartitionView};
 
     fn broker(id: u32, state: BrokerState) -> BrokerRow {
         let address = |port: u32| format!("127.0.0.1:{}", port + id);
@@ -155,6 +196,7 @@ mod tests {
             in_sync: in_sync.to_vec(),
             log_start_offset: 0,
             high_watermark: 10,
+            faults: vec![],
         };
         TopicView {
             name: "t".to_owned(),
@@ -164,20 +206,49 @@ mod tests {
         }
     }
 
+    fn cluster(metadata_voters: &[u32]) -> ClusterView {
+        ClusterView {
+            cluster_id: "c".to_owned(),
+            broker: Some(1),
+            controller: Some(1),
+            broker_count: 3,
+            topic_count: 1,
+            partition_count: 1,
+            version: "1".to_owned(),
+            metadata_voters: metadata_voters.to_vec(),
+        }
+    }
+
+    fn judge(brokers: &[BrokerRow], topics: &[TopicView]) -> Health {
+        Health::judge(&cluster(&[1, 2, 3]), brokers, topics)
+    }
+
+    #[test]
+    fn metadata_on_two_of_three_brokers_degrades_and_a_drained_broker_does_not() {
+        let mut brokers = brokers();
+        brokers[2].state = BrokerState::Draining;
+        let health = judge(&brokers, &[]);
+        assert!(health.is_healthy());
+        assert!(health.text().contains("broker 3 is drained"), "{health:?}");
+        let health = Health::judge(&cluster(&[1, 3]), &brokers, &[]);
+        assert!(!health.is_healthy());
+        assert!(health.problems[0].problem.contains("broker 1 and 3 only"));
+    }
+
     fn brokers() -> Vec<BrokerRow> {
         (1..=3).map(|id| broker(id, BrokerState::Up)).collect()
     }
 
     #[test]
     fn a_cluster_with_everything_in_place_is_healthy() {
-        let health = Health::judge(&brokers(), &[topic(Some(2), &[3, 2, 1])]);
+        let health = judge(&brokers(), &[topic(Some(2), &[3, 2, 1])]);
         assert!(health.is_healthy());
         assert_eq!(
             health.text(),
             "healthy: 3 brokers, 1 topics, 1 partitions\n"
         );
         let json = serde_json::to_string(&health).unwrap();
-        let expected = r#"{"status":"healthy","broker_count":3,"topic_count":1,"partition_count":1,"problems":[]}"#;
+        let expected = r#"{"status":"healthy","broker_count":3,"topic_count":1,"partition_count":1,"draining":[],"problems":[]}"#;
         assert_eq!(json, expected);
     }
 
@@ -185,7 +256,7 @@ mod tests {
     fn a_broker_that_does_not_answer_degrades() {
         let mut brokers = brokers();
         brokers[1].state = BrokerState::Down;
-        let health = Health::judge(&brokers, &[]);
+        let health = judge(&brokers, &[]);
         assert!(!health.is_healthy());
         assert_eq!(health.problems[0].broker, Some(2));
         assert!(health.text().starts_with("degraded: "), "{}", health.text());
@@ -193,17 +264,33 @@ mod tests {
 
     #[test]
     fn a_partition_without_leader_or_with_a_replica_behind_degrades() {
-        let health = Health::judge(&brokers(), &[topic(None, &[])]);
+        let health = judge(&brokers(), &[topic(None, &[])]);
         assert_eq!(health.problems.len(), 1);
         assert_eq!(health.problems[0].problem, "the partition has no leader");
-        let health = Health::judge(&brokers(), &[topic(Some(1), &[1, 3])]);
+        let health = judge(&brokers(), &[topic(Some(1), &[1, 3])]);
         assert_eq!(health.problems.len(), 1);
         let problem = &health.problems[0];
         assert_eq!((problem.broker, problem.partition), (Some(2), Some(0)));
     }
 
     #[test]
+    fn a_replica_that_is_out_of_its_group_degrades_and_says_why() {
+        let mut topic = topic(Some(1), &[1, 3]);
+        topic.partitions[0].faults.push(FaultView {
+            broker: Some(2),
+            kind: "damaged".to_owned(),
+            message: "00000001.seg is damaged".to_owned(),
+        });
+        let health = judge(&brokers(), &[topic]);
+        assert!(!health.is_healthy());
+        assert_eq!(health.problems.len(), 1, "once: {:?}", health.problems);
+        assert_eq!(health.problems[0].broker, Some(2));
+        let told = "the replica is damaged: 00000001.seg is damaged";
+        assert_eq!(health.problems[0].problem, told);
+    }
+
+    #[test]
     fn nobody_is_not_healthy() {
-        assert!(!Health::judge(&[], &[]).is_healthy());
+        assert!(!judge(&[], &[]).is_healthy());
     }
 }

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use highwater_client::BrokerId;
-use highwater_client::topic::{Broker, Cluster, PartitionDescription, Topic, TopicDescription};
+use highwater_client::topic::{
+    Broker, Cluster, Drain, PartitionDescription, ReplicaFault, Topic, TopicDescription,
+};
 use serde::Serialize;
 
 use crate::output::{Row, table};
@@ -37,6 +39,17 @@ pub(crate) struct PartitionView {
     pub(crate) in_sync: Vec<u32>,
     pub(crate) log_start_offset: u64,
     pub(crate) high_watermark: u64,
+    /// Left out while there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) faults: Vec<FaultView>,
+}
+
+/// A replica that is out of its group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct FaultView {
+    pub(crate) broker: Option<u32>,
+    pub(crate) kind: String,
+    pub(crate) message: String,
 }
 
 /// A broker in a list.
@@ -56,6 +69,7 @@ pub(crate) struct BrokerRow {
 pub(crate) enum BrokerState {
     Up,
     Down,
+    Draining,
     Unknown,
 }
 
@@ -69,6 +83,47 @@ pub(crate) struct ClusterView {
     pub(crate) topic_count: u32,
     pub(crate) partition_count: u32,
     pub(crate) version: String,
+    pub(crate) metadata_voters: Vec<u32>,
+}
+
+/// How far a broker is with handing over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct DrainView {
+    pub(crate) broker: u32,
+    pub(crate) state: BrokerState,
+    pub(crate) leaderships: u32,
+    pub(crate) unmovable: u32,
+}
+
+impl DrainView {
+    pub(crate) fn new(broker: BrokerId, drain: Drain) -> Self {
+        Self {
+            broker: broker.0,
+            state: match drain.draining {
+                true => BrokerState::Draining,
+                false => BrokerState::Up,
+            },
+            leaderships: drain.leaderships,
+            unmovable: drain.unmovable,
+        }
+    }
+
+    /// How far it is, for people.
+    pub(crate) fn text(&self) -> String {
+        let broker = self.broker;
+        let mut text = match (self.state, self.leaderships) {
+            (BrokerState::Draining, 0) => format!("broker {broker} is drained\n"),
+            (BrokerState::Draining, left) => {
+                format!("broker {broker} still leads {left} groups that others can take over\n")
+            }
+            _ => format!("broker {broker} may lead\n"),
+        };
+        if self.state == BrokerState::Draining && self.unmovable > 0 {
+            let stay = self.unmovable;
+            text += &format!("it goes on leading {stay} that no other broker could lead now\n");
+        }
+        text
+    }
 }
 
 impl From<Topic> for TopicRow {
@@ -104,6 +159,17 @@ impl From<PartitionDescription> for PartitionView {
             in_sync: ids(partition.in_sync),
             log_start_offset: partition.log_start_offset.0,
             high_watermark: partition.high_watermark.0,
+            faults: partition.faults.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<ReplicaFault> for FaultView {
+    fn from(fault: ReplicaFault) -> Self {
+        Self {
+            broker: fault.broker.map(|id| id.0),
+            kind: fault.kind,
+            message: fault.message,
         }
     }
 }
@@ -117,6 +183,7 @@ impl From<Broker> for BrokerRow {
             http: broker.http,
             rack: broker.rack,
             state: match broker.up {
+                Some(_) if broker.draining => BrokerState::Draining,
                 Some(true) => BrokerState::Up,
                 Some(false) => BrokerState::Down,
                 None => BrokerState::Unknown,
@@ -135,6 +202,7 @@ impl From<Cluster> for ClusterView {
             topic_count: cluster.topic_count,
             partition_count: cluster.partition_count,
             version: cluster.version,
+            metadata_voters: cluster.metadata_voters.iter().map(|id| id.0).collect(),
         }
     }
 }
@@ -180,6 +248,7 @@ impl Row for BrokerRow {
         let state = match self.state {
             BrokerState::Up => "up",
             BrokerState::Down => "down",
+            BrokerState::Draining => "draining",
             BrokerState::Unknown => "unknown",
         };
         vec![
@@ -212,12 +281,13 @@ impl ClusterView {
     pub(crate) fn text(&self) -> String {
         format!(
             "cluster     {}\nbrokers     {}\ncontroller  {}\ntopics      {}\npartitions  {}\n\
-             answered    broker {}, version {}\n",
+             metadata    on brokers {}\nanswered    broker {}, version {}\n",
             self.cluster_id,
             self.broker_count,
             optional(self.controller),
             self.topic_count,
             self.partition_count,
+            ids(&self.metadata_voters),
             optional(self.broker),
             self.version,
         )
@@ -250,6 +320,7 @@ mod tests {
                 in_sync: vec![],
                 log_start_offset: 0,
                 high_watermark: 12,
+                faults: vec![],
             }],
         }
     }

@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 
 use highwater_proto::pb::v1;
-use highwater_proto::{Offset, PartitionIndex, Reason, Timestamp};
+use highwater_proto::{BrokerId, Offset, PartitionIndex, Reason, Timestamp};
 use tokio::time::Instant;
 
 use crate::channels::Api;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::topic::{
-    Broker, Cluster, ClusterMetadata, NewTopic, Topic, TopicChanges, TopicDescription,
+    Broker, Cluster, ClusterMetadata, Drain, NewTopic, Topic, TopicChanges, TopicDescription,
 };
 use crate::topology::TopicRoutes;
 
@@ -180,6 +180,28 @@ impl Client {
         };
         let answer = self.metadata.ask(call).await?;
         Ok(answer.brokers.into_iter().map(Into::into).collect())
+    }
+
+    /// Has a broker hand over what it leads, and keeps it from leading until the drain is cancelled
+    /// or the broker restarts. Returns at once with how far it is; ask again for the progress.
+    pub async fn drain_broker(&self, broker: BrokerId) -> Result<Drain> {
+        self.set_drain(broker, false).await
+    }
+
+    /// Lets a drained broker lead again. What it led before does not come back by itself.
+    pub async fn cancel_drain(&self, broker: BrokerId) -> Result<Drain> {
+        self.set_drain(broker, true).await
+    }
+
+    async fn set_drain(&self, broker: BrokerId, cancel: bool) -> Result<Drain> {
+        let call = |api: Api| async move {
+            let request = v1::DrainBrokerRequest {
+                broker: wire_count(broker.0),
+                cancel,
+            };
+            api.cluster().drain_broker(request).await
+        };
+        self.metadata.ask(call).await.map(Into::into)
     }
 
     /// Where the partitions of these topics are; of all topics when none is named.

@@ -108,10 +108,18 @@ impl Consumer {
     /// The next batch, as [`Consumer::next_batch`] gives it, or the news that a partition's end is
     /// reached; `None` when all partitions are at their end. Cancel-safe.
     pub async fn next_event(&mut self) -> Option<Result<Event>> {
-        if let Some(rest) = self.current.take().and_then(ConsumerRecords::into_rest) {
-            return Some(Ok(Event::Batch(rest)));
-        }
-        std::future::poll_fn(|cx| self.poll_event(cx)).await
+        self.events().next().await
+    }
+
+    /// What [`Consumer::next_event`] gives, as a stream.
+    pub fn events(&mut self) -> impl Stream<Item = Result<Event>> + '_ {
+        futures_util::stream::poll_fn(move |cx| {
+            let rest = self.current.take().and_then(ConsumerRecords::into_rest);
+            match rest {
+                Some(rest) => Poll::Ready(Some(Ok(Event::Batch(rest)))),
+                None => self.poll_event(cx),
+            }
+        })
     }
 
     /// How far each partition was read.

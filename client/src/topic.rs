@@ -129,6 +129,20 @@ pub struct PartitionDescription {
     pub log_start_offset: Offset,
     /// The end of what can be read.
     pub high_watermark: Offset,
+    /// The replicas that are out of the partition's group, as far as their brokers answer.
+    pub faults: Vec<ReplicaFault>,
+}
+
+/// A replica that is out of its group: it neither votes nor acknowledges, and serves nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReplicaFault {
+    /// The broker it is on.
+    pub broker: Option<BrokerId>,
+    /// `damaged`, `diverged` or `stopped`.
+    pub kind: String,
+    /// What, where, why.
+    pub message: String,
 }
 
 /// The cluster at a glance.
@@ -149,6 +163,8 @@ pub struct Cluster {
     pub partition_count: u32,
     /// The version of the broker that answered.
     pub version: String,
+    /// The brokers that vote on the metadata; empty when the broker that answered did not say.
+    pub metadata_voters: Vec<BrokerId>,
 }
 
 /// A broker.
@@ -167,6 +183,20 @@ pub struct Broker {
     pub rack: String,
     /// Whether it answers the broker that was asked; `None` when that was not said.
     pub up: Option<bool>,
+    /// True when it leaves leading to others: it is drained, or stopping.
+    pub draining: bool,
+}
+
+/// How far a broker is with handing over what it leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drain {
+    /// True while it leaves leading to others.
+    pub draining: bool,
+    /// Groups it leads that another broker is about to take over.
+    pub leaderships: u32,
+    /// Groups it goes on leading, because no other broker that answers has a replica of them.
+    pub unmovable: u32,
 }
 
 /// Where every partition is.
@@ -252,6 +282,17 @@ impl From<v1::PartitionDescription> for PartitionDescription {
             in_sync: brokers(partition.in_sync),
             log_start_offset: Offset::from_i64(partition.log_start_offset).unwrap_or_default(),
             high_watermark: Offset::from_i64(partition.high_watermark).unwrap_or_default(),
+            faults: partition.faults.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<v1::ReplicaFault> for ReplicaFault {
+    fn from(fault: v1::ReplicaFault) -> Self {
+        Self {
+            broker: broker_id(fault.broker),
+            kind: fault.kind,
+            message: fault.message,
         }
     }
 }
@@ -266,6 +307,17 @@ impl From<v1::GetClusterResponse> for Cluster {
             topic_count: count(answer.topic_count),
             partition_count: count(answer.partition_count),
             version: answer.version,
+            metadata_voters: brokers(answer.metadata_voters),
+        }
+    }
+}
+
+impl From<v1::DrainBrokerResponse> for Drain {
+    fn from(answer: v1::DrainBrokerResponse) -> Self {
+        Self {
+            draining: answer.state() == v1::BrokerState::Draining,
+            leaderships: count(answer.leaderships),
+            unmovable: count(answer.unmovable),
         }
     }
 }
@@ -274,10 +326,12 @@ impl From<v1::Broker> for Broker {
     fn from(broker: v1::Broker) -> Self {
         let up = match broker.state() {
             v1::BrokerState::Unspecified => None,
-            v1::BrokerState::Up => Some(true),
+            v1::BrokerState::Up | v1::BrokerState::Draining => Some(true),
             v1::BrokerState::Down => Some(false),
         };
+        let draining = broker.state() == v1::BrokerState::Draining;
         Self {
+            draining,
             id: BrokerId(count(broker.id)),
             listen: broker.listen,
             peer: broker.peer,

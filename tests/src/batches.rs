@@ -78,3 +78,27 @@ pub fn changed<const N: usize>(batch: &Bytes, at: usize, bytes: [u8; N]) -> Byte
     let crc = crc_fast::crc32_iscsi(&batch[at::ATTRIBUTES..]);
     damaged(&batch, at::CRC, crc.to_be_bytes())
 }
+
+/// A batch that claims one record, of which these bytes are said to be the compressed form.
+pub fn compressed(codec: i16, records: &[u8]) -> Bytes {
+    let mut bytes = batch(["x"])[..at::RECORDS].to_vec();
+    bytes.extend_from_slice(records);
+    let length = bytes.len() - at::BATCH_LENGTH - 4;
+    let length = i32::try_from(length).expect("a batch has less than 2 GiB");
+    let sized = damaged(&bytes.into(), at::BATCH_LENGTH, length.to_be_bytes());
+    changed(&sized, at::ATTRIBUTES, codec.to_be_bytes())
+}
+
+/// A few bytes that zstd makes so many times 128 KiB of zeros of.
+pub fn zstd_bomb(blocks: usize) -> Vec<u8> {
+    const REPEAT: u32 = 1 << 1;
+    const SIZE: u32 = (128 << 10) << 3;
+    // The magic number, no checksum and no size, a window of 128 KiB.
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x38];
+    for block in 1..=blocks {
+        let last = u32::from(block == blocks);
+        frame.extend_from_slice(&(last | REPEAT | SIZE).to_le_bytes()[..3]);
+        frame.push(0);
+    }
+    frame
+}

@@ -50,6 +50,24 @@ impl Broker {
         Self::launch(program, data_dir, args).until_ready()
     }
 
+    /// Starts a broker that tells clients to come to its port on `host`, where a proxy listens that
+    /// passes them on to that port of 127.0.0.1. Other brokers reach it on `host` itself.
+    #[track_caller]
+    pub fn start_behind(program: &Program, data_dir: &Path, host: &str, extra: &[&str]) -> Self {
+        let port = ports::in_a_row(3);
+        let mut args = Vec::new();
+        for (flag, address) in [
+            ("--listen", format!("127.0.0.1:{port}")),
+            ("--peer-listen", format!("{host}:{}", port + 1)),
+            ("--http-listen", format!("{host}:{}", port + 2)),
+            ("--advertise", host.to_owned()),
+        ] {
+            args.extend([flag.to_owned(), address]);
+        }
+        args.extend(extra.iter().map(|arg| (*arg).to_owned()));
+        Self::launch(program, data_dir, args).until_ready()
+    }
+
     /// Starts a broker and does not wait until it is ready.
     fn launch(program: &Program, data_dir: &Path, args: Vec<String>) -> Launched {
         let mut command = program.command();
@@ -114,6 +132,10 @@ impl Broker {
     /// other to become ready.
     pub fn relaunch(&self) -> Launched {
         let mut args = self.extra.clone();
+        if args.iter().any(|arg| arg == "--advertise") {
+            // What it says is not what it listens on, and its ports are fixed.
+            return Self::launch(&self.program, &self.data_dir, args);
+        }
         for (flag, address) in [
             ("--listen", self.listen()),
             ("--peer-listen", self.peer()),

@@ -1,11 +1,13 @@
 //! A cluster of brokers, each a process of its own.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::broker::Broker;
 use crate::program::{Program, Run};
+use crate::proxy::Proxy;
 
 /// How long a cluster may take to be healthy.
 const HEALTHY: &str = "60s";
@@ -25,13 +27,44 @@ impl Cluster {
     /// its own, `r` and its number.
     #[track_caller]
     pub fn start(program: &Program, count: usize) -> Self {
+        Self::begin(program, count, Broker::start)
+    }
+
+    /// The same, and the metadata leads clients to a proxy before each broker, which loses so many
+    /// of a thousand answers.
+    #[track_caller]
+    pub fn behind_proxies(
+        program: &Program,
+        count: usize,
+        per_mille: u64,
+        seed: u64,
+    ) -> (Self, Vec<Proxy>) {
+        const HOST: &str = "127.0.0.2";
+        let mut proxies = Vec::new();
+        let cluster = Self::begin(program, count, |program, data_dir, extra| {
+            let broker = Broker::start_behind(program, data_dir, HOST, extra);
+            let (_, port) = broker.listen().split_once(':').expect("an address");
+            let before = format!("{HOST}:{port}");
+            let seed = seed.wrapping_add(proxies.len() as u64);
+            proxies.push(Proxy::start(&before, broker.listen(), per_mille, seed));
+            broker
+        });
+        (cluster, proxies)
+    }
+
+    #[track_caller]
+    fn begin(
+        program: &Program,
+        count: usize,
+        mut start: impl FnMut(&Program, &Path, &[&str]) -> Broker,
+    ) -> Self {
         let dir = tempfile::tempdir().expect("there is a place for temporary files");
         let data_dir = |number: usize| dir.path().join(format!("broker-{number}"));
-        let mut brokers = vec![Broker::start(program, &data_dir(1), &["--rack", "r1"])];
+        let mut brokers = vec![start(program, &data_dir(1), &["--rack", "r1"])];
         for number in 2..=count {
             let (join, rack) = (brokers[0].peer().to_owned(), format!("r{number}"));
             let args = ["--join", &join, "--rack", &rack];
-            brokers.push(Broker::start(program, &data_dir(number), &args));
+            brokers.push(start(program, &data_dir(number), &args));
         }
         let cluster = Self {
             program: program.clone(),

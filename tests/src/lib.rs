@@ -7,17 +7,24 @@
 //! Everything waits for events with a limit and panics with what the processes said; whatever was
 //! started is killed when it goes out of scope.
 
+use std::io::Write;
+
 pub mod api;
 pub mod batches;
 pub mod broker;
 pub mod cluster;
 pub mod conversation;
 pub mod disk;
+pub mod files;
 pub mod http;
 pub mod input;
+pub mod load;
 pub mod neighbour;
 pub mod ports;
 pub mod program;
+pub mod protos;
+pub mod proxy;
+pub mod python;
 pub mod reflect;
 pub mod session;
 mod stderr;
@@ -30,8 +37,10 @@ pub use cluster::Cluster;
 pub use conversation::Conversation;
 pub use disk::SmallDisk;
 pub use http::Metrics;
+pub use load::Load;
 pub use neighbour::Neighbour;
 pub use program::{Ended, Program};
+pub use proxy::Proxy;
 pub use session::Session;
 
 /// The program under test. Only the tests themselves can know where cargo has put it.
@@ -40,4 +49,23 @@ macro_rules! program {
     () => {
         $crate::Program::at(env!("CARGO_BIN_EXE_highwater-under-test"))
     };
+}
+
+/// How much a test does that has a long form: what this variable of the environment says, or
+/// `ordinary`.
+///
+/// # Panics
+///
+/// When the variable is no number.
+#[must_use]
+pub fn long_form(variable: &str, ordinary: u64) -> u64 {
+    match std::env::var(variable) {
+        Ok(text) => text.parse().expect("a number"),
+        Err(_) => ordinary,
+    }
+}
+
+/// Says what was measured, also when the test succeeds.
+pub fn figure(text: &str) {
+    drop(writeln!(std::io::stderr(), "figure: {text}"));
 }

@@ -98,7 +98,8 @@ impl Program {
             .map(|arg| arg.as_ref().to_owned())
             .collect();
         let shown: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
-        let line = format!("highwater {}", shown.join(" "));
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        let line = format!("{name} {}", shown.join(" "));
         let mut command = self.command();
         command.args(&args);
         Run {

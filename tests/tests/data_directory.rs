@@ -3,29 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use highwater_tests::files::{partition_dir, segments};
 use highwater_tests::{Broker, Cluster, program};
-
-/// The directory of the only replica of the only topic.
-fn partition_dir(data_dir: &Path) -> PathBuf {
-    let groups = fs::read_dir(data_dir.join("groups")).unwrap();
-    let mut dirs = groups.map(|entry| entry.unwrap().path());
-    let is_partition = |dir: &PathBuf| !dir.file_name().unwrap().to_str().unwrap().contains("meta");
-    dirs.find(is_partition).unwrap()
-}
-
-/// The segment files that hold something, oldest first.
-fn segments(dir: &Path) -> Vec<PathBuf> {
-    let files = fs::read_dir(dir).unwrap();
-    let files = files.map(|entry| entry.unwrap().path());
-    let mut segments: Vec<_> = files
-        .filter(|file| file.extension().is_some_and(|ext| ext == "seg"))
-        .filter(|file| fs::read(file).unwrap().starts_with(b"HWSEGMNT"))
-        .collect();
-    segments.sort();
-    segments
-}
 
 /// A broker with 2 MB in one partition, stopped by SIGKILL.
 fn filled(data_dir: &Path) -> Broker {

@@ -3,7 +3,8 @@
 
 use std::future::Future;
 
-use highwater_client::{Client, PartitionIndex, ReadFrom, Record, Start};
+use highwater_client::{Client, Offset, PartitionIndex, ReadFrom, Reason, Record, Start};
+use highwater_proto::pb::v1::trim_partition_request::To;
 use highwater_proto::pb::v1::{self, Freshness};
 use highwater_tests::api::{Api, soon};
 use highwater_tests::{Cluster, batches, program};
@@ -167,6 +168,77 @@ fn a_follower_never_says_that_an_offset_is_out_of_range() {
 }
 
 #[test]
+fn what_is_trimmed_away_is_out_of_range_by_the_word_of_the_leader_alone() {
+    run(async {
+        let (cluster, apis, leader) = three().await;
+        for value in ["a", "b", "c"] {
+            let batch = batches::batch([value]);
+            apis[leader].append("t", 0, batch).await.unwrap();
+        }
+        let to = To::Offset(2);
+        apis[leader].trim("t", 0, Some(to), false).await.unwrap();
+        let follower = &apis[(leader + 1) % 3];
+        let refusal = soon("word of the trim", async {
+            loop {
+                let read = read(0, Freshness::Committed);
+                if let Err(refusal) = follower.fetch_with(read, false).await {
+                    return refusal;
+                }
+            }
+        });
+        let refusal = refusal.await;
+        refusal.is(Code::FailedPrecondition, "NOT_LEADER", &[]);
+        let client = Client::connect(cluster.addresses()).await.unwrap();
+        let builder = client.consumer("t").read_from(ReadFrom::Nearest);
+        let builder = builder.start(Start::Offset(Offset(1)));
+        let mut consumer = builder.build().await.unwrap();
+        let error = soon("an error", consumer.next())
+            .await
+            .unwrap()
+            .unwrap_err();
+        assert_eq!(error.reason(), Some(Reason::OffsetOutOfRange), "{error}");
+        assert_eq!(error.offset_range().unwrap().log_start_offset, 2);
+        let from = consumer.seek(P0, Start::Earliest).await.unwrap();
+        assert_eq!(from, Offset(2));
+        let record = soon("a record", consumer.next()).await.unwrap().unwrap();
+        assert_eq!(record.value.unwrap(), "c");
+    });
+}
+
+#[test]
+fn a_leader_that_no_majority_confirms_answers_no_linearizable_read() {
+    run(async {
+        let (cluster, apis, leader) = three().await;
+        let api = &apis[leader];
+        api.append("t", 0, batches::batch(["a"])).await.unwrap();
+        let others = [(leader + 1) % 3, (leader + 2) % 3];
+        others
+            .iter()
+            .for_each(|other| cluster.brokers[*other].signal(Signal::STOP));
+        let linearizable = read(0, Freshness::Linearizable);
+        let refusal = api
+            .fetch_with(linearizable.clone(), false)
+            .await
+            .unwrap_err();
+        assert_eq!(refusal.code, Code::Unavailable, "{refusal:?}");
+        assert!(refusal.retriable, "{refusal:?}");
+        others
+            .iter()
+            .for_each(|other| cluster.brokers[*other].signal(Signal::CONT));
+        let read = soon("an answer of a leader", async {
+            loop {
+                for api in &apis {
+                    if let Ok(read) = api.fetch_with(linearizable.clone(), false).await {
+                        return read;
+                    }
+                }
+            }
+        });
+        assert_eq!(read.await.next_offset, 1);
+    });
+}
+
+#[test]
 fn what_a_request_says_of_freshness_must_make_sense() {
     run(async {
         let (_cluster, apis, leader) = three().await;
@@ -285,8 +357,12 @@ fn a_consumer_of_near_replicas_sees_each_record_once_wherever_it_reads() {
             if round == 0 {
                 assert_eq!(place, 1, "the broker in the client's rack");
             }
-            // It goes away, and comes back when the next ones were written.
-            cluster.brokers[place].kill();
+            // It goes away or stands still, and comes back when the next ones were written.
+            let stands_still = round == 1;
+            match stands_still {
+                true => cluster.brokers[place].signal(Signal::STOP),
+                false => cluster.brokers[place].kill(),
+            }
             let record = Record::new("alone");
             soon("an ack", producer.send(record).await.unwrap())
                 .await
@@ -296,7 +372,10 @@ fn a_consumer_of_near_replicas_sees_each_record_once_wherever_it_reads() {
             offset += 1;
             let now = consumer.progress()[&P0].broker.unwrap().0;
             assert_ne!(now, serves);
-            cluster.brokers[place].restart();
+            match stands_still {
+                true => cluster.brokers[place].signal(Signal::CONT),
+                false => cluster.brokers[place].restart(),
+            }
             cluster.until_healthy();
         }
         consumer.seek(P0, Start::Earliest).await.unwrap();

@@ -16,6 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::leaders::Leaders;
 use crate::clock;
+use crate::metrics::Metrics;
 use crate::peer::{self, Calls, Identity, Peers};
 use crate::raft::GroupId;
 use crate::raft::suspicion::{Health, Suspicion, SuspicionConfig};
@@ -23,7 +24,7 @@ use crate::tasks::Tasks;
 
 /// A ping that takes longer is not waited for; a later answer still counts for the next round.
 const PING_LIMIT: Duration = Duration::from_secs(1);
-/// How long a peer is given to take note that this broker is stopping.
+/// How long a peer is given to take note that this broker leaves leading to others.
 const TELL_LIMIT: Duration = Duration::from_millis(200);
 
 /// What is known of the other brokers.
@@ -34,17 +35,19 @@ pub struct Liveness {
     started: Instant,
     // guards: the detector; held for its methods only.
     suspicion: Mutex<Suspicion>,
-    /// True once this broker is stopping.
+    /// True while this broker hands over what it leads: it is stopping, or drained.
     leaving: AtomicBool,
-    // guards: the peers that say they are stopping; held for set operations only.
+    // guards: the peers that say they are stopping or drained; held for set operations only.
     left: Mutex<BTreeSet<BrokerId>>,
     suspected: watch::Sender<BTreeSet<BrokerId>>,
+    metrics: Arc<Metrics>,
 }
 
 impl Liveness {
     /// Nobody is watched yet.
-    pub fn new(me: Identity, config: SuspicionConfig) -> Self {
+    pub fn new(me: Identity, config: SuspicionConfig, metrics: Arc<Metrics>) -> Self {
         Self {
+            metrics,
             me,
             config,
             started: clock::monotonic(),
@@ -65,26 +68,42 @@ impl Liveness {
         clock::monotonic().duration_since(self.started)
     }
 
-    /// True unless the broker is suspected of having failed, or says that it is stopping.
+    /// True unless the broker is suspected of having failed, or says that it leaves leading to
+    /// others.
     pub fn is_up(&self, broker: BrokerId) -> bool {
         if broker == self.me.broker {
             return true;
         }
         // One lock at a time: another order elsewhere could not deadlock with this one.
         let left = self.left().contains(&broker);
-        !left && self.suspicion().health(broker, self.now()) == Health::Alive
+        !left && self.answers(broker)
+    }
+
+    /// True unless the broker is suspected of having failed: its replicas vote and follow, also
+    /// while it leaves leading to others.
+    pub fn answers(&self, broker: BrokerId) -> bool {
+        broker == self.me.broker || self.suspicion().health(broker, self.now()) == Health::Alive
+    }
+
+    /// Whether this broker should take over from a leader on `broker`. One that itself leaves
+    /// leading to others does so only when that broker has failed.
+    pub fn should_replace(&self, broker: BrokerId) -> bool {
+        match self.is_leaving() {
+            true => !self.answers(broker),
+            false => !self.is_up(broker),
+        }
     }
 
     fn left(&self) -> MutexGuard<'_, BTreeSet<BrokerId>> {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// True once this broker is stopping.
+    /// True while this broker leaves leading to others.
     pub fn is_leaving(&self) -> bool {
         self.leaving.load(Ordering::Relaxed)
     }
 
-    /// Takes what a peer says of itself: that it is stopping, or that it is back.
+    /// Takes what a peer says of itself: that it leaves leading to others, or does not any more.
     pub fn hear(&self, broker: BrokerId, leaving: bool, leaders: &Leaders) {
         let changed = if leaving {
             self.left().insert(broker)
@@ -96,16 +115,17 @@ impl Liveness {
         }
     }
 
-    /// Tells every peer that this broker is stopping, so that they take over what it leads.
-    pub async fn leave(&self, peers: &Peers) {
-        self.leaving.store(true, Ordering::Relaxed);
+    /// Tells every peer at once that this broker leaves leading to others, so that they take over
+    /// what it leads, or that it does not any more. Further pings say the same.
+    pub async fn set_leaving(&self, leaving: bool, peers: &Peers) {
+        self.leaving.store(leaving, Ordering::Relaxed);
         let links = peers.all();
         let told = links.values().map(|link| async move {
             let hello = Some(self.me.hello());
             let ping = PingRequest {
                 hello,
                 known_version: 0,
-                leaving: true,
+                leaving,
             };
             drop(peer::call(TELL_LIMIT, link.urgent_calls().ping(ping)).await);
         });
@@ -216,11 +236,14 @@ impl Liveness {
             return;
         }
         for broker in suspected.difference(&before) {
-            tracing::warn!(%broker, "the broker does not answer, or is stopping");
+            tracing::warn!(%broker, "the broker does not answer, or leaves leading to others");
             leaders.lost(*broker);
+            self.metrics
+                .suspicions
+                .add(u64::from(!left.contains(broker)));
         }
         for broker in before.difference(&suspected) {
-            tracing::info!(%broker, "the broker answers again");
+            tracing::info!(%broker, "the broker answers and may lead again");
         }
         self.suspected.send_replace(suspected);
     }

@@ -15,7 +15,7 @@ use super::liveness::Liveness;
 use crate::clock;
 use crate::peer::{self, Peers};
 use crate::raft::succession::{Succession, View, VoteView, decide};
-use crate::raft::{GroupId, Members, Replica, Replicas};
+use crate::raft::{GroupId, Leadership, Members, Replica, Replicas};
 
 /// How often groups without a living leader are looked for.
 const ROUND: Duration = Duration::from_millis(100);
@@ -47,11 +47,21 @@ pub struct Takeover {
 #[derive(Debug, Default)]
 struct Leaderless {
     rounds: u32,
+    /// The last that was known of a leader; news of one starts the rounds anew.
+    known: Leadership,
     stand_after: Option<Instant>,
     patience: Duration,
 }
 
 impl Leaderless {
+    fn look(&mut self, leadership: Leadership) {
+        if leadership.leader.is_some() && leadership != self.known {
+            self.known = leadership;
+            self.rounds = 0;
+        }
+        self.rounds += 1;
+    }
+
     fn stands(&mut self) {
         self.patience = (self.patience * 2).clamp(ELECTION, LONGEST_ELECTION);
         self.stand_after = Some(clock::monotonic() + self.patience);
@@ -90,7 +100,7 @@ impl Takeover {
             let leadership = *replica.leadership().borrow();
             let lost = leadership
                 .leader
-                .is_some_and(|(_, broker)| !self.liveness.is_up(broker));
+                .is_some_and(|(_, broker)| self.liveness.should_replace(broker));
             if !lost && self.leaders.confirms(*group, &leadership) {
                 if leaderless.remove(group).is_some() {
                     replica.respect_leases();
@@ -98,7 +108,7 @@ impl Takeover {
                 continue;
             }
             let since = leaderless.entry(*group).or_default();
-            since.rounds += 1;
+            since.look(leadership);
             if since
                 .stand_after
                 .is_some_and(|after| clock::monotonic() < after)
@@ -135,7 +145,7 @@ impl Takeover {
         let views = self.ask(&orphans).await;
         for orphan in orphans {
             let group = orphan.replica.group();
-            let mine = own_view(&orphan.replica);
+            let mine = own_view(&orphan.replica, self.liveness.is_leaving());
             let others: Vec<View> = views.get(&group).cloned().unwrap_or_default();
             match decide(&orphan.voters, &mine, &others) {
                 Succession::TakeOver => {
@@ -152,7 +162,7 @@ impl Takeover {
         let mut by_broker: BTreeMap<BrokerId, Vec<GroupId>> = BTreeMap::new();
         for orphan in orphans {
             for broker in orphan.brokers.values() {
-                if *broker != self.peers.me().broker && self.liveness.is_up(*broker) {
+                if *broker != self.peers.me().broker && self.liveness.answers(*broker) {
                     by_broker
                         .entry(*broker)
                         .or_default()
@@ -188,7 +198,7 @@ impl Takeover {
     }
 }
 
-fn own_view(replica: &Replica) -> View {
+fn own_view(replica: &Replica, yields: bool) -> View {
     let known = replica.view();
     View {
         replica: replica.id(),
@@ -198,6 +208,8 @@ fn own_view(replica: &Replica) -> View {
             committed: known.vote.committed,
         },
         suspects_leader: true,
+        yields,
+        leads: false,
     }
 }
 
@@ -219,6 +231,8 @@ fn decode_view(view: &GroupView) -> Option<(GroupId, View)> {
             last,
             vote,
             suspects_leader: view.suspects_leader,
+            yields: view.yields,
+            leads: view.leads,
         },
     ))
 }

@@ -44,6 +44,9 @@ pub trait Dir: fmt::Debug + Send + Sync {
     /// The names of the files here, without subdirectories, in order.
     fn list(&self) -> io::Result<Vec<String>>;
 
+    /// The bytes that the files here take on the disk.
+    fn disk_bytes(&self) -> io::Result<u64>;
+
     /// Gives a file another name, replacing what had it.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 

@@ -117,10 +117,10 @@ impl Head {
     /// Bytes of the encoded head.
     pub const LEN: usize = 72;
 
-    /// When a file that opens with this frame began. An entry that is older than every clock, such
-    /// as the one that founds a group, says nothing of a file's age.
+    /// When a file that has no batch before this frame began. Only batches have an age: a file
+    /// without any holds nothing that could be deleted by it.
     pub(super) fn began(&self) -> Option<Timestamp> {
-        Some(self.append_time).filter(|time| time.0 > 0)
+        (self.kind == FrameKind::Batch).then_some(self.append_time)
     }
 
     /// The head as stored and exchanged, little-endian.

@@ -1,24 +1,25 @@
 //! The log of one replica: the one writer of its segment files.
 
-use std::io::IoSlice;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use highwater_proto::{LogIndex, Offset, Timestamp};
 
 use super::dir::{Dir, SyncDone, SyncError};
 use super::encode::Encoder;
-use super::error::{LogError, OpenError};
+use super::error::{Damage, LogError, OpenError};
 use super::flusher::{Flusher, Written};
-use super::frame::{FrameKind, LastFrame, Position, Tail, frame_bytes};
+use super::frame::{FrameKind, LastFrame, Tail, frame_bytes};
 use super::index::IndexEntry;
+use super::limits::FileLimits;
+use super::mark;
 use super::open;
 use super::options::LogOptions;
 use super::plan::{NewFrame, Planned, Source, plan};
 use super::recovery::Recovered;
 use super::room::Room;
 use super::segment::{Segment, file_name, times};
-use super::segment_header::{FOOTER, Footer, HINT_AT, SEGMENT_HEADER, encode_hint};
+use super::segment_header::{FOOTER, Footer, SEGMENT_HEADER};
 use super::view::{LogReader, Part, View};
 
 mod cut;
@@ -29,8 +30,10 @@ mod roll;
 pub struct Log {
     dir: Arc<dyn Dir>,
     options: LogOptions,
+    limits: Arc<FileLimits>,
     flusher: Flusher,
     view: Arc<ArcSwap<View>>,
+    damage: Arc<OnceLock<Damage>>,
     sealed: Arc<Vec<Part>>,
     active: Option<Active>,
     tail: Tail,
@@ -55,14 +58,12 @@ struct Active {
     segment: Arc<Segment>,
     end: u32,
     max_timestamp: i64,
-    /// The append time of its first frame that has one.
+    /// The append time of its first batch.
     began: Option<Timestamp>,
     /// Whether its name is durable.
     named: bool,
     /// Whether its footer is written: no frame may follow.
     sealed: bool,
-    /// What its hint says is durable.
-    marked: Position,
 }
 
 impl Log {
@@ -87,13 +88,21 @@ impl Log {
             first_index: LogIndex(0),
             log_start_offset: Offset::ZERO,
             last: None,
+            began: None,
         };
-        let room = Room::new(Arc::clone(&dir), options.sizes(), opened.next_number);
+        let room = Room::new(
+            Arc::clone(&dir),
+            options.first_segment_bytes,
+            opened.next_number,
+        );
+        let limits = FileLimits::new(options.max_segment_bytes, options.segment_ms);
         let log = Self {
             dir,
+            limits: Arc::new(limits),
             options,
             flusher,
             view: Arc::new(ArcSwap::from_pointee(view)),
+            damage: Arc::default(),
             sealed: Arc::new(opened.sealed),
             active: opened.active.map(|(part, scan)| Active {
                 end: part.end,
@@ -102,7 +111,6 @@ impl Log {
                 began: scan.and_then(|scan| scan.began),
                 named: true,
                 sealed: false,
-                marked: Position::default(),
             }),
             tail,
             has_past: opened.has_past,
@@ -155,24 +163,8 @@ impl Log {
     /// them; this vouches for the last ones, which otherwise could rot and pass for a torn tail.
     /// For a log that is idle for a while; dropping the log does it, too.
     pub fn mark_durable(&mut self) {
-        let durable = self.flusher.durable();
-        let Some(active) = &mut self.active else {
-            return;
-        };
-        let number = active.segment.header.number;
-        if durable.file != number || durable <= active.marked || self.flusher.failed().is_some() {
-            return;
-        }
-        let hint = encode_hint(durable, active.segment.generation);
-        let position = HINT_AT as u64;
-        // A hint that could not be written is one that is missing.
-        if active
-            .segment
-            .file
-            .write_at(&[IoSlice::new(&hint)], position)
-            .is_ok()
-        {
-            active.marked = durable;
+        if let Some(active) = &self.active {
+            mark::mark_durable(&active.segment, &self.flusher);
         }
     }
 
@@ -201,10 +193,17 @@ impl Log {
         self.tail.next_offset
     }
 
+    /// What the log keeps its files to; may be changed at any time.
+    pub fn limits(&self) -> Arc<FileLimits> {
+        Arc::clone(&self.limits)
+    }
+
     /// A reader of this log.
     pub fn reader(&self) -> LogReader {
         LogReader {
             view: Arc::clone(&self.view),
+            damage: Arc::clone(&self.damage),
+            flusher: self.flusher.clone(),
         }
     }
 
@@ -217,12 +216,13 @@ impl Log {
     fn tell_room(&self, appended: u64) {
         if let Some(active) = &self.active {
             let len = active.segment.header.file_len;
+            let refused = active.sealed || self.limits.refuses(len);
             let used = active.end.max(SEGMENT_HEADER) + FOOTER;
-            let left = match active.sealed {
+            let left = match refused {
                 true => 0,
                 false => len.saturating_sub(u64::from(used)),
             };
-            self.room.moved(left, len, appended);
+            self.room.moved(left, self.next_len(), appended);
         }
     }
 
@@ -337,6 +337,7 @@ impl Log {
             first_index: self.first_index,
             log_start_offset: self.log_start_offset,
             last: self.last(),
+            began: self.active.as_ref().and_then(|active| active.began),
         }));
     }
 }

@@ -24,12 +24,14 @@ mod flusher;
 mod formats;
 mod frame;
 mod index;
+mod limits;
 #[expect(
     clippy::module_inception,
     reason = "the log's own file within the layer of that name"
 )]
 mod log;
 mod map;
+mod mark;
 mod open;
 mod options;
 mod plan;
@@ -49,6 +51,7 @@ pub use error::{Damage, LogError, OpenError};
 pub use formats::FORMATS;
 pub use frame::{FrameError, FrameKind, Head, LastFrame, MAX_BODY, Position};
 pub use hard_state::{HardKey, HardState};
+pub use limits::FileLimits;
 pub use log::Log;
 pub use options::LogOptions;
 pub use plan::{NewFrame, Source};

@@ -89,7 +89,11 @@ pub(super) fn read_files(
         let Some(number) = segment_number(name) else {
             continue;
         };
-        let handle = dir.open(name).map_err(OpenError::io("open", name))?;
+        let handle = match dir.open(name) {
+            // A file that was being prepared for a log that is closed by now, and was not needed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            opened => opened.map_err(OpenError::io("open", name))?,
+        };
         let bytes = handle.slice(0..handle.len());
         let header = SegmentHeader::read(&bytes, &options.owner, number, handle.len());
         match header {

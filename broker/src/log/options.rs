@@ -2,7 +2,6 @@
 
 use highwater_proto::LogIndex;
 
-use super::room::Sizes;
 use super::segment_header::Owner;
 
 /// The size of the first file of a log.
@@ -45,14 +44,6 @@ impl LogOptions {
             max_unsynced_bytes: 16 << 20,
             durable_file: 0,
             unpurged: None,
-        }
-    }
-
-    /// How large its files are.
-    pub(super) fn sizes(&self) -> Sizes {
-        Sizes {
-            first: self.first_segment_bytes,
-            max: self.max_segment_bytes,
         }
     }
 }

@@ -25,7 +25,6 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub(super) use state::Sizes;
 use state::{Next, OVERHEAD, RESERVE, State, whole};
 
 /// Called once when a shortage may be over.
@@ -84,7 +83,6 @@ pub struct Room {
 
 struct Shared {
     dir: Arc<dyn Dir>,
-    sizes: Sizes,
     // guards: what is left and on its way, and the next file; no file is touched and nobody is
     // called under it
     state: Mutex<State>,
@@ -98,16 +96,16 @@ pub struct Held {
 }
 
 impl Room {
-    /// The room of a log in `dir` whose next file has `next_number`.
-    pub(super) fn new(dir: Arc<dyn Dir>, sizes: Sizes, next_number: u32) -> Self {
+    /// The room of a log in `dir` whose next file has `next_number` and `next_len` bytes.
+    pub(super) fn new(dir: Arc<dyn Dir>, next_len: u64, next_number: u32) -> Self {
         let state = State {
             next_number,
+            next_len,
             ..State::default()
         };
         Self {
             shared: Arc::new(Shared {
                 dir,
-                sizes,
                 state: Mutex::new(state),
             }),
         }
@@ -197,10 +195,10 @@ impl Room {
         self.changed(state);
     }
 
-    /// Notes what is left for frames in the active file, and that it has `len` bytes.
-    pub(super) fn moved(&self, left: u64, len: u64, appended: u64) {
+    /// Notes what is left for frames in the active file, and how large the next is to be.
+    pub(super) fn moved(&self, left: u64, next_len: u64, appended: u64) {
         let mut state = self.lock();
-        (state.left, state.last_len) = (left, Some(len));
+        (state.left, state.next_len) = (left, next_len);
         state.proposed = state.proposed.saturating_sub(appended);
         self.changed(state);
     }
@@ -238,8 +236,8 @@ impl Room {
         if !matches!(state.next, Next::None) {
             return;
         }
-        let wanted = self.shared.sizes.next(state.last_len, 0);
-        let least = self.shared.sizes.first.min(wanted);
+        let wanted = whole(state.next_len);
+        let least = FIRST_SEGMENT_BYTES.min(wanted);
         if let Some(len) = self.shared.dir.space().largest(wanted, least) {
             self.start(state, len, zeroed);
         }
@@ -259,7 +257,7 @@ impl Room {
     /// How large the next file is to be; none when the disk has no room for what is needed.
     fn len_for(&self, state: &State, needed: u64, purpose: Purpose) -> Option<u64> {
         let space = self.shared.dir.space();
-        let wanted = self.shared.sizes.next(state.last_len, needed);
+        let wanted = whole(state.next_len.max(needed));
         let regular = space.largest(wanted, needed);
         match purpose {
             Purpose::Data => regular,
@@ -273,7 +271,7 @@ impl Room {
     /// by doubling and may end before they are full, so they may take several times what they hold.
     fn is_promised(&self, state: &mut State, bytes: u64) -> bool {
         let all = state.on_its_way() + bytes;
-        let wanted = self.shared.sizes.next(state.last_len, 0) + 4 * (all + RESERVE);
+        let wanted = state.next_len + 4 * (all + RESERVE);
         let granted = self.shared.dir.space().promise(state.promised, wanted);
         if granted {
             state.promised = wanted;

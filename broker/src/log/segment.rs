@@ -12,6 +12,7 @@ use super::dir::{Dir, File};
 use super::error::{Damage, LogError};
 use super::frame::{FrameFault, FrameKind, HEADER_LEN, Head, RawFrame, Tail};
 use super::index::{GrowingIndex, IndexEntry, SegmentIndex};
+use super::scan::{self, Stop};
 use super::seal;
 use super::segment_header::{SEGMENT_HEADER, SegmentHeader};
 use super::warm::Warmth;
@@ -41,6 +42,8 @@ pub(super) struct Segment {
     pub(super) warmth: Warmth,
     /// Bodies below this byte were checked against their CRCs, by recovery or by a reader.
     verified: AtomicU32,
+    /// Up to which byte its hint says that it is durable.
+    pub(super) marked: AtomicU32,
 }
 
 /// A frame found in a segment.
@@ -68,6 +71,7 @@ impl Segment {
             file,
             index: ArcSwap::from_pointee(index),
             verified: AtomicU32::new(verified),
+            marked: AtomicU32::new(0),
         }
     }
 
@@ -165,6 +169,20 @@ impl Segment {
             self.verified.fetch_max(frame.end, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Walks everything up to `end`, where the log has to stand at `tail`.
+    pub(super) fn check(&self, end: u32, tail: &Tail) -> Result<(), LogError> {
+        let bytes = self.file.slice(0..self.file.len());
+        let scan = scan::scan(&bytes, &self.header, end, &mut |_| {});
+        if scan.end == end && scan.tail == *tail {
+            return Ok(());
+        }
+        let fault = match scan.stop {
+            Stop::Fault(fault) => fault,
+            Stop::Limit | Stop::Footer => FrameFault::Order,
+        };
+        Err(self.damage(scan.end, Some(scan.tail.next_index), fault))
     }
 
     /// Bodies below `end` are whole: this process wrote them.

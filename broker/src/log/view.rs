@@ -1,17 +1,23 @@
 //! What readers see: an immutable picture of the log, replaced as a whole by the writer. A read
 //! takes no lock and copies no payload; its slices keep the maps alive that they lie in.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use highwater_proto::{LogIndex, Offset, Timestamp};
 
 use super::body;
-use super::error::LogError;
+use super::error::{Damage, LogError};
+use super::flusher::Flusher;
 use super::frame::{FrameKind, Head, LastFrame, Tail};
+use super::mark;
 use super::segment::{Found, Segment, times};
 use super::warm::{Before, Cold, Wanted};
+
+mod files;
+
+pub use files::SegmentInfo;
 
 /// A part of the log: the frames of one file up to a byte.
 #[derive(Debug, Clone)]
@@ -35,6 +41,8 @@ pub(super) struct View {
     pub(super) log_start_offset: Offset,
     /// The last frame, also if it was purged.
     pub(super) last: Option<LastFrame>,
+    /// When the first batch of the file that is written to was appended.
+    pub(super) began: Option<Timestamp>,
 }
 
 impl View {
@@ -86,25 +94,6 @@ pub struct CommittedBatch {
     pub bytes: Bytes,
 }
 
-/// One file of a log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SegmentInfo {
-    /// The index of its first entry.
-    pub first_index: LogIndex,
-    /// The index after its last entry: purging through the one before frees the file.
-    pub next_index: LogIndex,
-    /// The offset of its first record.
-    pub first_offset: Offset,
-    /// The offset after its last record.
-    pub next_offset: Offset,
-    /// When its last entry was appended; of the entry before it if it has none.
-    pub last_append_time: Timestamp,
-    /// The bytes it takes on the disk.
-    pub bytes: u64,
-    /// Whether it is full; the last one is written to.
-    pub sealed: bool,
-}
-
 /// Reads a log while its one writer goes on. Cheap to clone; every call sees one moment of the log.
 ///
 /// Every frame returned has its header CRC checked. The CRC of a body is checked once: by recovery,
@@ -112,12 +101,56 @@ pub struct SegmentInfo {
 #[derive(Debug, Clone)]
 pub struct LogReader {
     pub(super) view: Arc<ArcSwap<View>>,
+    /// The first damage that anyone met here.
+    pub(super) damage: Arc<OnceLock<Damage>>,
+    pub(super) flusher: Flusher,
 }
 
 impl LogReader {
+    /// The first damage that a reader of this log has met since it was opened.
+    pub fn damage(&self) -> Option<&Damage> {
+        self.damage.get()
+    }
+
+    /// Notes in the newest file how far the log is durable; for a log that is idle.
+    pub fn mark_durable(&self) {
+        let view = self.view.load();
+        if let Some(active) = &view.active {
+            mark::mark_durable(&active.segment, &self.flusher);
+        }
+    }
+
+    /// Remembers damage, whoever met it.
+    fn noted<T>(&self, result: Result<T, LogError>) -> Result<T, LogError> {
+        if let Err(LogError::Damaged(damage)) = &result {
+            let _ = self.damage.set(damage.clone());
+        }
+        result
+    }
+
+    /// Checks everything in the full file that begins with this index, frame by frame; nothing to do
+    /// when there is none.
+    pub fn check_file(&self, first_index: LogIndex) -> Result<(), LogError> {
+        let view = self.view.load_full();
+        let mut sealed = view.sealed.iter();
+        let Some(part) = sealed.find(|part| part.segment.header.first_index == first_index) else {
+            return Ok(());
+        };
+        self.noted(part.segment.check(part.end, &part.tail))
+    }
+
     /// The frames `from..until`, fewer when their bodies exceed `max_bytes` or the log ends before,
     /// but at least one if there is one. An error below the first index.
     pub fn frames(
+        &self,
+        from: LogIndex,
+        until: LogIndex,
+        max_bytes: usize,
+    ) -> Result<Vec<Frame>, LogError> {
+        self.noted(self.read_frames(from, until, max_bytes))
+    }
+
+    fn read_frames(
         &self,
         from: LogIndex,
         until: LogIndex,
@@ -158,6 +191,10 @@ impl LogReader {
 
     /// The head of an entry; `None` above the end, an error below the first index.
     pub fn head(&self, index: LogIndex) -> Result<Option<Head>, LogError> {
+        self.noted(self.read_head(index))
+    }
+
+    fn read_head(&self, index: LogIndex) -> Result<Option<Head>, LogError> {
         let view = self.view.load();
         if index < view.first_index {
             return Err(LogError::Purged {
@@ -182,6 +219,11 @@ impl LogReader {
         self.view.load().last
     }
 
+    /// When the first batch of the file that is written to was appended; `None` if it has none.
+    pub fn began(&self) -> Option<Timestamp> {
+        self.view.load().began
+    }
+
     /// The first index that can be read, or would be if it were there.
     pub fn first_index(&self) -> LogIndex {
         self.view.load().first_index
@@ -196,6 +238,15 @@ impl LogReader {
     /// as many as `max_bytes` allows, at least one if `from < end`. The first may begin below
     /// `from`. An error below the log start offset.
     pub fn read_committed(
+        &self,
+        from: Offset,
+        end: Offset,
+        max_bytes: usize,
+    ) -> Result<Vec<CommittedBatch>, LogError> {
+        self.noted(self.read_batches(from, end, max_bytes))
+    }
+
+    fn read_batches(
         &self,
         from: Offset,
         end: Offset,
@@ -257,6 +308,15 @@ impl LogReader {
         from: Offset,
         end: Offset,
     ) -> Result<Option<Offset>, LogError> {
+        self.noted(self.find_time(time, from, end))
+    }
+
+    fn find_time(
+        &self,
+        time: Timestamp,
+        from: Offset,
+        end: Offset,
+    ) -> Result<Option<Offset>, LogError> {
         let view = self.view.load();
         let start = view.log_start_offset.max(from);
         for part in view.parts_where(|part| part.tail.next_offset <= start) {
@@ -281,36 +341,6 @@ impl LogReader {
             }
         }
         Ok(None)
-    }
-
-    /// The files of the log, oldest first, for retention and for whoever asks how large it is.
-    pub fn segments(&self) -> Vec<SegmentInfo> {
-        let view = self.view.load();
-        let sealed = view.sealed.len();
-        let parts = view.sealed.iter().chain(&view.active).enumerate();
-        let info = |(nth, part): (usize, &Part)| {
-            let start = part.segment.header.start();
-            SegmentInfo {
-                first_index: start.next_index,
-                next_index: part.tail.next_index,
-                first_offset: start.next_offset,
-                next_offset: part.tail.next_offset,
-                last_append_time: part.tail.append_time,
-                bytes: part.segment.header.file_len,
-                sealed: nth < sealed,
-            }
-        };
-        parts.map(info).collect()
-    }
-
-    /// The first index of the first file that begins above `after`: where the state machine saves
-    /// its state, because a later purge can end there.
-    pub fn next_boundary(&self, after: LogIndex) -> Option<LogIndex> {
-        let view = self.view.load();
-        let mut firsts = view
-            .parts_from(after)
-            .map(|part| part.segment.header.first_index);
-        firsts.find(|first| *first > after)
     }
 }
 

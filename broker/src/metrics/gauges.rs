@@ -31,6 +31,10 @@ pub struct Gauges {
     pub replicas: u64,
     /// Replicas that are placed here and not open.
     pub replicas_out: u64,
+    /// Those of them whose files are damaged.
+    pub replicas_damaged: u64,
+    /// Those of them whose history differs from the rest of their group.
+    pub replicas_diverged: u64,
     /// The disk of the data directory: (free, total) bytes; none when it could not be asked.
     pub disk: Option<(u64, u64)>,
     /// True while appends are refused because that disk is full.

@@ -148,6 +148,11 @@ impl Writer<'_> {
             metrics.leaderships.get(),
         )?;
         self.counter(
+            "suspicions",
+            "Times that another broker did not answer and was suspected of having failed",
+            metrics.suspicions.get(),
+        )?;
+        self.counter(
             "replica_failures",
             "Times that a replica here stopped by itself or could not be opened",
             metrics.replica_failures.get(),
@@ -218,6 +223,16 @@ impl Writer<'_> {
             "replicas_out",
             "Replicas that are placed here and not open",
             now.replicas_out,
+        )?;
+        self.gauge(
+            "replicas_damaged",
+            "Replicas here that are out of their groups because their files are damaged",
+            now.replicas_damaged,
+        )?;
+        self.gauge(
+            "replicas_diverged",
+            "Replicas here that are out of their groups because their history differs",
+            now.replicas_diverged,
         )
     }
 

@@ -8,10 +8,10 @@ use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::entropy;
-use crate::log::{Dir, HardKey, HardState, Log, LogOptions, Owner, SyncDone, SyncError};
+use crate::log::{Dir, HardKey, HardState, Log, LogOptions, OpenError, Owner, SyncDone, SyncError};
 use crate::peer::Peers;
 use crate::raft::{
-    GroupId, OpenReplica, Replica, Replicated, durable_file, founding_entry, has_begun,
+    GroupId, OpenReplica, Replica, Replicated, durable_file, founding_entry, has_begun, unpurged,
 };
 use crate::tasks::Tasks;
 
@@ -38,6 +38,43 @@ pub(super) struct PartitionLog<'a> {
     pub(super) voters: &'a [(ReplicaId, BrokerId)],
 }
 
+/// Why a replica was not opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum NotOpened {
+    /// What it had on the disk is damaged; other replicas may have it.
+    Damaged(String),
+    /// Anything else.
+    Failed(String),
+}
+
+impl From<String> for NotOpened {
+    fn from(why: String) -> Self {
+        Self::Failed(why)
+    }
+}
+
+impl From<OpenError> for NotOpened {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Damaged(_) | OpenError::SuspiciousCut { .. } => {
+                Self::Damaged(error.to_string())
+            }
+            OpenError::Io { .. } | OpenError::Unsupported { .. } | OpenError::Foreign { .. } => {
+                Self::Failed(error.to_string())
+            }
+        }
+    }
+}
+
+impl NotOpened {
+    /// What, where, why.
+    pub(super) fn why(&self) -> &str {
+        match self {
+            Self::Damaged(why) | Self::Failed(why) => why,
+        }
+    }
+}
+
 impl Groups {
     /// Opens the replica `id` of `group`, recovering what it holds.
     pub(super) async fn open(
@@ -47,34 +84,20 @@ impl Groups {
         partition: Option<PartitionLog<'_>>,
         machine: Box<dyn Replicated>,
         tasks: &Tasks,
-    ) -> Result<Replica, String> {
-        let key = HardKey {
-            replica: id,
-            slot: PLACED,
-        };
-        let placed = self.hard_state.get(key).is_some();
+    ) -> Result<Replica, NotOpened> {
+        let key = placed_key(id);
+        let placed = self.was_placed(id);
         let dir = self.directory(group, id, placed).await?;
-        let mut options = LogOptions::new(Owner {
-            cluster: self.peers.me().cluster,
-            group: group.topic_bytes(),
-            partition: group.partition_number(),
-            replica: id,
-        });
-        options.salt = entropy::random_u32();
-        options.durable_file = durable_file(&self.hard_state, id);
-        if let Some(partition) = partition {
-            options.max_segment_bytes = partition.max_segment_bytes;
-            options.segment_ms = partition.segment_ms;
-        }
-        let (mut log, recovered) = beside(&self.root, {
+        let options = self.options(group, id, partition);
+        let opened = beside(&self.root, {
             let dir = Arc::clone(&dir);
-            move || Log::open(dir, options).map_err(|error| error.to_string())
-        })
-        .await?;
+            move || Ok(Log::open(dir, options))
+        });
+        let (mut log, recovered) = opened.await??;
         let begun = has_begun(&log, &self.hard_state, id);
         if let (Some(partition), false) = (partition, begun) {
             if placed {
-                return Err(gone("what was in", &directory_name(group, id)));
+                return Err(gone("what was in", &directory_name(group, id)).into());
             }
             found(&mut log, partition.voters).await?;
         }
@@ -85,6 +108,7 @@ impl Groups {
             synced(durable).await?;
         }
         tracing::debug!(%group, replica = %id, ?recovered, "the log is open");
+        let reader = log.reader();
         let open = OpenReplica {
             group,
             id,
@@ -95,14 +119,39 @@ impl Groups {
             peers: Arc::clone(&self.peers),
             clock: Arc::clone(&self.clock),
         };
-        Replica::open(open, tasks)
-            .await
-            .map_err(|error| error.to_string())
+        let opened = Replica::open(open, tasks).await;
+        opened.map_err(|error| match reader.damage() {
+            Some(damage) => NotOpened::Damaged(damage.to_string()),
+            None => NotOpened::Failed(error.to_string()),
+        })
+    }
+
+    /// How the log of a replica is to be kept, and what is known of it from elsewhere.
+    pub(super) fn options(
+        &self,
+        group: GroupId,
+        id: ReplicaId,
+        partition: Option<PartitionLog<'_>>,
+    ) -> LogOptions {
+        let mut options = LogOptions::new(Owner {
+            cluster: self.peers.me().cluster,
+            group: group.topic_bytes(),
+            partition: group.partition_number(),
+            replica: id,
+        });
+        options.salt = entropy::random_u32();
+        options.durable_file = durable_file(&self.hard_state, id);
+        options.unpurged = unpurged(&self.hard_state, id);
+        if let Some(partition) = partition {
+            options.max_segment_bytes = partition.max_segment_bytes;
+            options.segment_ms = partition.segment_ms;
+        }
+        options
     }
 
     /// The replica's directory. One that was made before and is gone is never made anew: that
     /// would forget what the replica has acknowledged.
-    async fn directory(
+    pub(super) async fn directory(
         &self,
         group: GroupId,
         id: ReplicaId,
@@ -119,6 +168,11 @@ impl Groups {
             groups.subdir(&name).map_err(|error| error.to_string())
         })
         .await
+    }
+
+    /// Whether the replica's log was ever begun here.
+    pub(super) fn was_placed(&self, id: ReplicaId) -> bool {
+        self.hard_state.get(placed_key(id)).is_some()
     }
 
     /// Deletes the files of a replica that the metadata names as removed.
@@ -145,6 +199,13 @@ async fn found(log: &mut Log, voters: &[(ReplicaId, BrokerId)]) -> Result<(), St
     log.append([entry], done)
         .map_err(|error| error.to_string())?;
     synced(durable).await
+}
+
+fn placed_key(replica: ReplicaId) -> HardKey {
+    HardKey {
+        replica,
+        slot: PLACED,
+    }
 }
 
 fn gone(what: &str, name: &str) -> String {

@@ -1,5 +1,6 @@
 //! The composition root: builds a broker, wires it, starts it, stops it.
 
+mod broken;
 mod compaction;
 mod config;
 mod controller;
@@ -9,9 +10,12 @@ mod identity;
 mod metrics_page;
 mod reconcile;
 mod register;
+mod repair;
+mod scrub;
 mod start;
 #[cfg(test)]
 mod tests;
+mod to_open;
 mod watching;
 
 use std::net::SocketAddr;
@@ -118,31 +122,13 @@ impl Broker {
         replica.until_members(enough).await;
     }
 
-    /// Lets other brokers take over what this one leads, as far as there are others that can.
-    async fn hand_over(&self) {
-        let leads_with_others = || {
-            let replicas = self.replicas.all();
-            let shared = |replica: &crate::raft::Replica| {
-                replica.leadership().borrow().mine && replica.members().brokers.len() > 1
-            };
-            replicas.values().any(shared)
-        };
-        if !leads_with_others() {
-            return;
-        }
-        let mut changes = self.services.leaders.changes();
-        self.services.liveness.leave(&self.services.peers).await;
-        let handed_over = async { while leads_with_others() && changes.changed().await.is_ok() {} };
-        match tokio::time::timeout(HAND_OVER_LIMIT, handed_over).await {
-            Ok(()) => tracing::info!("others lead what this broker led"),
-            Err(_) => tracing::warn!("not everything was taken over within {HAND_OVER_LIMIT:?}"),
-        }
-    }
-
     /// Stops: hands over what it leads, ends the streams, stops the groups, closes the listeners. Bounded in time; whatever
     /// was acknowledged is on the disk already.
     pub async fn shutdown(self) {
-        self.hand_over().await;
+        match self.services.hand_over(HAND_OVER_LIMIT).await {
+            true => tracing::info!("others lead what this broker led"),
+            false => tracing::warn!("not everything was taken over within {HAND_OVER_LIMIT:?}"),
+        }
         self.end().await;
     }
 

@@ -8,26 +8,23 @@ use std::time::Duration;
 use highwater_proto::pb::peer::{Endpoints, Member};
 use highwater_proto::{BrokerId, PartitionIndex, ReplicaId, TopicId};
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
 
-use super::groups::{Groups, PartitionLog, offloaded};
+use super::broken::{Broken, Next};
+use super::groups::{Groups, NotOpened, offloaded};
 use super::identity::remember_addresses;
+use super::to_open::{ToOpen, to_open};
 use super::watching::{Ended, permission, watch_end, watch_leadership};
 use crate::clock;
-use crate::cluster::{ClusterState, Command, Placed, Published, Topic};
+use crate::cluster::{ClusterState, Command, Placed, Published};
 use crate::partition::{Partition, PartitionMachine, Shared, Surroundings};
 use crate::raft::{GroupId, Replicas};
-use crate::service::Services;
+use crate::service::{Fault, FaultKind, Services};
 use crate::tasks::Tasks;
 
 /// How long the metadata group may take to confirm.
 const CONFIRM_LIMIT: Duration = Duration::from_secs(10);
 /// How long one attempt to catch up with the metadata takes.
 const CATCH_UP: Duration = Duration::from_secs(1);
-/// When a replica that is out of its group is opened again: at first, and at last.
-const REOPEN_AFTER: Duration = Duration::from_secs(1);
-const REOPEN_AT_LAST: Duration = Duration::from_secs(60);
-const REOPEN_WHILE_FULL: Duration = Duration::from_secs(2);
 /// Without anything to do it looks again after this long.
 const IDLE: Duration = Duration::from_secs(3600);
 /// Replicas opened at the same time.
@@ -45,37 +42,23 @@ pub(super) struct Reconciler {
     /// True once everything placed here has been opened.
     settled: watch::Sender<bool>,
     /// Replicas that could not be opened or have stopped; they stay out of their groups for a while.
-    broken: BTreeMap<ReplicaId, Broken>,
+    broken: Broken,
     /// The peer addresses that the links have.
     addresses: BTreeMap<BrokerId, String>,
     /// True once the metadata had this life of the broker.
     registered: bool,
     ending: mpsc::UnboundedSender<Ended>,
     ended: mpsc::UnboundedReceiver<Ended>,
+    /// Where repairs say how they ended.
+    repairing: mpsc::UnboundedSender<Repaired>,
+    repaired: mpsc::UnboundedReceiver<Repaired>,
 }
 
-/// A replica that is out of its group.
-#[derive(Debug)]
-struct Broken {
-    retry_at: Instant,
-    patience: Duration,
-}
-
-impl Default for Broken {
-    fn default() -> Self {
-        Self {
-            retry_at: clock::monotonic(),
-            patience: Duration::ZERO,
-        }
-    }
-}
-
-/// A replica that is to be opened.
-struct ToOpen {
-    topic: Arc<Topic>,
-    partition: PartitionIndex,
+/// How a repair ended.
+struct Repaired {
+    group: GroupId,
     replica: ReplicaId,
-    voters: Vec<(ReplicaId, BrokerId)>,
+    result: Result<(), String>,
 }
 
 impl Reconciler {
@@ -89,7 +72,8 @@ impl Reconciler {
         settled: watch::Sender<bool>,
     ) -> Self {
         let (ending, ended) = mpsc::unbounded_channel();
-        let (broken, addresses) = (BTreeMap::new(), BTreeMap::new());
+        let (repairing, repaired) = mpsc::unbounded_channel();
+        let (broken, addresses) = (Broken::default(), BTreeMap::new());
         Self {
             services,
             replicas,
@@ -102,7 +86,14 @@ impl Reconciler {
             registered: false,
             ending,
             ended,
+            repairing,
+            repaired,
         }
+    }
+
+    /// Where to say that a replica has ended or is damaged.
+    pub(super) fn ending(&self) -> mpsc::UnboundedSender<Ended> {
+        self.ending.clone()
     }
 
     /// Follows the metadata until it ends.
@@ -121,7 +112,7 @@ impl Reconciler {
             if state.broker(self.services.me.broker).is_some() {
                 self.settled.send_replace(true);
             }
-            let retry = self.broken.values().map(|broken| broken.retry_at).min();
+            let retry = self.broken.next_at();
             let retry = retry.unwrap_or_else(|| clock::monotonic() + IDLE);
             tokio::select! {
                 changed = published.changed() => {
@@ -130,6 +121,7 @@ impl Reconciler {
                     }
                 }
                 Some(ended) = self.ended.recv() => self.close_ended(ended).await,
+                Some(repaired) = self.repaired.recv() => self.end_repair(repaired),
                 () = tokio::time::sleep_until(retry) => {}
             }
         }
@@ -166,25 +158,66 @@ impl Reconciler {
 
     /// A replica whose core ended is opened again later; recovery decides what it still has.
     async fn close_ended(&mut self, ended: Ended) {
-        if let GroupId::Partition(topic, index) = ended.group {
-            tracing::error!(group = %ended.group, why = %ended.why, "a replica has stopped");
-            self.close(topic, index, ended.replica).await;
-            self.stays_out(ended.replica, &ended.why);
+        let Ended {
+            group,
+            replica,
+            kind,
+            why,
+        } = ended;
+        let open = self.replicas.get(group).is_some_and(|r| r.id() == replica);
+        if let (true, GroupId::Partition(topic, index)) = (open, group) {
+            tracing::error!(%group, %why, "a replica has stopped");
+            self.close(topic, index, replica).await;
+            self.stays_out(group, replica, kind, &why);
         }
     }
 
-    fn stays_out(&mut self, replica: ReplicaId, why: &str) {
+    fn stays_out(&mut self, group: GroupId, replica: ReplicaId, kind: FaultKind, why: &str) {
         self.services.metrics.replica_failures.add(1);
-        let broken = self.broken.entry(replica).or_default();
-        // A full disk is not broken, and may have room at any moment.
-        let at_last = match self.groups.root.space().is_short() {
-            true => REOPEN_WHILE_FULL,
-            false => REOPEN_AT_LAST,
-        };
-        broken.patience = (broken.patience * 2).clamp(REOPEN_AFTER, at_last);
-        broken.retry_at = clock::monotonic() + broken.patience;
-        let again_in = broken.patience;
-        tracing::error!(%replica, why, ?again_in, "a replica stays out of its group");
+        let full = self.groups.root.space().is_short();
+        let again_in = self.broken.put(replica, kind, full);
+        let why = why.to_owned();
+        tracing::error!(%group, %replica, ?kind, %why, ?again_in, "a replica stays out of its group");
+        self.services
+            .faults
+            .put(group, Fault { replica, kind, why });
+    }
+
+    fn is_back(&mut self, group: GroupId, replica: ReplicaId) {
+        self.broken.remove(replica);
+        self.services.faults.clear(group);
+    }
+
+    /// Begins to repair a damaged replica from the others of its group.
+    fn begin_repair(&mut self, open: ToOpen) {
+        self.broken.repairing(open.replica);
+        let (groups, me) = (Arc::clone(&self.groups), self.services.me.broker);
+        let done = self.repairing.clone();
+        self.tasks.spawn(async move {
+            let (group, replica) = (open.group(), open.replica);
+            let others = open.voters.iter().map(|(_, broker)| *broker);
+            let others: Vec<_> = others.filter(|broker| *broker != me).collect();
+            let log = Some(open.log());
+            let result = groups.repair(group, replica, log, &others).await;
+            let result = result.map(drop);
+            drop(done.send(Repaired {
+                group,
+                replica,
+                result,
+            }));
+        });
+    }
+
+    fn end_repair(&mut self, repaired: Repaired) {
+        let Repaired {
+            group,
+            replica,
+            result,
+        } = repaired;
+        match result {
+            Ok(()) => self.broken.repaired(replica),
+            Err(why) => self.stays_out(group, replica, FaultKind::Damaged, &why),
+        }
     }
 
     /// Keeps the links, and the addresses that a restart begins with.
@@ -226,7 +259,7 @@ impl Reconciler {
             let (topic, index, id) = (removed.topic, removed.partition, removed.replica.id);
             let group = GroupId::Partition(topic, index);
             self.close(topic, index, id).await;
-            self.broken.remove(&id);
+            self.is_back(group, id);
             match self.groups.delete(group, id).await {
                 Ok(()) => confirmed.push(id),
                 Err(error) => tracing::error!(%group, %error, "a removed replica is not deleted"),
@@ -263,57 +296,55 @@ impl Reconciler {
     }
 
     async fn open_placed(&mut self, state: &ClusterState) {
-        let now = clock::monotonic();
-        let waiting = |id: &ReplicaId| {
-            self.broken
-                .get(id)
-                .is_some_and(|broken| broken.retry_at > now)
-        };
         let missing = |placed: &Placed<'_>| {
             let group = GroupId::Partition(placed.topic.id, placed.partition);
-            let open = self
-                .replicas
-                .get(group)
-                .is_some_and(|r| r.id() == placed.replica);
-            !open && !waiting(&placed.replica)
+            let open = self.replicas.get(group);
+            open.is_none_or(|replica| replica.id() != placed.replica)
         };
-        let to_open: Vec<_> = state
+        let missing = state
             .replicas_on(self.services.me.broker)
             .filter(missing)
-            .map(to_open)
-            .collect();
+            .map(to_open);
+        let mut to_open = Vec::new();
+        for open in missing.collect::<Vec<_>>() {
+            match self.broken.next(open.replica) {
+                Next::Open => to_open.push(open),
+                Next::Repair => self.begin_repair(open),
+                Next::Wait => {}
+            }
+        }
         let mut to_open = to_open.into_iter();
         loop {
             let some: Vec<_> = to_open.by_ref().take(OPEN_AT_ONCE).collect();
             if some.is_empty() {
                 return;
             }
-            let ids: Vec<_> = some.iter().map(|open| open.replica).collect();
-            let opened = some.into_iter().map(|open| self.open(open));
+            let opened = some.iter().map(|open| self.open(open));
             let opened = futures_util::future::join_all(opened).await;
-            for (id, result) in ids.into_iter().zip(opened) {
+            for (open, result) in some.into_iter().zip(opened) {
+                let (group, id) = (open.group(), open.replica);
                 match result {
-                    Ok(()) => drop(self.broken.remove(&id)),
-                    Err(error) => self.stays_out(id, &error),
+                    Ok(()) => self.is_back(group, id),
+                    Err(NotOpened::Failed(why)) => {
+                        self.stays_out(group, id, FaultKind::Stopped, &why);
+                    }
+                    Err(NotOpened::Damaged(why)) => {
+                        self.stays_out(group, id, FaultKind::Damaged, &why);
+                        self.begin_repair(open);
+                    }
                 }
             }
         }
     }
 
-    async fn open(&self, open: ToOpen) -> Result<(), String> {
-        let group = GroupId::Partition(open.topic.id, open.partition);
+    async fn open(&self, open: &ToOpen) -> Result<(), NotOpened> {
+        let group = open.group();
         let shared = Shared::new();
         let machine = Box::new(PartitionMachine(Arc::clone(&shared)));
-        let config = &open.topic.config;
-        let new = PartitionLog {
-            max_segment_bytes: config.segment_bytes,
-            segment_ms: i64::try_from(config.segment_ms).ok(),
-            voters: &open.voters,
-        };
         let tasks = self.tasks.child();
         let replica = self
             .groups
-            .open(group, open.replica, Some(new), machine, &tasks)
+            .open(group, open.replica, Some(open.log()), machine, &tasks)
             .await?;
         watch_leadership(&replica, &self.services, &tasks);
         watch_end(&replica, self.ending.clone(), self.failed.clone(), &tasks);
@@ -335,18 +366,5 @@ impl Reconciler {
             replica.lead_if_new().await;
         }
         Ok(())
-    }
-}
-
-fn to_open(placed: Placed<'_>) -> ToOpen {
-    ToOpen {
-        topic: Arc::clone(placed.topic),
-        partition: placed.partition,
-        replica: placed.replica,
-        voters: placed
-            .replicas
-            .iter()
-            .map(|replica| (replica.id, replica.broker))
-            .collect(),
     }
 }

@@ -3,9 +3,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use highwater_proto::Incarnation;
 use highwater_proto::pb::peer::Endpoints;
+use highwater_proto::{Incarnation, ReplicaId};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
@@ -14,9 +15,10 @@ use super::groups::Groups;
 use super::identity::{Applicant, Membership, establish, remembered_addresses};
 use super::reconcile::Reconciler;
 use super::register::register;
-use super::watching::{watch_end, watch_leadership};
+use super::scrub::Scrub;
+use super::watching::{watch_end, watch_leadership, watch_successors};
 use super::{Bound, Broker, StartError, compaction, controller, metrics_page};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, GuardedClock, SystemClock};
 use crate::cluster::{Leaders, Liveness, Metadata, MetadataMachine, Takeover};
 use crate::entropy;
 use crate::listener::grpc::{Door, PeerApi, bind, serve_bulk, serve_control, serve_public};
@@ -26,9 +28,12 @@ use crate::metrics::Metrics;
 use crate::peer::Peers;
 use crate::raft::suspicion::SuspicionConfig;
 use crate::raft::{GroupId, Replicas, heartbeats};
-use crate::service::{Partitions, ProducerIds, Services};
+use crate::service::{Faults, Partitions, ProducerIds, Services};
 use crate::tasks::Tasks;
 
+/// How often, and in what intervals, the others are asked for metadata that this broker lost.
+const METADATA_REPAIR_TRIES: usize = 20;
+const METADATA_REPAIR_PAUSE: Duration = Duration::from_secs(1);
 /// Threads that sync files and do other blocking work.
 const IO_THREADS: usize = 16;
 
@@ -82,7 +87,7 @@ pub(super) async fn start(config: BrokerConfig, storage: Storage) -> Result<Brok
     let membership = identify(root.as_ref(), &config, incarnation, &applicant).await?;
     let hard_state = open_hard_state(root.as_ref()).map_err(in_dir)?;
     let tasks = Tasks::new();
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let clock: Arc<dyn Clock> = Arc::new(GuardedClock::new(Arc::new(SystemClock)));
     let peers = Arc::new(Peers::new(membership.identity, tasks.clone()));
     remember(root.as_ref(), &peers).map_err(in_dir)?;
     let groups = Arc::new(Groups {
@@ -225,14 +230,19 @@ impl Parts {
         let me = self.membership.identity;
         let first_version = u64::try_from(self.clock.now().0).unwrap_or(1);
         let leaders = Arc::new(Leaders::new(me.broker, first_version));
-        let liveness = Arc::new(Liveness::new(me, SuspicionConfig::default()));
+        let liveness = Arc::new(Liveness::new(
+            me,
+            SuspicionConfig::default(),
+            Arc::clone(&self.metrics),
+        ));
         let (machine, published) = MetadataMachine::new();
         let id = self.membership.metadata_replica;
+        self.repair_metadata(id).await?;
         let replica = self
             .groups
             .open(GroupId::Metadata, id, None, Box::new(machine), &self.tasks)
             .await
-            .map_err(StartError::Group)?;
+            .map_err(|error| StartError::Group(error.why().to_owned()))?;
         if self.membership.founder {
             let begun = replica.initialize([(id, me.broker)]).await;
             begun.map_err(|error| StartError::Group(error.to_string()))?;
@@ -252,6 +262,7 @@ impl Parts {
             peers: Arc::clone(&self.peers),
             partitions: Arc::new(Partitions::default()),
             producer_ids: ProducerIds::default(),
+            faults: Faults::default(),
             tasks: self.tasks.clone(),
             metrics: Arc::clone(&self.metrics),
             clock: Arc::clone(&self.clock),
@@ -265,6 +276,31 @@ impl Parts {
         Ok((services, replicas))
     }
 
+    /// Repairs this broker's replica of the metadata from those of the others, if it is damaged.
+    /// Without it the broker does not start.
+    async fn repair_metadata(&self, id: ReplicaId) -> Result<(), StartError> {
+        if !self.groups.was_placed(id) {
+            return Ok(());
+        }
+        let others: Vec<_> = self.peers.all().keys().copied().collect();
+        let mut tries = 0..METADATA_REPAIR_TRIES;
+        loop {
+            let repaired = self
+                .groups
+                .repair(GroupId::Metadata, id, None, &others)
+                .await;
+            let Err(why) = repaired else {
+                return Ok(());
+            };
+            if others.is_empty() || tries.next().is_none() {
+                let why = format!("the metadata of this broker: {why}");
+                return Err(StartError::Group(why));
+            }
+            tracing::warn!(%why, "the metadata of this broker is damaged; asking the others again");
+            tokio::time::sleep(METADATA_REPAIR_PAUSE).await;
+        }
+    }
+
     /// Starts what runs beside the listeners; the result tells when all replicas are open.
     fn run(&self, services: &Arc<Services>, replicas: &Arc<Replicas>) -> watch::Receiver<bool> {
         let takeover = Takeover {
@@ -275,6 +311,7 @@ impl Parts {
         };
         self.tasks.spawn(takeover.run());
         self.tasks.spawn(heartbeats::run(Arc::clone(replicas)));
+        watch_successors(services, &self.tasks);
         self.tasks.spawn(controller::run(Arc::clone(services)));
         self.tasks.spawn(compaction::run(Arc::clone(services)));
         let (settled, is_settled) = watch::channel(false);
@@ -286,6 +323,13 @@ impl Parts {
             self.failed.clone(),
             settled,
         );
+        let scrub = Scrub {
+            replicas: Arc::clone(replicas),
+            root: Arc::clone(&self.groups.root),
+            ending: reconciler.ending(),
+            failed: self.failed.clone(),
+        };
+        self.tasks.spawn(scrub.run());
         self.tasks.spawn(reconciler.run());
         is_settled
     }

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::partition::{AppendError, Permission};
 use crate::raft::{GroupId, Replica};
-use crate::service::Services;
+use crate::service::{FaultKind, Services};
 use crate::tasks::Tasks;
 
 /// Tells the table of leaders what the replica knows, whenever it changes.
@@ -34,30 +34,32 @@ pub(super) fn watch_leadership(replica: &Replica, services: &Services, tasks: &T
 }
 
 /// Whether the leader may propose: not while a majority of the replica's voters cannot be reached,
-/// as the pings have it, or has no room, as they say, and not once this broker is stopping.
+/// as the pings have it, or has no room, as they say, and not while this broker leaves leading to others
+/// that can. Then what comes waits until another broker leads and is sent there.
 pub(super) fn permission(services: &Arc<Services>, replica: &Replica) -> Permission {
     let (services, replica) = (Arc::clone(services), replica.clone());
     let suspected = services.liveness.suspected();
     Arc::new(move |on_its_way| {
-        let leaving = services.liveness.is_leaving();
-        if !leaving && suspected.borrow().is_empty() && replica.followers_have_plenty() {
+        let liveness = &services.liveness;
+        let calm = !liveness.is_leaving() && suspected.borrow().is_empty();
+        if calm && replica.followers_have_plenty() {
             return Ok(());
         }
         let members = replica.members();
-        if leaving && members.brokers.len() > 1 {
-            return Err(AppendError::NotLeader);
+        if liveness.is_leaving() && services.is_movable(&members) {
+            return Err(AppendError::NotReady);
         }
-        let is_up = |id: &ReplicaId| {
+        let answers = |id: &ReplicaId| {
             let broker = members.brokers.get(id);
-            broker.is_some_and(|broker| services.liveness.is_up(*broker))
+            broker.is_some_and(|broker| liveness.answers(*broker))
         };
-        if !has_majorities(&members.voters, is_up) {
+        if !has_majorities(&members.voters, answers) {
             return Err(AppendError::QuorumLost);
         }
         let little = replica.little_room();
         let short = little.iter().filter(|(_, left)| **left < on_its_way);
         let short: BTreeMap<_, _> = short.collect();
-        let takes = |id: &ReplicaId| is_up(id) && !short.contains_key(id);
+        let takes = |id: &ReplicaId| answers(id) && !short.contains_key(id);
         match short.first_key_value() {
             Some((id, left)) if !has_majorities(&members.voters, takes) => {
                 let broker = members.brokers.get(id).map_or(0, |broker| broker.0);
@@ -77,11 +79,26 @@ fn has_majorities(voters: &[BTreeSet<ReplicaId>], is_fine: impl Fn(&ReplicaId) -
     voters.iter().all(|set| fine(set) > set.len() / 2)
 }
 
+/// While this broker leaves leading to others, what comes waits for them: it looks again when they
+/// come and go.
+pub(super) fn watch_successors(services: &Arc<Services>, tasks: &Tasks) {
+    let services = Arc::clone(services);
+    let mut suspected = services.liveness.suspected();
+    tasks.spawn(async move {
+        while suspected.changed().await.is_ok() {
+            if services.liveness.is_leaving() {
+                services.wake_partitions();
+            }
+        }
+    });
+}
+
 /// A replica whose core has ended by itself.
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) group: GroupId,
     pub(super) replica: ReplicaId,
+    pub(super) kind: FaultKind,
     pub(super) why: String,
 }
 
@@ -109,6 +126,10 @@ pub(super) fn watch_end(
             drop(ending.send(Ended {
                 group,
                 replica: replica.id(),
+                kind: match replica.reader().damage() {
+                    Some(_) => FaultKind::Damaged,
+                    None => FaultKind::Stopped,
+                },
                 why,
             }));
         }

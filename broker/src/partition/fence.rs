@@ -4,10 +4,11 @@
 use highwater_proto::{ProducerEpoch, ProducerId, Term, Timestamp};
 use tokio::sync::oneshot;
 
-use super::append::{AppendLoop, Doubt};
+use super::append::{AppendLoop, Doubt, Work};
 use super::command::Command;
 use super::error::AppendError;
 use super::machine::Shared;
+use super::partition::Partition;
 use crate::raft::{Answered, Proposal, ProposalKind, ProposeError, Reply};
 
 /// A fence on its way to the loop.
@@ -53,6 +54,32 @@ impl FenceVerdict {
             }
             Err(ProposeError::Stopped(why)) => Err(AppendError::Stopped(why)),
         }
+    }
+}
+
+impl Partition {
+    /// Ends the epochs of `producer` below `epoch`: once this is done, none of their batches is ever
+    /// appended. Repeating it is harmless.
+    pub async fn fence(
+        &self,
+        producer: ProducerId,
+        epoch: ProducerEpoch,
+    ) -> Result<(), AppendError> {
+        let stopped = || AppendError::Stopped("the partition is closed".to_owned());
+        let (answer, verdict) = oneshot::channel();
+        let fence = FenceRequest {
+            producer,
+            epoch,
+            answer,
+        };
+        let sent = self.requests.send(Work::Fence(fence)).await;
+        sent.map_err(|_| stopped())?;
+        verdict.await.map_err(|_| stopped())?.resolve().await
+    }
+
+    /// The epoch of a producer as far as this replica knows, what is on its way included.
+    pub fn producer_epoch(&self, producer: ProducerId, now: Timestamp) -> Option<ProducerEpoch> {
+        self.shared.state().producers().epoch(producer, now)
     }
 }
 

@@ -6,15 +6,12 @@ use std::time::Duration;
 
 use highwater_proto::batch::RecordBatch;
 use highwater_proto::pb::peer::PartitionStatus;
-use highwater_proto::{
-    Offset, PartitionIndex, ProducerEpoch, ProducerId, Term, Timestamp, TopicId,
-};
+use highwater_proto::{Offset, PartitionIndex, Term, TopicId};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::append::{AppendLoop, Appended, Doubt, Permission, Request, Work};
 use super::confirmed::Confirmed;
 use super::error::AppendError;
-use super::fence::FenceRequest;
 use super::group::Group;
 use super::keeper::Keeper;
 use super::machine::{Published, Shared};
@@ -42,10 +39,10 @@ pub struct Partition {
     topic: TopicId,
     index: PartitionIndex,
     pub(super) replica: Replica,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     pub(super) published: watch::Receiver<Published>,
     pub(super) leadership: watch::Receiver<Leadership>,
-    requests: mpsc::Sender<Work>,
+    pub(super) requests: mpsc::Sender<Work>,
     budget: Arc<Semaphore>,
     trimmer: Trimmer,
     metrics: Arc<Metrics>,
@@ -200,30 +197,6 @@ impl Partition {
         })
     }
 
-    /// Ends the epochs of `producer` below `epoch`: once this is done, none of their batches is ever
-    /// appended. Repeating it is harmless.
-    pub async fn fence(
-        &self,
-        producer: ProducerId,
-        epoch: ProducerEpoch,
-    ) -> Result<(), AppendError> {
-        let stopped = || AppendError::Stopped("the partition is closed".to_owned());
-        let (answer, verdict) = oneshot::channel();
-        let fence = FenceRequest {
-            producer,
-            epoch,
-            answer,
-        };
-        let sent = self.requests.send(Work::Fence(fence)).await;
-        sent.map_err(|_| stopped())?;
-        verdict.await.map_err(|_| stopped())?.resolve().await
-    }
-
-    /// The epoch of a producer as far as this replica knows, what is on its way included.
-    pub fn producer_epoch(&self, producer: ProducerId, now: Timestamp) -> Option<ProducerEpoch> {
-        self.shared.state().producers().epoch(producer, now)
-    }
-
     /// The high watermark, and every change of it or of the leadership.
     pub fn published(&self) -> watch::Receiver<Published> {
         self.published.clone()
@@ -263,6 +236,11 @@ impl Partition {
             log_start_offset: bounds.log_start_offset.0,
             high_watermark: bounds.high_watermark.0,
         })
+    }
+
+    /// Has what waits for a leader that is ready looked at again.
+    pub fn wake(&self) {
+        self.shared.wake();
     }
 
     /// Stops serving: the append loop ends and the replica shuts down.

@@ -138,6 +138,7 @@ impl Partition {
             .read_committed(from, high_watermark, max_bytes);
         let batches = batches.map_err(|error| match error {
             // The log was purged since the bounds were taken.
+            LogError::BelowLogStart { .. } if bounds.follower => ReadError::NotLeader,
             LogError::BelowLogStart {
                 log_start_offset, ..
             } => ReadError::OutOfRange {

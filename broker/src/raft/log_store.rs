@@ -40,6 +40,12 @@ pub fn durable_file(hard_state: &HardState, replica: ReplicaId) -> u32 {
     noted.map_or(0, u32::from_le_bytes)
 }
 
+/// The first entry that was not purged from the replica's log, as far as that is noted.
+pub fn unpurged(hard_state: &HardState, replica: ReplicaId) -> Option<LogIndex> {
+    let purged = purged(hard_state, replica).ok()?;
+    Some(purged.map_or(LogIndex(0), |id| LogIndex(id.index).next()))
+}
+
 /// Whether the replica's log has, or ever had, an entry.
 pub fn has_begun(log: &Log, hard_state: &HardState, replica: ReplicaId) -> bool {
     log.last().is_some() || hard_state.get(key(replica, PURGED)).is_some()

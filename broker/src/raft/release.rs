@@ -122,7 +122,7 @@ impl Replica {
     }
 
     /// The last entry that is applied here.
-    fn applied(&self) -> Option<LogIndex> {
+    pub(super) fn applied(&self) -> Option<LogIndex> {
         use openraft::async_runtime::WatchReceiver;
         let metrics = self.raft().metrics();
         let metrics = metrics.borrow_watched();

@@ -27,6 +27,10 @@ pub struct View {
     pub vote: VoteView,
     /// True when it knows of no leader, or suspects the leader's broker.
     pub suspects_leader: bool,
+    /// True when its broker is stopping or drained, so that another one leads if it can.
+    pub yields: bool,
+    /// True when it leads.
+    pub leads: bool,
 }
 
 /// What this voter should do.
@@ -45,7 +49,7 @@ pub enum WaitReason {
     NotAVoter,
     /// From here the leader seems alive.
     LeaderSeemsAlive,
-    /// Another voter follows a leader of a later term.
+    /// Another voter follows a leader of a later term, or leads and does not hand over.
     NewerLeader(Term),
     /// Not enough voters suspect the leader.
     NoMajority {
@@ -75,10 +79,13 @@ pub fn decide(voters: &[BTreeSet<ReplicaId>], mine: &View, others: &[View]) -> S
             views.entry(view.replica).or_insert(view);
         }
     }
-    let follows_newer = |view: &&&View| {
-        !view.suspects_leader && view.vote.committed && view.vote.term > mine.vote.term
+    // A leader of our own term that answers has only not been heard of yet, unless it hands over.
+    let has_leader = |view: &&&View| {
+        let leads = view.leads && !view.yields && view.vote.term == mine.vote.term;
+        let newer = view.vote.term > mine.vote.term;
+        !view.suspects_leader && view.vote.committed && (newer || leads)
     };
-    if let Some(view) = views.values().find(follows_newer) {
+    if let Some(view) = views.values().find(has_leader) {
         return Succession::Wait(WaitReason::NewerLeader(view.vote.term));
     }
     views.retain(|_, view| view.suspects_leader);
@@ -90,13 +97,13 @@ pub fn decide(voters: &[BTreeSet<ReplicaId>], mine: &View, others: &[View]) -> S
         }
     }
     // Who suspects the leader may win; who does not would not stand, so nobody waits for it.
-    // Of equal logs that of the lowest id, which is the first one that the partition was placed on:
+    // Of equal logs that of a broker that stays, then that of the lowest id, which is the first one that the partition was placed on:
     // so a new group is led where it was meant to be.
     let claims = views
         .values()
-        .map(|view| (view.last, Reverse(view.replica)));
+        .map(|view| (view.last, !view.yields, Reverse(view.replica)));
     match claims.max() {
-        Some((_, Reverse(replica))) if replica != mine.replica => {
+        Some((_, _, Reverse(replica))) if replica != mine.replica => {
             Succession::Wait(WaitReason::AnotherIsGreater(replica))
         }
         _ => Succession::TakeOver,

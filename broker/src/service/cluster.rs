@@ -24,6 +24,10 @@ impl Services {
             topic_count: count(state.topic_count()),
             partition_count: count(state.partition_count()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            metadata_voters: {
+                let members = self.metadata.replica().members();
+                members.voter_brokers().map(id).collect()
+            },
         })
     }
 
@@ -44,13 +48,18 @@ impl Services {
             peer: broker.endpoints.peer.clone(),
             http: broker.endpoints.http.clone(),
             rack: broker.rack.clone(),
-            state: if self.liveness.is_up(broker.id) {
-                v1::BrokerState::Up.into()
-            } else {
-                v1::BrokerState::Down.into()
-            },
+            state: self.broker_state(broker.id).into(),
         };
         state.brokers().map(to_pb).collect()
+    }
+
+    fn broker_state(&self, broker: BrokerId) -> v1::BrokerState {
+        let here_and_leaving = broker == self.me.broker && self.liveness.is_leaving();
+        match (self.liveness.answers(broker), self.liveness.is_up(broker)) {
+            (false, _) => v1::BrokerState::Down,
+            (true, up) if !up || here_and_leaving => v1::BrokerState::Draining,
+            (true, _) => v1::BrokerState::Up,
+        }
     }
 
     fn controller(&self) -> i32 {

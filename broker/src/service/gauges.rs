@@ -2,7 +2,7 @@
 
 use highwater_proto::{BrokerId, PartitionIndex, ReplicaId};
 
-use super::Services;
+use super::{FaultKind, Services};
 use crate::cluster::ClusterState;
 use crate::metrics::{Gauges, PartitionGauges};
 use crate::partition::{Bounds, Partition};
@@ -18,7 +18,7 @@ impl Services {
     pub fn gauges(&self, each: bool) -> Gauges {
         let state = self.metadata.state();
         let me = self.me.broker;
-        let is_up = |id: &BrokerId| *id == me || self.liveness.is_up(*id);
+        let is_up = |id: &BrokerId| self.liveness.answers(*id);
         let up = state.brokers().filter(|broker| is_up(&broker.id)).count();
         let controller = self.leaders.leader(GroupId::Metadata);
         let mut gauges = Gauges {
@@ -50,6 +50,8 @@ impl Services {
         let here = self.partitions.all();
         let placed = state.replicas_on(self.me.broker).count();
         gauges.replicas = here.len() as u64;
+        gauges.replicas_damaged = self.faults.count(FaultKind::Damaged);
+        gauges.replicas_diverged = self.faults.count(FaultKind::Diverged);
         gauges.replicas_out = placed.saturating_sub(here.len()) as u64;
         for partition in here.values() {
             let Some(led) = self.led(partition) else {
@@ -80,7 +82,7 @@ impl Services {
         let brokers = partition.replica().members().brokers;
         let is_up = |replica: &ReplicaId| {
             let broker = brokers.get(replica);
-            broker.is_some_and(|broker| self.liveness.is_up(*broker))
+            broker.is_some_and(|broker| self.liveness.answers(*broker))
         };
         let lacks = |(replica, lag): &(ReplicaId, u64)| *lag > FAR_BEHIND || !is_up(replica);
         Some(Led {

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 mod cluster;
+mod drain;
 mod error;
+mod faults;
 mod fetch;
 mod freshness;
 mod gauges;
@@ -20,7 +22,9 @@ mod routing;
 mod topics;
 mod trim;
 
+pub use drain::Led;
 pub use error::{Detail, Error, LeaderHint};
+pub use faults::{Fault, FaultKind, Faults};
 pub use fetch::{Place, to_batches, to_records};
 pub use freshness::Freshness;
 pub use named_producers::Initialized;
@@ -53,6 +57,8 @@ pub struct Services {
     pub partitions: Arc<Partitions>,
     /// The producer ids this broker may give out.
     pub producer_ids: ProducerIds,
+    /// The replicas here that are out of their groups.
+    pub faults: Faults,
     /// What runs for streams; it ends with the broker.
     pub tasks: Tasks,
     /// What is counted and measured.

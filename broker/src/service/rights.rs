@@ -65,6 +65,7 @@ pub const RIGHTS: &[(&str, Action)] = &[
         "highwater.v1.ClusterService/WatchMetadata",
         Action::Describe,
     ),
+    ("highwater.v1.ClusterService/DrainBroker", Action::Alter),
 ];
 
 impl Context {

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use highwater_proto::pb::peer::{DescribePartitionsRequest, PartitionStatus};
+use highwater_proto::pb::peer::{
+    DescribePartitionsRequest, DescribePartitionsResponse, Group, GroupFault, PartitionStatus,
+};
 use highwater_proto::pb::v1;
 use highwater_proto::{BrokerId, PartitionIndex, Reason, TopicId, TopicName};
 
@@ -21,7 +23,12 @@ const DESCRIBE_LIMIT: Duration = Duration::from_secs(2);
 /// The part of a deadline that may go into waiting for leaders.
 const LEADERS_WAIT: Duration = Duration::from_secs(10);
 
-type Statuses = BTreeMap<GroupId, PartitionStatus>;
+/// What brokers say of partitions.
+#[derive(Debug, Default)]
+struct Statuses {
+    led: BTreeMap<GroupId, PartitionStatus>,
+    faults: Vec<(GroupId, v1::ReplicaFault)>,
+}
 
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
@@ -176,7 +183,8 @@ impl Services {
     ) -> v1::PartitionDescription {
         let group = GroupId::Partition(topic.id, index);
         let brokers = topic.partition(index).into_iter().flat_map(|p| &p.replicas);
-        let status = statuses.get(&group);
+        let status = statuses.led.get(&group);
+        let faults = statuses.faults.iter().filter(|(of, _)| *of == group);
         let leader = self.leaders.leader(group).filter(|_| status.is_some());
         v1::PartitionDescription {
             partition: number(index.0),
@@ -187,58 +195,87 @@ impl Services {
                 .map_or_else(Vec::new, |s| s.in_sync.iter().map(|b| number(*b)).collect()),
             log_start_offset: status.map_or(0, |s| offset(s.log_start_offset)),
             high_watermark: status.map_or(0, |s| offset(s.high_watermark)),
+            faults: faults.map(|(_, fault)| fault.clone()).collect(),
         }
     }
 
-    /// What the leaders say of the topic's partitions; one that cannot be asked is left out.
+    /// What the brokers of the topic's replicas say; one that cannot be asked is left out.
     async fn statuses(&self, topic: &Arc<Topic>) -> Statuses {
-        let mut by_broker: BTreeMap<BrokerId, Vec<GroupId>> = BTreeMap::new();
-        for index in 0..topic.partitions.len() {
-            let index = PartitionIndex(u32::try_from(index).unwrap_or(u32::MAX));
-            let group = GroupId::Partition(topic.id, index);
-            if let Some(leader) = self.leaders.leader(group) {
-                by_broker.entry(leader.broker).or_default().push(group);
+        let mut by_broker: BTreeMap<BrokerId, BTreeSet<GroupId>> = BTreeMap::new();
+        for (index, partition) in (0_u32..).zip(&topic.partitions) {
+            let group = GroupId::Partition(topic.id, PartitionIndex(index));
+            let replicas = partition.replicas.iter().map(|replica| replica.broker);
+            let up = replicas.filter(|broker| self.liveness.is_up(*broker));
+            let leader = self.leaders.leader(group).map(|leader| leader.broker);
+            for broker in up.chain(leader) {
+                by_broker.entry(broker).or_default().insert(group);
             }
         }
         let asked = by_broker
             .into_iter()
-            .map(|(broker, groups)| self.ask(broker, groups));
-        let answers = futures_util::future::join_all(asked).await;
-        let by_group = |status: PartitionStatus| {
-            let group = status.group.as_ref().and_then(GroupId::from_pb)?;
-            Some((group, status))
-        };
-        answers.into_iter().flatten().filter_map(by_group).collect()
+            .map(|(broker, groups)| self.ask(broker, groups.into_iter().collect()));
+        let mut statuses = Statuses::default();
+        for (broker, answer) in futures_util::future::join_all(asked).await {
+            let group = |group: &Option<Group>| group.as_ref().and_then(GroupId::from_pb);
+            let led = answer.partitions.into_iter();
+            let led = led.filter_map(|status| Some((group(&status.group)?, status)));
+            statuses.led.extend(led);
+            let faults = answer.faults.into_iter().filter_map(|fault| {
+                let to_pb = v1::ReplicaFault {
+                    broker: number(broker.0),
+                    kind: fault.kind,
+                    message: fault.message,
+                };
+                Some((group(&fault.group)?, to_pb))
+            });
+            statuses.faults.extend(faults);
+        }
+        statuses
     }
 
-    async fn ask(&self, broker: BrokerId, groups: Vec<GroupId>) -> Vec<PartitionStatus> {
+    async fn ask(
+        &self,
+        broker: BrokerId,
+        groups: Vec<GroupId>,
+    ) -> (BrokerId, DescribePartitionsResponse) {
         if broker == self.me.broker {
-            return self.describe_partitions(&groups).await;
+            return (broker, self.describe_partitions(&groups).await);
         }
         let Some(link) = self.peers.link(broker) else {
-            return Vec::new();
+            return (broker, DescribePartitionsResponse::default());
         };
         let hello = Some(self.me.hello());
         let groups = groups.into_iter().map(GroupId::to_pb).collect();
         let request = DescribePartitionsRequest { hello, groups };
         let mut calls = link.calls();
-        match peer::call(DESCRIBE_LIMIT, calls.describe_partitions(request)).await {
-            Ok(response) => response.partitions,
-            Err(error) => {
-                tracing::debug!(%broker, %error, "a broker does not describe its partitions");
-                Vec::new()
-            }
-        }
+        let answer = peer::call(DESCRIBE_LIMIT, calls.describe_partitions(request)).await;
+        let answer = answer.unwrap_or_else(|error| {
+            tracing::debug!(%broker, %error, "a broker does not describe its partitions");
+            DescribePartitionsResponse::default()
+        });
+        (broker, answer)
     }
 
-    /// The state of those of `groups` that this broker leads.
-    pub async fn describe_partitions(&self, groups: &[GroupId]) -> Vec<PartitionStatus> {
+    /// The state of those of `groups` that this broker leads, and what keeps its replicas out of
+    /// others.
+    pub async fn describe_partitions(&self, groups: &[GroupId]) -> DescribePartitionsResponse {
         let status = async |group: &GroupId| match *group {
             GroupId::Partition(topic, index) => self.partitions.get(topic, index)?.status().await,
             GroupId::Metadata => None,
         };
+        let fault = |group: &GroupId| {
+            let fault = self.faults.get(*group)?;
+            Some(GroupFault {
+                group: Some(group.to_pb()),
+                kind: fault.kind.name().to_owned(),
+                message: fault.why,
+            })
+        };
         let statuses = futures_util::future::join_all(groups.iter().map(status));
-        statuses.await.into_iter().flatten().collect()
+        DescribePartitionsResponse {
+            partitions: statuses.await.into_iter().flatten().collect(),
+            faults: groups.iter().filter_map(fault).collect(),
+        }
     }
 
     /// Changes settings of a topic.

@@ -1,9 +1,11 @@
 //! `highwater cluster`.
 
+mod drain;
+
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use highwater_client::Client;
+use highwater_client::{BrokerId, Client};
 use highwater_proto::Reason;
 
 use crate::args::{ClientArgs, ClusterArgs, ClusterVerb};
@@ -30,6 +32,11 @@ pub(super) async fn run(client: &ClientArgs, args: ClusterArgs) -> Result<(), Fa
             let rows: Vec<BrokerRow> = brokers.into_iter().map(Into::into).collect();
             output::list(form, &rows)
         }
+        ClusterVerb::Drain {
+            broker,
+            cancel,
+            wait,
+        } => drain::run(client, BrokerId(broker), cancel, wait).await,
         ClusterVerb::Health { wait } => {
             let health = health_of(client, wait).await?;
             output::object(form, &health, Health::text)?;
@@ -65,6 +72,7 @@ pub(crate) async fn wait_until_healthy(brokers: &str, limit: Duration) -> Result
 /// Asks once for the state of everything.
 async fn look(brokers: &str, timeout: Duration) -> Result<Health, Failure> {
     let client = connect_within(brokers, timeout).await?;
+    let cluster = ClusterView::from(client.cluster().await?);
     let brokers = client
         .brokers()
         .await?
@@ -78,7 +86,7 @@ async fn look(brokers: &str, timeout: Duration) -> Result<Health, Failure> {
         .try_collect::<Vec<_>>()
         .await?;
     let topics: Vec<TopicView> = descriptions.into_iter().flatten().collect();
-    Ok(Health::judge(&brokers, &topics))
+    Ok(Health::judge(&cluster, &brokers, &topics))
 }
 
 /// The state of a topic, or none when it was deleted since it was listed.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use highwater_client::{
-    Client, Consumer, ConsumerRecord, Error, Offset, PartitionIndex, ReadFrom, Start, Timestamp,
+    Client, Consumer, ConsumerBatch, Error, Offset, PartitionIndex, ReadFrom, Start, Timestamp,
     Until,
 };
 use highwater_proto::Reason;
@@ -75,20 +75,41 @@ async fn print_all(
     limit: u64,
     idle: Option<Duration>,
 ) -> Result<(), Failure> {
-    for _ in 0..limit {
-        let next = match consumer.next().now_or_never() {
+    let mut left = limit;
+    while left > 0 {
+        let next = match consumer.next_batch().now_or_never() {
             Some(next) => next,
             None => {
                 out.flush()?;
-                within(idle, consumer.next()).await?
+                within(idle, consumer.next_batch()).await?
             }
         };
-        match next {
-            None => return Ok(()),
-            Some(record) => printer.print(out, &record?)?,
-        }
+        let Some(batch) = next else {
+            return Ok(());
+        };
+        left -= print_batch(&batch?, printer, out, left)?;
     }
     Ok(())
+}
+
+/// Prints the records of a batch, at most `limit`; gives their number. They are printed from where
+/// they lie: to own each would cost more than all the rest.
+fn print_batch(
+    batch: &ConsumerBatch,
+    printer: &mut Printer,
+    out: &mut Stdout,
+    limit: u64,
+) -> Result<u64, Failure> {
+    let records = batch.records()?;
+    let mut printed = 0;
+    for record in records.views() {
+        if printed == limit {
+            break;
+        }
+        printer.print(out, &view(batch, &record?))?;
+        printed += 1;
+    }
+    Ok(printed)
 }
 
 async fn within<T>(idle: Option<Duration>, next: impl Future<Output = T>) -> Result<T, Failure> {
@@ -121,11 +142,10 @@ impl Printer {
         }
     }
 
-    fn print(&mut self, out: &mut Stdout, record: &ConsumerRecord) -> Result<(), Failure> {
-        let view = view(record);
+    fn print(&mut self, out: &mut Stdout, view: &RecordView<'_>) -> Result<(), Failure> {
         match self {
-            Self::Template(template) => template.write(out, &view)?,
-            Self::Json(Some(stream)) => stream.item(out, &view)?,
+            Self::Template(template) => template.write(out, view)?,
+            Self::Json(Some(stream)) => stream.item(out, view)?,
             Self::Json(None) => {}
         }
         Ok(())
@@ -139,19 +159,17 @@ impl Printer {
     }
 }
 
-fn view(record: &ConsumerRecord) -> RecordView<'_> {
-    let headers = record.headers.iter().map(|header| HeaderView {
-        name: &header.name,
-        value: header.value.as_deref(),
-    });
+fn view<'a>(batch: &'a ConsumerBatch, record: &highwater_client::RecordView<'a>) -> RecordView<'a> {
+    let headers = record.headers.clone();
+    let headers = headers.map(|(name, value)| HeaderView { name, value });
     RecordView {
-        topic: &record.topic,
-        partition: record.partition.0,
+        topic: batch.topic(),
+        partition: batch.partition().0,
         offset: record.offset.0,
         timestamp: record.timestamp.0,
-        append_time: record.append_time.0,
-        key: record.key.as_deref(),
-        value: record.value.as_deref(),
+        append_time: batch.append_time().0,
+        key: record.key,
+        value: record.value,
         headers: headers.collect(),
     }
 }

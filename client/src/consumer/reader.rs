@@ -23,7 +23,7 @@ use crate::channels::{Address, Api, Windows};
 use crate::entropy;
 use crate::error::{Error, Outcome, Result};
 use crate::metadata::{BELIEVE_AFTER, Metadata};
-use crate::request::no_leader;
+use crate::request::{no_leader, recreated};
 use crate::retry::Backoff;
 
 /// A leader that is being looked for is asked for at least this often.
@@ -174,7 +174,7 @@ impl Reader {
 
     /// Goes on after an error, unless it is one that ends the partition.
     fn recover(&mut self, error: Error) {
-        if self.is_final(&error) {
+        if let Some(error) = self.last_word(&error) {
             let (partition, topic) = (self.cursor.partition(), self.cursor.topic());
             let context = format!("partition {partition} of topic {topic:?}");
             self.failed = Some(error.in_context(context));
@@ -194,18 +194,20 @@ impl Reader {
         }
     }
 
-    /// Whether going on is pointless. That the topic is missing must be confirmed.
-    fn is_final(&mut self, error: &Error) -> bool {
+    /// What to end the partition with, if going on is pointless. That the topic is missing must be
+    /// confirmed.
+    fn last_word(&mut self, error: &Error) -> Option<Error> {
         if !error.is_missing_topic() {
             let elsewhere = self.route.may_follow() && is_damage(error);
-            return error.outcome() == Outcome::Refused && !elsewhere;
+            let refused = error.outcome() == Outcome::Refused && !elsewhere;
+            return refused.then(|| error.clone());
         }
-        let source = &self.source;
-        let recreated = source
-            .metadata
-            .is_recreated(self.cursor.topic(), &source.topic_id);
+        let (topic, source) = (self.cursor.topic(), &self.source);
+        if source.metadata.is_recreated(topic, &source.topic_id) {
+            return Some(recreated(topic));
+        }
         let since = self.missing.get_or_insert_with(Instant::now);
-        recreated || since.elapsed() >= BELIEVE_AFTER
+        (since.elapsed() >= BELIEVE_AFTER).then(|| error.clone())
     }
 
     fn take(&mut self, message: v1::SubscribeResponse) {

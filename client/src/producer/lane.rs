@@ -206,6 +206,13 @@ impl Lane {
             .next()
     }
 
+    /// The oldest batch if it waits for an answer although a later one has its own.
+    pub(crate) fn overtaken(&self) -> Option<Serial> {
+        let first = self.batches.front()?;
+        let later = self.batches.iter().any(|batch| batch.acked.is_some());
+        (later && first.attempt.is_some()).then_some(first.serial)
+    }
+
     /// An attempt was acknowledged; which one does not matter, their bytes are the same. Gives the
     /// batches that are done thereby.
     pub(crate) fn acked(&mut self, serial: Serial, ack: Ack) -> Vec<Done> {

@@ -6,6 +6,7 @@ mod clock;
 mod pump;
 pub(crate) mod session;
 mod sessions;
+mod silence;
 mod trouble;
 
 use std::sync::Arc;
@@ -62,6 +63,10 @@ struct Slot {
     lingering: bool,
     /// When something was last sent or acknowledged.
     progress: Instant,
+    /// How often batches were sent again since then because nobody answered.
+    stalls: u32,
+    /// A batch that later ones have overtaken, and when that was noticed.
+    overtaken: Option<(u64, Instant)>,
     last_error: Option<Error>,
 }
 
@@ -111,6 +116,8 @@ impl Sender {
             checking: false,
             lingering: false,
             progress: Instant::now(),
+            stalls: 0,
+            overtaken: None,
             last_error: None,
         };
         let slots = shared.partitions().map(slot).collect();
@@ -197,6 +204,7 @@ impl Sender {
                 self.pump(partition);
             }
             Alarm::Check(partition) => self.check(partition),
+            Alarm::Overtaken(partition) => self.check_overtaken(partition),
         }
     }
 
@@ -245,6 +253,7 @@ impl Sender {
         touched.extend(self.sessions.take_waiting(id));
         touched.dedup();
         for partition in touched {
+            self.note_overtaken(partition);
             self.pump(partition);
         }
     }
@@ -252,6 +261,7 @@ impl Sender {
     fn on_ack(&mut self, partition: PartitionIndex, serial: u64, ack: Ack) {
         let slot = &mut self.slots[partition.0 as usize];
         slot.progress = Instant::now();
+        slot.stalls = 0;
         slot.backoff.reset();
         let done = slot.lane.acked(serial, ack);
         self.complete(done);

@@ -109,6 +109,7 @@ impl TopicService for FakeBroker {
             in_sync: vec![p.leader],
             log_start_offset: p.log_start as i64,
             high_watermark: p.next_offset as i64,
+            faults: vec![],
         };
         Ok(Response::new(DescribeTopicResponse {
             cluster_id: CLUSTER.to_owned(),
@@ -206,6 +207,7 @@ impl ClusterService for FakeBroker {
             topic_count: state.topics.len() as i32,
             partition_count: 0,
             version: "0".to_owned(),
+            metadata_voters: vec![1],
         }))
     }
 
@@ -257,5 +259,20 @@ impl ClusterService for FakeBroker {
         _: Request<WatchMetadataRequest>,
     ) -> Answer<Self::WatchMetadataStream> {
         Ok(Response::new(tokio_stream::empty()))
+    }
+
+    async fn drain_broker(
+        &self,
+        request: Request<DrainBrokerRequest>,
+    ) -> Answer<DrainBrokerResponse> {
+        let state = match request.into_inner().cancel {
+            true => BrokerState::Up,
+            false => BrokerState::Draining,
+        };
+        Ok(Response::new(DrainBrokerResponse {
+            cluster_id: CLUSTER.to_owned(),
+            state: state.into(),
+            ..DrainBrokerResponse::default()
+        }))
     }
 }

@@ -71,6 +71,12 @@ impl FakeBroker {
         Err(status::not_leader(&hint))
     }
 
+    fn swallows(&self) -> bool {
+        let mut state = self.shared.state();
+        let one_in = state.faults.swallow_one_in;
+        state.chance(one_in)
+    }
+
     fn judge(&self, request: ProduceSessionRequest) -> Judged {
         let mut state = self.shared.state();
         self.shared.counters.batches.fetch_add(1, Ordering::SeqCst);
@@ -166,6 +172,10 @@ impl FakeBroker {
                 match answer {
                     Judged::Ack(ack) => {
                         broker.acks_flow().await;
+                        if broker.swallows() {
+                            answered.fetch_sub(bytes, Ordering::SeqCst);
+                            continue;
+                        }
                         message.acks.push(ack);
                     }
                     Judged::Refused(status) => {

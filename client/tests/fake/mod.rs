@@ -55,6 +55,8 @@ pub(crate) struct Faults {
     pub(crate) unknown_one_in: Option<u64>,
     /// Appends are not acknowledged until this is lifted.
     pub(crate) hold_acks: bool,
+    /// One of so many acknowledgements is never sent, and the session goes on.
+    pub(crate) swallow_one_in: Option<u64>,
     /// This broker does not acknowledge appends, as long as it is this one.
     pub(crate) mute: Option<i32>,
     /// So many calls find a broker that has yet to learn of its topics.

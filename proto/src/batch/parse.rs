@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::attributes::Codec;
+use super::compression;
 use super::error::RecordFault;
 use super::error::{BatchError, Expected, HeaderField, RecordField};
 use super::header::{BatchHeader, HEADER_LEN, wrong};
@@ -22,7 +23,8 @@ pub struct RecordBatch {
 impl RecordBatch {
     /// Checks that `bytes` are one whole batch of at most `max_bytes` that a producer may send:
     /// size, magic, length, CRC, attributes, record count, producer fields and times. The records
-    /// themselves are walked if they are not compressed; compressed ones are never decompressed.
+    /// themselves are walked if they are not compressed; compressed ones are never decompressed, only
+    /// seen to begin as their codec does.
     pub fn parse(bytes: Bytes, max_bytes: usize) -> Result<Self, BatchError> {
         if bytes.len() > max_bytes {
             return Err(BatchError::TooLarge {
@@ -46,8 +48,9 @@ impl RecordBatch {
                 expected,
             ));
         }
-        if codec == Codec::None {
-            check_records(&header, records)?;
+        match codec {
+            Codec::None => check_records(&header, records)?,
+            codec => compression::check_beginning(codec, records)?,
         }
         Ok(Self {
             header,

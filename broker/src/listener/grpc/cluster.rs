@@ -9,6 +9,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::context::{Context, context};
+use super::forward::at_broker;
 use super::status::status;
 use crate::service::Services;
 
@@ -59,6 +60,18 @@ impl ClusterService for ClusterApi {
         let metadata = self.services.find_metadata(&context, &wanted).await;
         let metadata = Some(metadata.map_err(|error| status(&error))?);
         Ok(Response::new(v1::GetMetadataResponse { metadata }))
+    }
+
+    async fn drain_broker(
+        &self,
+        request: Request<v1::DrainBrokerRequest>,
+    ) -> Result<Response<v1::DrainBrokerResponse>, Status> {
+        let context = context(request.metadata());
+        let request = request.into_inner();
+        let broker = self.services.drained_broker(&request);
+        let broker = broker.map_err(|error| status(&error))?;
+        let answer = at_broker(&self.services, &context, broker, request).await;
+        answer.map(Response::new)
     }
 
     async fn watch_metadata(

@@ -28,16 +28,18 @@ const LEADER_WAIT: Duration = Duration::from_secs(10);
 /// Without news of leaders it is tried again after this long.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// A call that only a partition's leader can answer.
+/// A call that only one broker can answer: a partition's leader, or the one it is about.
 pub(super) trait LeaderCall: Message + Clone + Default {
-    /// What the leader answers.
+    /// What that broker answers.
     type Reply: Message + Default;
     /// The full name of the method.
     const METHOD: &'static str;
-    /// True when an unanswered call may have changed something.
-    const WRITES: bool;
+    /// What a call is answered with that did not reach the broker.
+    const NOT_SENT: Reason = Reason::NoLeader;
+    /// What a call is answered with that the broker may have taken up and did not answer.
+    const UNANSWERED: Reason = Self::NOT_SENT;
 
-    /// Answers the call here, if this broker leads.
+    /// Answers the call here, if this broker is the one.
     fn run(
         self,
         services: &Arc<Services>,
@@ -48,7 +50,8 @@ pub(super) trait LeaderCall: Message + Clone + Default {
 impl LeaderCall for v1::ProduceRequest {
     type Reply = v1::ProduceResponse;
     const METHOD: &'static str = "/highwater.v1.LogService/Produce";
-    const WRITES: bool = true;
+    /// It may have been appended.
+    const UNANSWERED: Reason = Reason::OutcomeUnknown;
 
     async fn run(self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {
         services.produce(context, self).await
@@ -58,7 +61,6 @@ impl LeaderCall for v1::ProduceRequest {
 impl LeaderCall for v1::FetchRequest {
     type Reply = v1::FetchResponse;
     const METHOD: &'static str = "/highwater.v1.LogService/Fetch";
-    const WRITES: bool = false;
 
     async fn run(self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {
         services.fetch(context, self).await
@@ -68,17 +70,43 @@ impl LeaderCall for v1::FetchRequest {
 impl LeaderCall for v1::ListOffsetsRequest {
     type Reply = v1::ListOffsetsResponse;
     const METHOD: &'static str = "/highwater.v1.LogService/ListOffsets";
-    const WRITES: bool = false;
 
     async fn run(self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {
         services.list_offsets(context, self).await
     }
 }
 
+impl LeaderCall for v1::DrainBrokerRequest {
+    type Reply = v1::DrainBrokerResponse;
+    const METHOD: &'static str = "/highwater.v1.ClusterService/DrainBroker";
+    const NOT_SENT: Reason = Reason::Unreachable;
+
+    async fn run(self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {
+        services.drain_broker(context, self).await
+    }
+}
+
+/// Answers `call` here or at `broker`.
+pub(super) async fn at_broker<C: LeaderCall>(
+    services: &Arc<Services>,
+    context: &Context,
+    broker: BrokerId,
+    call: C,
+) -> Result<C::Reply, Status> {
+    if broker == services.me.broker {
+        return call
+            .run(services, context)
+            .await
+            .map_err(|error| status(&error));
+    }
+    forward(services, context, broker, &call).await
+}
+
 impl LeaderCall for v1::TrimPartitionRequest {
     type Reply = v1::TrimPartitionResponse;
     const METHOD: &'static str = "/highwater.v1.TopicService/TrimPartition";
-    const WRITES: bool = true;
+    /// It may have been done.
+    const UNANSWERED: Reason = Reason::OutcomeUnknown;
 
     async fn run(self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {
         services.trim_partition(context, self).await
@@ -88,8 +116,6 @@ impl LeaderCall for v1::TrimPartitionRequest {
 impl LeaderCall for FenceProducerRequest {
     type Reply = FenceProducerResponse;
     const METHOD: &'static str = "highwater.peer.v1/FenceProducer";
-    // It may be repeated.
-    const WRITES: bool = false;
 
     async fn run(self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {
         services.fence_producer(context, self).await
@@ -156,7 +182,7 @@ async fn forward<C: LeaderCall>(
 ) -> Result<C::Reply, Status> {
     let Some(link) = services.peers.link(broker) else {
         let message = format!("broker {broker} is not known");
-        return Err(status(&Error::new(Reason::NoLeader, message)));
+        return Err(status(&Error::new(C::NOT_SENT, message)));
     };
     let request = ForwardRequest {
         hello: Some(services.me.hello()),
@@ -180,13 +206,12 @@ async fn forward<C: LeaderCall>(
     reply.map_err(|error| status(&Error::new(Reason::Internal, error.to_string())))
 }
 
-/// An unanswered write may have been done; unanswered reads changed nothing.
 fn failed<C: LeaderCall>(broker: BrokerId, error: &CallError) -> Error {
     let reason = match error {
-        CallError::Unknown(_) if C::WRITES => Reason::OutcomeUnknown,
-        CallError::Unknown(_) | CallError::NotSent(_) | CallError::Refused(_) => Reason::NoLeader,
+        CallError::Unknown(_) => C::UNANSWERED,
+        CallError::NotSent(_) | CallError::Refused(_) => C::NOT_SENT,
     };
-    let message = format!("broker {broker} leads and did not answer: {error}");
+    let message = format!("broker {broker} did not answer: {error}");
     Error::new(reason, message)
 }
 
@@ -203,6 +228,9 @@ pub(super) async fn answer(services: &Arc<Services>, request: ForwardRequest) ->
         v1::FetchRequest::METHOD => run::<v1::FetchRequest>(services, &context, call).await,
         v1::ListOffsetsRequest::METHOD => {
             run::<v1::ListOffsetsRequest>(services, &context, call).await
+        }
+        v1::DrainBrokerRequest::METHOD => {
+            run::<v1::DrainBrokerRequest>(services, &context, call).await
         }
         v1::TrimPartitionRequest::METHOD => {
             run::<v1::TrimPartitionRequest>(services, &context, call).await

@@ -8,12 +8,12 @@ use futures_util::stream::BoxStream;
 use highwater_proto::pb::peer::peer_service_server::PeerService;
 use highwater_proto::pb::peer::{
     ConferRequest, ConferResponse, DescribePartitionsRequest, DescribePartitionsResponse,
-    ForwardRequest, ForwardResponse, GroupView, Hello, JoinRequest, JoinResponse, LaneRequest,
-    LaneResponse, Leadership, PingRequest, PingResponse, ProposeMetadataRequest,
-    ProposeMetadataResponse, ReadMetadataRequest, ReadMetadataResponse, SendSnapshotRequest,
-    SendSnapshotResponse,
+    FetchEntriesRequest, FetchEntriesResponse, ForwardRequest, ForwardResponse, GroupView, Hello,
+    JoinRequest, JoinResponse, LaneRequest, LaneResponse, Leadership, PingRequest, PingResponse,
+    ProposeMetadataRequest, ProposeMetadataResponse, ReadMetadataRequest, ReadMetadataResponse,
+    SendSnapshotRequest, SendSnapshotResponse,
 };
-use highwater_proto::{BrokerId, Reason};
+use highwater_proto::{BrokerId, LogIndex, Reason};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -68,6 +68,7 @@ impl PeerApi {
             group: Some(group.clone()),
             ..GroupView::default()
         };
+        view.yields = services.liveness.is_leaving();
         if let Some(replica) = replica {
             let known = replica.view();
             view.replica = replica.id().0;
@@ -79,6 +80,7 @@ impl PeerApi {
                     index: index.0,
                 });
             let leadership = known.leadership;
+            view.leads = leadership.mine;
             view.suspects_leader = match leadership.leader {
                 Some((_, broker)) if services.liveness.is_up(broker) => {
                     !services.leaders.confirms(replica.group(), &leadership)
@@ -214,8 +216,25 @@ impl PeerService for PeerApi {
         self.admit(request.hello.as_ref())?;
         groups_within(request.groups.len())?;
         let groups: Vec<_> = request.groups.iter().filter_map(GroupId::from_pb).collect();
-        let partitions = self.services.describe_partitions(&groups).await;
-        Ok(Response::new(DescribePartitionsResponse { partitions }))
+        Ok(Response::new(
+            self.services.describe_partitions(&groups).await,
+        ))
+    }
+
+    async fn fetch_entries(
+        &self,
+        request: Request<FetchEntriesRequest>,
+    ) -> Result<Response<FetchEntriesResponse>, Status> {
+        let request = request.into_inner();
+        self.admit(request.hello.as_ref())?;
+        let group = request.group.as_ref().and_then(GroupId::from_pb);
+        let replica = group.and_then(|group| self.replicas.get(group));
+        let Some(replica) = replica.filter(|replica| replica.stopped().is_none()) else {
+            return Ok(Response::new(FetchEntriesResponse::default()));
+        };
+        let supplied = replica.supply(LogIndex(request.from_index)).await;
+        let supplied = supplied.map_err(|error| Status::data_loss(error.to_string()))?;
+        Ok(Response::new(supplied))
     }
 
     async fn send_snapshot(

@@ -107,6 +107,22 @@ impl Dir for FsDir {
         self.names(false)
     }
 
+    fn disk_bytes(&self) -> io::Result<u64> {
+        let mut bytes = 0;
+        for entry in fs::read_dir(&self.path)? {
+            match entry?.metadata() {
+                Ok(found) if found.is_file() => {
+                    bytes += std::os::unix::fs::MetadataExt::blocks(&found) * 512
+                }
+                Ok(_) => {}
+                // Removed since it was listed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(bytes)
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         fs::rename(self.path.join(from), self.path.join(to))
     }

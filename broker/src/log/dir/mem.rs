@@ -231,6 +231,10 @@ impl Dir for MemDir {
         self.change(|names| Ok(names.files.keys().cloned().collect()))
     }
 
+    fn disk_bytes(&self) -> io::Result<u64> {
+        self.change(|names| Ok(names.files.values().map(|inode| inode.len).sum()))
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.change(|names| {
             let inode = names.files.remove(from).ok_or_else(|| missing(from))?;

@@ -42,6 +42,10 @@ impl Dir for MeteredDir {
         self.inner.list()
     }
 
+    fn disk_bytes(&self) -> io::Result<u64> {
+        self.inner.disk_bytes()
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.inner.rename(from, to)
     }

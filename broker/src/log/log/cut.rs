@@ -182,7 +182,6 @@ impl Log {
             began: None,
             named: true,
             sealed: false,
-            marked: Position::default(),
         });
         self.first_index = self.first_index.min(tail.next_index);
         self.log_start_offset = self.log_start_offset.min(tail.next_offset);

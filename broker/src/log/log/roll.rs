@@ -7,7 +7,6 @@ use highwater_proto::Timestamp;
 use super::super::dir::is_full;
 use super::super::error::LogError;
 use super::super::frame::Position;
-use super::super::options::LogOptions;
 use super::super::plan::Planned;
 use super::super::seal;
 use super::super::segment::{Segment, index_name};
@@ -40,7 +39,7 @@ impl Log {
     /// Decides which frame goes to which file and makes the files that are needed, before anything
     /// is written: a full disk refuses the append and harms nothing.
     pub(super) fn place(&mut self, frames: &[Planned]) -> Result<Vec<Run>, LogError> {
-        let first = self.fit_active(frames, self.options.segment_ms);
+        let first = self.fit_active(frames, true);
         let mut runs = Vec::with_capacity(2);
         if first > 0 {
             runs.push(Run {
@@ -49,17 +48,13 @@ impl Log {
             });
         }
         let mut rest = &frames[first..];
-        let mut last_len = self
-            .active
-            .as_ref()
-            .map(|active| active.segment.header.file_len);
+        let mut next_len = self.next_len();
         while let Some(opener) = rest.first() {
             let needed = u64::from(SEGMENT_HEADER) + room_for(opener);
-            let regular = self.options.sizes().next(last_len, needed);
-            let blank = match self.next_file(needed, regular) {
+            let blank = match self.next_file(needed, next_len) {
                 Ok(blank) => blank,
                 // A file may grow older than it should, but not an append fail for that.
-                Err(LogError::Full(_)) if self.fit_active(frames, None) == frames.len() => {
+                Err(LogError::Full(_)) if self.fit_active(frames, false) == frames.len() => {
                     return Ok(vec![Run {
                         blank: None,
                         frames: frames.len(),
@@ -79,20 +74,19 @@ impl Log {
                 began: None,
                 opener: len,
             };
-            let count = fit(rest, empty, &self.options, self.options.segment_ms);
+            let count = self.fit(rest, empty, true);
             runs.push(Run {
                 blank: Some(blank),
                 frames: count,
             });
             rest = &rest[count..];
-            last_len = Some(len);
+            next_len = self.limited(len.saturating_mul(2));
         }
         Ok(runs)
     }
 
-    /// How many of the frames go to the active file, which gets no frame that is `segment_ms`
-    /// younger than its first.
-    fn fit_active(&self, frames: &[Planned], segment_ms: Option<i64>) -> usize {
+    /// How many of the frames go to the active file; only its room counts where it is not `strict`.
+    fn fit_active(&self, frames: &[Planned], strict: bool) -> usize {
         let (Some(active), Some(first)) = (&self.active, frames.first()) else {
             return 0;
         };
@@ -102,13 +96,61 @@ impl Log {
         let header = &active.segment.header;
         let position = u64::from(active.end.max(SEGMENT_HEADER));
         let (len, opener) = (header.file_len, header.max_unsynced);
-        let rest = Rest {
-            len,
-            position,
-            began: active.began,
-            opener,
+        self.fit(
+            frames,
+            Rest {
+                len,
+                position,
+                began: active.began,
+                opener,
+            },
+            strict,
+        )
+    }
+
+    /// How many of the frames go to a file with this room.
+    fn fit(&self, frames: &[Planned], mut room: Rest, strict: bool) -> usize {
+        let fits = |frame: &&Planned| {
+            let head = &frame.head;
+            room.began = room.began.or(head.began());
+            let age = room
+                .began
+                .map_or(0, |began| head.append_time.0.saturating_sub(began.0));
+            let allowed = if room.position == u64::from(SEGMENT_HEADER) {
+                head.frame_len() <= room.opener
+            } else {
+                let limits = &self.limits;
+                (!strict || (age < limits.ms() && !limits.refuses(room.len)))
+                    && head.frame_len() <= self.options.max_unsynced_bytes
+            };
+            let fits = allowed && room.position + room_for(frame) <= room.len;
+            room.position += head.frame_len();
+            fits
         };
-        fit(frames, rest, &self.options, segment_ms)
+        frames.iter().take_while(fits).count()
+    }
+
+    /// The size of the file after the active one: twice as large, or half if that is full of age
+    /// and not of frames.
+    pub(super) fn next_len(&self) -> u64 {
+        let len = match &self.active {
+            None => self.options.first_segment_bytes,
+            Some(active) => {
+                let len = active.segment.header.file_len;
+                let filled = u64::from(active.end) >= len / 2;
+                if filled {
+                    len.saturating_mul(2)
+                } else {
+                    len / 2
+                }
+            }
+        };
+        self.limited(len)
+    }
+
+    fn limited(&self, len: u64) -> u64 {
+        let len = len.max(self.options.first_segment_bytes);
+        len.min(self.limits.bytes()).next_multiple_of(4096)
     }
 
     /// The next file, prepared or made now, of at least `needed` bytes.
@@ -149,7 +191,6 @@ impl Log {
             began: None,
             named: blank.named,
             sealed: false,
-            marked: Position::default(),
         });
         Ok(())
     }
@@ -265,27 +306,6 @@ impl Log {
         let zeroed = is_slow(active.end, began, self.tail.append_time);
         self.room.prepare(zeroed);
     }
-}
-
-/// How many of the frames go to a file of which so much is left.
-fn fit(frames: &[Planned], mut rest: Rest, options: &LogOptions, segment_ms: Option<i64>) -> usize {
-    let fits = |frame: &&Planned| {
-        let head = &frame.head;
-        rest.began = rest.began.or(head.began());
-        let age = rest
-            .began
-            .map_or(0, |began| head.append_time.0.saturating_sub(began.0));
-        let allowed = if rest.position == u64::from(SEGMENT_HEADER) {
-            head.frame_len() <= rest.opener
-        } else {
-            segment_ms.is_none_or(|limit| age < limit)
-                && head.frame_len() <= options.max_unsynced_bytes
-        };
-        let fits = allowed && rest.position + room_for(frame) <= rest.len;
-        rest.position += head.frame_len();
-        fits
-    };
-    frames.iter().take_while(fits).count()
 }
 
 /// True when a file that got so many bytes in this time is followed by one that is worth zeroing.

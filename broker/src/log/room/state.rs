@@ -9,21 +9,6 @@ pub(super) const RESERVE: u64 = 64 << 10;
 /// What a file holds beside frames.
 pub(super) const OVERHEAD: u64 = SEGMENT_HEADER as u64 + FOOTER as u64;
 
-/// How large files are.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::log) struct Sizes {
-    pub(in crate::log) first: u64,
-    pub(in crate::log) max: u64,
-}
-
-impl Sizes {
-    /// The size of the file after one of `last` bytes: twice that, at least what is needed.
-    pub(in crate::log) fn next(&self, last: Option<u64>, needed: u64) -> u64 {
-        let regular = last.map_or(self.first, |len| len.saturating_mul(2));
-        whole(regular.min(self.max).max(needed))
-    }
-}
-
 /// In whole pages, as far as a file can be long.
 pub(super) fn whole(bytes: u64) -> u64 {
     bytes
@@ -36,7 +21,8 @@ pub(super) fn whole(bytes: u64) -> u64 {
 pub(super) struct State {
     /// Bytes for frames in the active file.
     pub(super) left: u64,
-    pub(super) last_len: Option<u64>,
+    /// How large the next file is to be.
+    pub(super) next_len: u64,
     /// Bytes asked for and not yet handed over or given back.
     pub(super) held: u64,
     /// Bytes of frames proposed and not yet appended.

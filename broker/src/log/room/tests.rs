@@ -10,11 +10,7 @@ const MIB: u64 = 1 << 20;
 fn room(capacity: u64) -> (MemDir, Room) {
     let dir = MemDir::new();
     dir.set_capacity(capacity);
-    let sizes = Sizes {
-        first: MIB,
-        max: 64 * MIB,
-    };
-    (dir.clone(), Room::new(Arc::new(dir), sizes, 1))
+    (dir.clone(), Room::new(Arc::new(dir), MIB, 1))
 }
 
 fn ask(room: &Room, body: u64, purpose: Purpose) -> Result<Held, Shortage> {
@@ -121,7 +117,7 @@ fn a_disk_with_plenty_of_room_needs_no_file_in_advance() {
 #[test]
 fn a_file_is_smaller_where_there_is_no_room_for_a_regular_one() {
     let (_, room) = room(6 * MIB);
-    room.moved(0, 32 * MIB, 0);
+    room.moved(0, 64 * MIB, 0);
     assert!(insist(&room, 1000, Purpose::Data).is_ok());
     let blank = room.take_file(8192, 64 * MIB).unwrap();
     assert_eq!(blank.file.len(), 4 * MIB);
@@ -133,7 +129,7 @@ fn a_file_is_smaller_where_there_is_no_room_for_a_regular_one() {
 #[test]
 fn whoever_waits_is_called_once_something_changes() {
     let (_, room) = room(10 * MIB);
-    room.moved(0, MIB, 0);
+    room.moved(0, 2 * MIB, 0);
     let calls = Arc::new(AtomicUsize::new(0));
     let wake = || -> Wake {
         let calls = Arc::clone(&calls);

@@ -19,6 +19,8 @@ fn view(replica: u64, term: u64, index: u64) -> View {
             committed: true,
         },
         suspects_leader: true,
+        yields: false,
+        leads: false,
     }
 }
 
@@ -153,4 +155,40 @@ fn in_every_mix_of_five_voters_with_full_sight_exactly_one_takes_over_or_all_wai
             "{mask:05b}"
         );
     }
+}
+
+#[test]
+fn of_equal_logs_that_of_a_broker_that_stays_goes_first() {
+    let yielding = View {
+        yields: true,
+        ..view(1, 5, 7)
+    };
+    let staying = view(2, 5, 7);
+    let waits = Succession::Wait(WaitReason::AnotherIsGreater(ReplicaId(2)));
+    assert_eq!(three(yielding, &[staying]), waits);
+    assert_eq!(three(staying, &[yielding]), Succession::TakeOver);
+    let longer = View {
+        yields: true,
+        ..view(1, 5, 8)
+    };
+    assert_eq!(three(longer, &[staying]), Succession::TakeOver);
+}
+
+#[test]
+fn a_leader_that_answers_is_not_replaced_unless_it_hands_over() {
+    let leader = View {
+        leads: true,
+        ..content(view(3, 5, 7))
+    };
+    let voters = [view(1, 5, 7), view(2, 5, 7)];
+    let waits = Succession::Wait(WaitReason::NewerLeader(Term(5)));
+    assert_eq!(three(voters[0], &[voters[1], leader]), waits);
+    let leaving = View {
+        yields: true,
+        ..leader
+    };
+    assert_eq!(
+        three(voters[0], &[voters[1], leaving]),
+        Succession::TakeOver
+    );
 }

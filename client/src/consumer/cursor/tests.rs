@@ -137,3 +137,24 @@ fn a_batch_read_halfway_is_handed_on_with_its_rest() {
         .collect();
     assert_eq!(offsets, [1, 2]);
 }
+
+#[test]
+fn the_end_is_reached_anew_only_from_behind() {
+    let mut cursor = cursor(0, None);
+    let mut take = |next: i64, high_watermark, batches| {
+        let message = v1::SubscribeResponse {
+            high_watermark,
+            ..message(next, batches)
+        };
+        cursor.take(message, |_| {}).unwrap()
+    };
+    let one = |at| vec![batch(at, &["x"])];
+    assert!(!take(1, 2, one(0)), "one is to come");
+    assert!(take(2, 2, one(1)));
+    assert!(!take(2, 2, vec![]), "it was told");
+    assert!(!take(3, 3, one(2)), "it never was behind");
+    assert!(!take(3, 1, vec![]), "a replica that is behind says nothing");
+    assert!(!take(4, 6, one(3)));
+    assert!(!take(5, 6, one(4)));
+    assert!(take(6, 6, one(5)));
+}

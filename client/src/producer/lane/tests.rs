@@ -74,6 +74,16 @@ fn batches_complete_in_order_even_if_acks_do_not_come_so() {
 }
 
 #[test]
+fn a_batch_is_overtaken_when_a_later_one_is_acknowledged_before_it() {
+    let mut lane = sent(3);
+    assert_eq!(lane.overtaken(), None);
+    lane.acked(1, ack(10));
+    assert_eq!(lane.overtaken(), Some(0));
+    lane.acked(0, ack(0));
+    assert_eq!(lane.overtaken(), None);
+}
+
+#[test]
 fn after_a_lost_session_everything_goes_again_in_order() {
     let mut lane = sent(3);
     assert!(lane.lost(1, at(S1, 2)));

@@ -14,6 +14,8 @@ pub(crate) enum Alarm {
     Resume(PartitionIndex),
     /// An open batch has waited long enough for more records.
     Linger(PartitionIndex),
+    /// Look whether a batch still waits for an answer that later ones have.
+    Overtaken(PartitionIndex),
     /// Look for deadlines and for a leader that does not answer.
     Check(PartitionIndex),
 }

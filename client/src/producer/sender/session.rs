@@ -158,11 +158,33 @@ impl Session {
         let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
         let sent = self.sent.get_mut(index)?.take()?;
         self.unanswered_bytes -= sent.bytes;
+        self.skip_answered();
+        Some(sent)
+    }
+
+    /// Gives up waiting for the answers to a partition's batches: their credit is free again, and an
+    /// answer that comes after all is about nothing.
+    pub(crate) fn abandon(&mut self, partition: PartitionIndex) -> Vec<Sent> {
+        let mine = |sent: &&mut Option<Sent>| {
+            sent.as_ref()
+                .is_some_and(|sent| sent.partition == partition)
+        };
+        let abandoned: Vec<Sent> = self
+            .sent
+            .iter_mut()
+            .filter(mine)
+            .filter_map(Option::take)
+            .collect();
+        self.unanswered_bytes -= abandoned.iter().map(|sent| sent.bytes).sum::<u64>();
+        self.skip_answered();
+        abandoned
+    }
+
+    fn skip_answered(&mut self) {
         while self.sent.front().is_some_and(Option::is_none) {
             self.sent.pop_front();
             self.first += 1;
         }
-        Some(sent)
     }
 
     /// What will never be answered, now that the session broke.
@@ -234,6 +256,22 @@ mod tests {
         assert!(session.has_credit(40) && !session.has_credit(41));
         session.answered(1);
         assert!(session.has_credit(500));
+    }
+
+    #[test]
+    fn what_is_abandoned_frees_its_credit_and_is_not_answered_any_more() {
+        let mut session = session(100);
+        for serial in 0..3 {
+            send(&mut session, serial, 30);
+        }
+        assert!(!session.has_credit(30));
+        session.answered(2);
+        let abandoned = session.abandon(PartitionIndex(0));
+        let serials: Vec<Serial> = abandoned.iter().map(|sent| sent.serial).collect();
+        assert_eq!(serials, [0, 2]);
+        assert!(session.has_credit(100) && session.sent.is_empty());
+        assert!(session.answered(1).is_none());
+        assert_eq!(send(&mut session, 0, 30), 4, "numbers go on");
     }
 
     #[test]

@@ -127,6 +127,14 @@ impl Sessions {
         line.session.as_mut()?.answered(number)
     }
 
+    /// Gives up waiting for the answers to a partition's batches on this session.
+    pub(crate) fn abandon(&mut self, id: SessionId, partition: PartitionIndex) -> Vec<Sent> {
+        let address = self.addresses.get(&id);
+        let line = address.and_then(|address| self.lines.get_mut(address));
+        let session = line.and_then(|line| line.session.as_mut());
+        session.map_or_else(Vec::new, |session| session.abandon(partition))
+    }
+
     /// The partitions that waited for credit of this session.
     pub(crate) fn take_waiting(&mut self, id: SessionId) -> Vec<PartitionIndex> {
         let address = self.addresses.get(&id);

@@ -204,6 +204,7 @@ impl Sender {
         if now.duration_since(self.slots[partition.0 as usize].progress) >= CHECK_EVERY {
             self.refresh();
         }
+        self.check_silence(partition, now);
         self.arm_check(partition, now);
     }
 

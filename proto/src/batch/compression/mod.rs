@@ -75,6 +75,24 @@ fn decompress_within(codec: Codec, records: &Bytes, limit: usize) -> Result<Byte
     Ok(Bytes::from(out))
 }
 
+/// Refuses records that do not begin as those of the codec do: most likely they are of another one,
+/// and nobody could read them. Looks at a few bytes only.
+pub(super) fn check_beginning(codec: Codec, records: &[u8]) -> Result<(), BatchError> {
+    let begins = match codec {
+        Codec::None => true,
+        // Two bytes of magic, and the only method there is.
+        Codec::Gzip => records.starts_with(&[0x1f, 0x8b, 8]),
+        Codec::Snappy => snappy::begins(records),
+        Codec::Lz4 => records.starts_with(&0x184d_2204_u32.to_le_bytes()),
+        Codec::Zstd => records.starts_with(&0xfd2f_b528_u32.to_le_bytes()),
+    };
+    if begins {
+        return Ok(());
+    }
+    let why = "they do not begin as such; is the codec in the attributes the right one?".to_owned();
+    Err(BatchError::Decompress { codec, why })
+}
+
 /// Reads to the end of `input`, which must come before `limit`.
 fn read_within(input: impl Read, limit: usize) -> Result<Vec<u8>, Failure> {
     let mut out = Vec::new();

@@ -67,6 +67,24 @@ pub(super) fn decompress(input: &[u8], limit: usize) -> Result<Vec<u8>, Failure>
     Ok(out)
 }
 
+/// Whether the bytes begin as framed blocks do, or could be one bare block: its length fits to
+/// theirs, and its first element is not a copy.
+pub(super) fn begins(input: &[u8]) -> bool {
+    if input.starts_with(&MAGIC) {
+        return true;
+    }
+    let Ok(claimed) = decompress_len(input) else {
+        return false;
+    };
+    // The length is a varint of at most five bytes.
+    let length = input.iter().take(5).position(|byte| byte & 0x80 == 0);
+    let first = length.and_then(|last| input.get(last + 1));
+    let literal = first.is_some_and(|tag| tag & 0b11 == 0);
+    let fits = claimed <= input.len().saturating_mul(MAX_RATIO);
+    let worst = snap::raw::max_compress_len(claimed);
+    literal && fits && claimed > 0 && input.len() <= worst
+}
+
 /// Appends the contents of `block` to `out`. The length that the block claims is believed only
 /// where its bytes could make so many.
 fn decompress_block(block: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), Failure> {

@@ -28,6 +28,22 @@ fn every_codec_gives_back_what_it_got() {
 }
 
 #[test]
+fn what_begins_as_another_codec_is_refused_by_a_look_at_it() {
+    let records = text(5000);
+    for codec in COMPRESSING {
+        assert_eq!(check_beginning(codec, &compressed(codec, &records)), Ok(()));
+        let others = COMPRESSING.into_iter().filter(|other| *other != codec);
+        let others = others.map(|other| compressed(other, &records));
+        for wrong in others.chain([Bytes::from(records.clone()), Bytes::new()]) {
+            let refused = check_beginning(codec, &wrong).unwrap_err();
+            assert!(matches!(refused, BatchError::Decompress { .. }), "{codec}");
+        }
+    }
+    let bare = snap::raw::Encoder::new().compress_vec(&records).unwrap();
+    assert_eq!(check_beginning(Codec::Snappy, &bare), Ok(()));
+}
+
+#[test]
 fn a_bomb_is_an_error_and_the_limit_itself_is_not() {
     let limit = 1 << 20;
     for codec in COMPRESSING {

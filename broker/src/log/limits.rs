@@ -1,0 +1,43 @@
+//! What a log keeps its files to. It may change while the log is open, from any thread.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+/// The limits of a log's files.
+#[derive(Debug)]
+pub struct FileLimits {
+    bytes: AtomicU64,
+    /// `i64::MAX` for none.
+    ms: AtomicI64,
+}
+
+impl FileLimits {
+    /// Files of at most `bytes` bytes, unless one frame needs more, and of at most `ms`
+    /// milliseconds from the first batch to the last.
+    pub fn new(bytes: u64, ms: Option<i64>) -> Self {
+        Self {
+            bytes: AtomicU64::new(bytes),
+            ms: AtomicI64::new(ms.unwrap_or(i64::MAX)),
+        }
+    }
+
+    /// Changes the limits, for files begun from now on. A file that is much larger than it might be
+    /// is not written on.
+    pub fn set(&self, bytes: u64, ms: Option<i64>) {
+        self.bytes.store(bytes, Ordering::Relaxed);
+        self.ms.store(ms.unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+
+    /// The largest size of a file.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn ms(&self) -> i64 {
+        self.ms.load(Ordering::Relaxed)
+    }
+
+    /// Whether a file of this size is so large that nothing more is to be written to it.
+    pub fn refuses(&self, file_len: u64) -> bool {
+        file_len > self.bytes().saturating_mul(2)
+    }
+}

@@ -1,0 +1,99 @@
+//! Replicas that are out of their groups: when each is tried again, and whether it has to be
+//! repaired before.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use highwater_proto::ReplicaId;
+use tokio::time::Instant;
+
+use crate::clock;
+use crate::service::FaultKind;
+
+/// When a replica that is out of its group is tried again: at first, and at last.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+const AGAIN_AT_LAST: Duration = Duration::from_secs(60);
+const AGAIN_WHILE_FULL: Duration = Duration::from_secs(2);
+
+/// Replicas that could not be opened or have stopped.
+#[derive(Debug, Default)]
+pub(super) struct Broken(BTreeMap<ReplicaId, Out>);
+
+#[derive(Debug)]
+struct Out {
+    again_at: Instant,
+    patience: Duration,
+    damaged: bool,
+    repairing: bool,
+}
+
+/// What is to be done with a replica that is not open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    Open,
+    Repair,
+    Wait,
+}
+
+impl Broken {
+    /// Notes that a replica is out; it is tried again after a while, longer each time. What gives
+    /// back how long. A full disk is not broken, and may have room at any moment.
+    pub(super) fn put(&mut self, replica: ReplicaId, kind: FaultKind, full: bool) -> Duration {
+        let now = clock::monotonic();
+        let out = self.0.entry(replica).or_insert(Out {
+            again_at: now,
+            patience: Duration::ZERO,
+            damaged: false,
+            repairing: false,
+        });
+        let first = kind == FaultKind::Damaged && !out.damaged;
+        out.damaged = kind == FaultKind::Damaged;
+        out.repairing = false;
+        if !first {
+            let at_last = if full {
+                AGAIN_WHILE_FULL
+            } else {
+                AGAIN_AT_LAST
+            };
+            out.patience = (out.patience * 2).clamp(AGAIN_AFTER, at_last);
+        }
+        out.again_at = now + out.patience;
+        out.patience
+    }
+
+    /// The replica is open again, or is gone.
+    pub(super) fn remove(&mut self, replica: ReplicaId) {
+        self.0.remove(&replica);
+    }
+
+    /// Notes that a repair has begun; nothing else happens until it is over.
+    pub(super) fn repairing(&mut self, replica: ReplicaId) {
+        if let Some(out) = self.0.get_mut(&replica) {
+            out.repairing = true;
+        }
+    }
+
+    /// Notes that nothing of the replica is damaged any more: it is to be opened at once.
+    pub(super) fn repaired(&mut self, replica: ReplicaId) {
+        if let Some(out) = self.0.get_mut(&replica) {
+            (out.damaged, out.repairing) = (false, false);
+            out.again_at = clock::monotonic();
+        }
+    }
+
+    /// What is to be done with a replica now.
+    pub(super) fn next(&self, replica: ReplicaId) -> Next {
+        match self.0.get(&replica) {
+            None => Next::Open,
+            Some(out) if out.repairing || out.again_at > clock::monotonic() => Next::Wait,
+            Some(out) if out.damaged => Next::Repair,
+            Some(_) => Next::Open,
+        }
+    }
+
+    /// When something is to be tried again.
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        let waiting = self.0.values().filter(|out| !out.repairing);
+        waiting.map(|out| out.again_at).min()
+    }
+}

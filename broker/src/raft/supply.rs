@@ -1,0 +1,93 @@
+//! Entries for a replica that lost some: what this one has, and how far it is known to be committed.
+
+use highwater_proto::LogIndex;
+use highwater_proto::pb::peer::{Entry, FetchEntriesResponse};
+
+use super::replica::Replica;
+use super::wire::{WireError, encode_log_id};
+use crate::log::repair::Supply;
+use crate::log::{Frame, Head, LastFrame, LogError};
+
+/// The most bytes of entries in one answer.
+const SUPPLY_BYTES: usize = 1 << 20;
+
+impl Replica {
+    /// The entries from `from` on, as many as fit into one answer. Above what is committed they may
+    /// be replaced one day: who asked has to prove them by their chain.
+    pub async fn supply(&self, from: LogIndex) -> Result<FetchEntriesResponse, LogError> {
+        let reader = self.reader();
+        let until = LogIndex(u64::MAX);
+        let read = || match from < reader.first_index() {
+            true => Ok(Vec::new()),
+            false => reader.frames(from, until, SUPPLY_BYTES),
+        };
+        let mut frames = read()?;
+        let mut complete = false;
+        if self.ends_with(from, &frames) && self.read_barrier().await.is_ok() {
+            frames = read()?;
+            complete = self.ends_with(from, &frames) && self.applied() == self.last_index();
+        }
+        let before = match from.0.checked_sub(1).map(LogIndex) {
+            Some(before) if before >= reader.first_index() => reader.head(before)?,
+            Some(_) | None => None,
+        };
+        Ok(FetchEntriesResponse {
+            replica: self.id().0,
+            before: before.map_or_else(Default::default, |head| encode_head(&head)),
+            entries: frames.into_iter().map(encode).collect(),
+            committed: self.committed().as_ref().map(encode_log_id),
+            complete,
+        })
+    }
+
+    fn last_index(&self) -> Option<LogIndex> {
+        self.reader().last().map(|last| last.index)
+    }
+
+    /// Whether nothing follows these frames, which begin at `from`.
+    fn ends_with(&self, from: LogIndex, frames: &[Frame]) -> bool {
+        match (frames.last(), self.last_index()) {
+            (Some(given), Some(last)) => given.head.index == last,
+            (None, last) => last.is_none_or(|last| last < from),
+            (Some(_), None) => false,
+        }
+    }
+}
+
+fn encode_head(head: &Head) -> bytes::Bytes {
+    bytes::Bytes::copy_from_slice(&head.encode())
+}
+
+fn encode(frame: Frame) -> Entry {
+    Entry {
+        head: encode_head(&frame.head),
+        body: frame.body,
+    }
+}
+
+/// Reads another broker's answer; `None` if it has no replica of the group.
+pub fn decode_supply(response: FetchEntriesResponse) -> Result<Option<Supply>, WireError> {
+    if response.replica == 0 {
+        return Ok(None);
+    }
+    let before = match response.before.is_empty() {
+        true => None,
+        false => Some(LastFrame::from(&Head::decode(&response.before)?)),
+    };
+    let frames = response.entries.into_iter().map(decode);
+    Ok(Some(Supply {
+        before,
+        frames: frames.collect::<Result<_, _>>()?,
+        committed: response.committed.map(|id| LogIndex(id.index)),
+        complete: response.complete,
+    }))
+}
+
+fn decode(entry: Entry) -> Result<Frame, WireError> {
+    let (head, body) = (Head::decode(&entry.head)?, entry.body);
+    if usize::try_from(head.body_len) != Ok(body.len()) {
+        let (expected, actual) = (head.body_len, body.len());
+        return Err(WireError::BodyLength { expected, actual });
+    }
+    Ok(Frame { head, body })
+}

@@ -1,0 +1,184 @@
+//! Futures of the producer that are dropped at any point: nothing half done stays behind.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod fake;
+
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use fake::{FakeCluster, PATIENCE};
+use futures_util::poll;
+use highwater_client::{PartitionIndex, Reason};
+
+const P0: PartitionIndex = PartitionIndex(0);
+
+async fn patiently<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, what).await.expect("in time")
+}
+
+/// Runs a future until it has been polled so many times, and then drops it.
+struct UpTo<F> {
+    inner: Pin<Box<F>>,
+    polls: usize,
+}
+
+impl<F: Future> Future for UpTo<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.polls == 0 {
+            return Poll::Ready(None);
+        }
+        self.polls -= 1;
+        match self.inner.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if self.polls == 0 => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// The future's output, unless it is not ready after so many polls.
+async fn up_to<F: Future>(polls: usize, future: F) -> Option<F::Output> {
+    let inner = Box::pin(future);
+    patiently(UpTo { inner, polls }).await
+}
+
+#[tokio::test]
+async fn a_send_that_did_not_return_has_sent_nothing() {
+    let cluster = FakeCluster::start(1);
+    cluster.create_topic("t", 1);
+    cluster.faults(|faults| faults.hold_acks = true);
+    let client = cluster.client().await;
+    let builder = client.producer("t").buffer_bytes(200);
+    let producer = builder.build().await.unwrap();
+    let mut sent = 0;
+    while producer.try_send(format!("sent {sent}")).is_ok() {
+        sent += 1;
+    }
+    let full = producer.buffered_bytes();
+    for polls in 0..5 {
+        let mut send = pin!(producer.send(format!("dropped {polls}")));
+        for _ in 0..polls {
+            assert!(poll!(&mut send).is_pending(), "there is no room");
+        }
+    }
+    assert_eq!(producer.buffered_bytes(), full);
+    cluster.faults(|faults| faults.hold_acks = false);
+    // One that waits behind those that were dropped is let in.
+    drop(patiently(producer.send("last")).await.unwrap());
+    patiently(producer.flush()).await.unwrap();
+    assert_eq!(producer.buffered_bytes(), 0);
+    let mut expected: Vec<String> = (0..sent).map(|i| format!("sent {i}")).collect();
+    expected.push("last".to_owned());
+    assert_eq!(cluster.values("t", P0), expected);
+}
+
+#[tokio::test]
+async fn a_send_with_room_is_sent_exactly_if_it_returned() {
+    let cluster = FakeCluster::start(1);
+    cluster.create_topic("t", 1);
+    let client = cluster.client().await;
+    let producer = client.producer("t").build().await.unwrap();
+    let mut expected = Vec::new();
+    for number in 0..1000 {
+        let value = number.to_string();
+        if up_to(number % 3, producer.send(&*value)).await.is_some() {
+            expected.push(value);
+        }
+    }
+    patiently(producer.flush()).await.unwrap();
+    assert!(!expected.is_empty() && expected.len() < 1000);
+    assert_eq!(cluster.values("t", P0), expected);
+}
+
+#[tokio::test]
+async fn deliveries_and_flushes_may_be_dropped_at_any_point() {
+    let cluster = FakeCluster::start(1);
+    cluster.create_topic("t", 1);
+    let client = cluster.client().await;
+    let producer = client.producer("t").build().await.unwrap();
+    let mut expected = Vec::new();
+    for polls in 0..20 {
+        cluster.faults(|faults| faults.hold_acks = true);
+        let delivery = producer.send(format!("{polls} a")).await.unwrap();
+        let kept = producer.send(format!("{polls} b")).await.unwrap();
+        for polls in 0..polls {
+            let mut flush = pin!(producer.flush());
+            for _ in 0..polls {
+                assert!(poll!(&mut flush).is_pending());
+            }
+        }
+        let mut delivery = Box::pin(delivery);
+        for _ in 0..polls {
+            assert!(poll!(&mut delivery).is_pending());
+        }
+        drop(delivery);
+        cluster.faults(|faults| faults.hold_acks = false);
+        up_to(polls, producer.flush()).await;
+        patiently(kept).await.unwrap();
+        expected.extend([format!("{polls} a"), format!("{polls} b")]);
+    }
+    patiently(producer.flush()).await.unwrap();
+    assert_eq!(cluster.values("t", P0), expected);
+}
+
+#[tokio::test]
+async fn a_shutdown_that_is_dropped_delivers_all_the_same() {
+    let cluster = FakeCluster::start(1);
+    let client = cluster.client().await;
+    for polls in 0..6 {
+        let topic = format!("t{polls}");
+        cluster.create_topic(&topic, 1);
+        cluster.faults(|faults| faults.hold_acks = true);
+        let producer = client.producer(&*topic).build().await.unwrap();
+        let delivery = producer.send("a").await.unwrap();
+        {
+            let mut shutdown = pin!(producer.shutdown(PATIENCE));
+            for _ in 0..polls {
+                assert!(poll!(&mut shutdown).is_pending());
+            }
+        }
+        cluster.faults(|faults| faults.hold_acks = false);
+        patiently(delivery).await.unwrap();
+        // One that was never polled has not begun.
+        let later = producer.send("b").await.map_err(|error| error.reason());
+        match polls {
+            0 => drop(patiently(later.unwrap()).await.unwrap()),
+            _ => assert_eq!(later.unwrap_err(), Some(Reason::NotReady)),
+        }
+        let expected = if polls == 0 {
+            vec!["a", "b"]
+        } else {
+            vec!["a"]
+        };
+        assert_eq!(cluster.values(&topic, P0), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_build_that_is_dropped_leaves_nothing_but_a_name_taken_over() {
+    let cluster = FakeCluster::start(1);
+    cluster.create_topic("t", 1);
+    for name in [None, Some("writer")] {
+        let mut expected = cluster.values("t", P0);
+        let mut polls = 0;
+        let producer = loop {
+            // A client that knows nothing yet has the most to wait for.
+            let client = cluster.client().await;
+            let mut builder = client.producer("t");
+            if let Some(name) = name {
+                builder = builder.name(name);
+            }
+            if let Some(built) = up_to(polls, builder.build()).await {
+                break built.unwrap();
+            }
+            polls += 1;
+        };
+        assert!(polls > 1, "it had to wait");
+        assert_eq!(cluster.values("t", P0), expected);
+        patiently(producer.send("a").await.unwrap()).await.unwrap();
+        expected.push("a".to_owned());
+        assert_eq!(cluster.values("t", P0), expected);
+    }
+}

@@ -1,0 +1,127 @@
+//! Compressed batches that are not what they say: refused where a look shows it, and a typed error
+//! for whoever reads them where it does not, at a bounded cost in memory.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::Write;
+
+use bytes::Bytes;
+use highwater_client::{Client, Outcome, Reason, Start, Until};
+use highwater_proto::batch::{BatchBuilder, Codec};
+use highwater_proto::pb::v1;
+use highwater_proto::{Offset, Timestamp};
+use highwater_tests::batches::{at, batch, changed, damaged};
+use highwater_tests::{Api, Broker, program};
+use tonic::Code;
+
+/// What records may take when decompressed, and a good deal more.
+const BOMB: usize = 64 << 20;
+/// Less than a bomb that was let go off.
+const LITTLE: usize = 48 << 20;
+
+fn compressed(codec: Codec) -> Bytes {
+    let mut builder = BatchBuilder::new();
+    for _ in 0..50 {
+        builder.push(Timestamp(1), Some(b"key"), Some(b"some value"), &[]);
+    }
+    builder.build(codec, None).unwrap()
+}
+
+/// The batch, with attributes that name another codec.
+fn says(batch: &Bytes, codec: usize) -> Bytes {
+    let codec = i16::try_from(codec).unwrap();
+    changed(batch, at::ATTRIBUTES, codec.to_be_bytes())
+}
+
+/// A batch of one record whose records are these bytes.
+fn with_records(codec: usize, records: &[u8]) -> Bytes {
+    let header = &batch(["x"])[..at::RECORDS];
+    let whole = Bytes::from([header, records].concat());
+    let length = i32::try_from(whole.len() - 12).unwrap();
+    says(
+        &damaged(&whole, at::BATCH_LENGTH, length.to_be_bytes()),
+        codec,
+    )
+}
+
+fn bombs() -> [Bytes; 2] {
+    let zeros = vec![0; BOMB];
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    gzip.write_all(&zeros).unwrap();
+    let zstd = zstd::stream::encode_all(&zeros[..], 3).unwrap();
+    [
+        with_records(1, &gzip.finish().unwrap()),
+        with_records(4, &zstd),
+    ]
+}
+
+#[tokio::test]
+async fn a_batch_that_says_a_codec_it_is_not_is_refused_and_nothing_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    let api = Api::connect(broker.listen()).await;
+    api.create("t", 1, &[]).await;
+    for (number, codec) in Codec::ALL.into_iter().enumerate() {
+        for (other, named) in Codec::ALL.into_iter().enumerate() {
+            if other == number {
+                continue;
+            }
+            let wrong = says(&compressed(codec), other);
+            let refused = api.append("t", 0, wrong).await.unwrap_err();
+            let parts = if named == Codec::None {
+                "record"
+            } else {
+                named.as_str()
+            };
+            refused.is(Code::InvalidArgument, "BAD_BATCH", &[parts]);
+        }
+    }
+    assert_eq!(api.high_watermark("t", 0).await, 0);
+    for codec in Codec::ALL {
+        api.append("t", 0, compressed(codec)).await.unwrap();
+    }
+    assert_eq!(api.values("t", 0).await, vec!["some value"; 250]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_decompression_bomb_is_an_error_for_its_readers_and_costs_little_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    let api = Api::connect(broker.listen()).await;
+    let client = Client::connect(broker.listen()).await.unwrap();
+    for (number, bomb) in bombs().into_iter().enumerate() {
+        let topic = format!("t{number}");
+        api.create(&topic, 1, &[]).await;
+        api.append(&topic, 0, batch(["before"])).await.unwrap();
+        api.append(&topic, 0, bomb).await.unwrap();
+        api.append(&topic, 0, batch(["after"])).await.unwrap();
+        let before = broker.memory();
+        let at_bomb = v1::FetchRequest {
+            topic: topic.clone(),
+            offset: 1,
+            ..v1::FetchRequest::default()
+        };
+        for _ in 0..3 {
+            let refused = api.fetch(at_bomb.clone()).await.unwrap_err();
+            refused.is(Code::DataLoss, "CORRUPT_DATA", &["33554432"]);
+        }
+        let grown = broker.memory().saturating_sub(before);
+        assert!(grown < LITTLE, "{grown} bytes more");
+        let beyond = v1::FetchRequest {
+            offset: 2,
+            ..at_bomb
+        };
+        assert_eq!(api.fetch(beyond).await.unwrap().records.len(), 1);
+
+        let consumer = client.consumer(&*topic).until(Until::Latest);
+        let mut consumer = consumer.build().await.unwrap();
+        let first = consumer.next().await.unwrap().unwrap();
+        assert_eq!(first.value.as_deref(), Some(&b"before"[..]));
+        let error = consumer.next().await.unwrap().unwrap_err();
+        assert_eq!(error.reason(), Some(Reason::CorruptData), "{error}");
+        assert_eq!(error.outcome(), Outcome::Refused);
+        let beyond = client.consumer(&*topic).start(Start::Offset(Offset(2)));
+        let mut beyond = beyond.until(Until::Latest).build().await.unwrap();
+        let after = beyond.next().await.unwrap().unwrap();
+        assert_eq!(after.value.as_deref(), Some(&b"after"[..]));
+    }
+}

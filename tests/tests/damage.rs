@@ -1,0 +1,144 @@
+//! Files of a stopped broker that rot: with other replicas it gets back exactly what it lost, by
+//! itself; alone it says what is damaged and serves nothing of it.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use highwater_tests::files::{FIRST_FRAME, frames, metadata_dir, partition_dir, segments};
+use highwater_tests::{Broker, Cluster, Metrics, program};
+
+/// So many lines of 1,000 bytes fill a first file of 1 MiB, a second of 2 MiB and some of a third.
+const LINES: usize = 3_500;
+
+/// A topic of three replicas with several segment files, the last broker stopped.
+fn filled() -> Cluster {
+    let mut cluster = Cluster::start(&program!(), 3);
+    cluster
+        .run(&["topic", "create", "t", "-p", "1", "-r", "3"])
+        .ok();
+    produce(&cluster, LINES);
+    cluster.until_healthy();
+    cluster.brokers[2].stop();
+    let dir = dir(&cluster, 2);
+    assert!(segments(&dir).len() >= 3, "{:?}", segments(&dir));
+    cluster
+}
+
+fn produce(cluster: &Cluster, lines: usize) {
+    let input: String = (0..lines).map(|n| format!("{n:0999}\n")).collect();
+    cluster.run(&["produce", "t"]).stdin(input).ok();
+}
+
+fn dir(cluster: &Cluster, broker: usize) -> PathBuf {
+    partition_dir(cluster.brokers[broker].data_dir())
+}
+
+fn change(file: &Path, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let before = fs::read(file).unwrap();
+    let mut bytes = before.clone();
+    change(&mut bytes);
+    fs::write(file, &bytes).unwrap();
+    bytes
+}
+
+/// Waits until the logs of the replicas hold the same frames.
+#[track_caller]
+fn until_equal(dirs: &[PathBuf]) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let all: Vec<_> = dirs.iter().map(|dir| frames(dir)).collect();
+        if all.iter().all(|frames| *frames == all[0]) {
+            return;
+        }
+        let counts: Vec<_> = all.iter().map(Vec::len).collect();
+        assert!(Instant::now() < deadline, "the frames differ: {counts:?}");
+        std::thread::yield_now();
+    }
+}
+
+/// Starts the damaged broker; it has to repair the file, keep the damaged one, and be in sync.
+#[track_caller]
+fn assert_heals(cluster: &mut Cluster, file: &Path, damaged: &[u8]) {
+    cluster.brokers[2].restart();
+    cluster.brokers[2].log_line("a damaged file was repaired from another replica");
+    cluster.until_healthy();
+    let dirs: Vec<_> = (0..3).map(|broker| dir(cluster, broker)).collect();
+    until_equal(&dirs);
+    let kept = dirs[2].join("quarantine").join(file.file_name().unwrap());
+    assert_eq!(fs::read(kept).unwrap(), damaged, "the damaged file is kept");
+    let read = cluster.run(&["consume", "t", "--exit-at-end"]).ok();
+    assert_eq!(read.text().lines().count(), LINES);
+}
+
+#[test]
+fn a_garbled_full_file_is_repaired_from_the_other_replicas() {
+    let mut cluster = filled();
+    let file = segments(&dir(&cluster, 2))[0].clone();
+    let damaged = change(&file, |bytes| {
+        for byte in &mut bytes[300_000..500_000] {
+            *byte = byte.wrapping_mul(31).wrapping_add(7);
+        }
+    });
+    assert_heals(&mut cluster, &file, &damaged);
+    // It serves what it got back.
+    cluster.brokers[0].stop();
+    let read = cluster.run(&["consume", "t", "--exit-at-end"]).ok();
+    assert_eq!(read.text().lines().count(), LINES);
+}
+
+#[test]
+fn a_full_file_that_was_cut_is_repaired_from_the_other_replicas() {
+    let mut cluster = filled();
+    let file = segments(&dir(&cluster, 2))[1].clone();
+    let damaged = change(&file, |bytes| bytes.truncate(100_000));
+    assert_heals(&mut cluster, &file, &damaged);
+}
+
+#[test]
+fn a_zeroed_page_in_the_newest_file_is_repaired_from_the_other_replicas() {
+    let mut cluster = filled();
+    let file = segments(&dir(&cluster, 2)).pop().unwrap();
+    let damaged = change(&file, |bytes| bytes[FIRST_FRAME..2 * FIRST_FRAME].fill(0));
+    assert_heals(&mut cluster, &file, &damaged);
+}
+
+#[test]
+fn damaged_metadata_is_repaired_from_the_other_brokers() {
+    let mut cluster = filled();
+    let dir = metadata_dir(cluster.brokers[2].data_dir());
+    let file = segments(&dir).pop().unwrap();
+    change(&file, |bytes| bytes[FIRST_FRAME + 16] ^= 0x20);
+    cluster.brokers[2].restart();
+    cluster.brokers[2].log_line("a damaged file was repaired from another replica");
+    cluster.until_healthy();
+}
+
+#[test]
+fn damage_without_other_replicas_is_reported_and_the_rest_goes_on() {
+    let place = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start(&program!(), place.path(), &[]);
+    broker.run(&["topic", "create", "t", "-p", "1"]).ok();
+    let input = "x\n".repeat(1_000);
+    broker.run(&["produce", "t"]).stdin(input).ok();
+    let partition = partition_dir(place.path());
+    broker.run(&["topic", "create", "other", "-p", "1"]).ok();
+    broker.run(&["produce", "other"]).stdin("y\n").ok();
+    broker.stop();
+    let file = segments(&partition).pop().unwrap();
+    let damaged = change(&file, |bytes| bytes[FIRST_FRAME + 200] ^= 1);
+
+    broker.restart();
+    broker.log_line("there is no other replica to repair it from");
+    let health = broker.run(&["cluster", "health"]).end().exited(1);
+    assert!(health.text().contains("damaged"), "{health}");
+    let read = ["consume", "t", "--exit-at-end", "--timeout", "1s"];
+    let read = broker.run(&read).end().exited(5);
+    assert_eq!(read.text(), "", "nothing is served");
+    let other = broker.run(&["consume", "other", "--exit-at-end"]).ok();
+    assert_eq!(other.text(), "y\n");
+    assert_eq!(fs::read(&file).unwrap(), damaged, "nothing was changed");
+    let metrics = Metrics::of(broker.http());
+    assert_eq!(metrics.value("highwater_replicas_damaged"), 1.0);
+}

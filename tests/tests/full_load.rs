@@ -1,0 +1,56 @@
+//! Three brokers as busy as the machine allows: nobody is suspected of having failed, and no leader
+//! changes.
+//!
+//! `HIGHWATER_LOAD_SECONDS` is how long, 10 without it; docs/testing.md has the long form.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and shows its figures"
+)]
+
+use std::time::Duration;
+
+use highwater_tests::{Broker, Cluster, Metrics, figure, long_form, program};
+
+/// What bench needs beside the load: reading what is left, and verifying it.
+const REST: Duration = Duration::from_secs(240);
+
+/// A counter, summed over all brokers.
+fn all(cluster: &Cluster, counter: &str) -> f64 {
+    let value = |broker: &Broker| Metrics::of(broker.http()).value(counter);
+    cluster.brokers.iter().map(value).sum()
+}
+
+#[test]
+fn no_leader_changes_and_nobody_is_suspected_under_full_load() {
+    let seconds = long_form("HIGHWATER_LOAD_SECONDS", 10);
+    let cluster = Cluster::start(&program!(), 3);
+    cluster
+        .run(&["topic", "create", "t", "-p", "3", "-r", "3"])
+        .ok();
+    cluster.until_healthy();
+    let counters = ["highwater_leaderships_total", "highwater_suspicions_total"];
+    let before = counters.map(|counter| all(&cluster, counter));
+    let duration = format!("{seconds}s");
+    let bench = cluster
+        .run(&[
+            "bench",
+            "e2e",
+            "--topic",
+            "t",
+            "--duration",
+            &duration,
+            "-o",
+            "json",
+        ])
+        .within(Duration::from_secs(2 * seconds) + REST)
+        .ok()
+        .json();
+    assert_eq!(bench["errors"], 0, "{bench}");
+    let after = counters.map(|counter| all(&cluster, counter));
+    figure(&format!(
+        "{seconds} s of full load: {} records/s",
+        bench["records_per_second"]
+    ));
+    assert_eq!(after, before, "{counters:?}");
+}

@@ -1,0 +1,89 @@
+//! A leader that cannot reach a majority refuses at once and honestly, and goes on by itself when the
+//! majority is back.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and shows its figures"
+)]
+
+use std::time::{Duration, Instant};
+
+use highwater_proto::pb::v1::BatchAck;
+use highwater_tests::batches::batch;
+use highwater_tests::{Answer, Api, Cluster, Session, figure, program};
+use rustix::process::Signal;
+use tokio::time::timeout;
+
+/// The suspicion window is 400 ms and three pings; a machine that is busy may take longer.
+const REFUSED_AFTER: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(60);
+/// How long a batch is given to be answered before the next is tried.
+const NEXT: Duration = Duration::from_millis(50);
+
+/// Sends batches until one is answered within [`NEXT`]; those before it are pushed to `unanswered`.
+async fn until_answered(
+    session: &mut Session,
+    unanswered: &mut Vec<u64>,
+) -> (u64, Answer<BatchAck>) {
+    let begun = Instant::now();
+    loop {
+        assert!(begun.elapsed() < LIMIT, "no batch is answered any more");
+        let number = session.send("t", 0, batch([(unanswered.len() + 1).to_string()]));
+        match timeout(NEXT, session.answer(number)).await {
+            Ok(answer) => return (number, answer),
+            Err(_) => unanswered.push(number),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_majority_new_batches_are_refused_and_what_was_proposed_stays_unknown() {
+    let cluster = Cluster::start(&program!(), 3);
+    let api = Api::connect(cluster.brokers[0].listen()).await;
+    api.create("t", 1, &[]).await;
+    let leader = cluster.leader_of("t", 0);
+    let api = Api::connect(cluster.brokers[leader].listen()).await;
+    let mut session = Session::open(&api).await;
+    let first = session.send("t", 0, batch(["0"]));
+    session.answer(first).await.unwrap();
+
+    let others = || (0..3).filter(|broker| *broker != leader);
+    others().for_each(|broker| cluster.brokers[broker].signal(Signal::STOP));
+    let stopped = Instant::now();
+    let mut unknown = Vec::new();
+    let (_, refused) = until_answered(&mut session, &mut unknown).await;
+    let took = stopped.elapsed();
+    figure(&format!(
+        "QUORUM_LOST after {took:?}, {} batches before it",
+        unknown.len()
+    ));
+    let refusal = refused.unwrap_err();
+    assert_eq!(refusal.reason, "QUORUM_LOST", "{refusal:?}");
+    assert!(took < REFUSED_AFTER, "{took:?}");
+    assert!(
+        !unknown.is_empty(),
+        "nothing was proposed before the refusal"
+    );
+
+    others().for_each(|broker| cluster.brokers[broker].signal(Signal::CONT));
+    let mut late = Vec::new();
+    let acknowledged = loop {
+        match until_answered(&mut session, &mut late).await {
+            (_, Ok(ack)) => break ack,
+            (_, Err(refusal)) => assert_eq!(refusal.reason, "QUORUM_LOST", "{refusal:?}"),
+        }
+    };
+    // What was proposed is not called refused: it is there, or nobody says that it is not.
+    let mut known = 1;
+    for number in unknown.into_iter().chain(late) {
+        match session.answer(number).await {
+            Ok(_) => known += 1,
+            Err(refusal) => assert_eq!(refusal.reason, "OUTCOME_UNKNOWN", "{refusal:?}"),
+        }
+    }
+    assert!(
+        acknowledged.base_offset >= known,
+        "{acknowledged:?}, {known} before it"
+    );
+    assert!(api.high_watermark("t", 0).await > acknowledged.base_offset);
+}

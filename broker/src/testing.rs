@@ -147,6 +147,23 @@ impl Broker {
     }
 }
 
+/// What a disk does.
+impl Broker {
+    /// From now on every sync of the broker's disk fails, or none any more.
+    pub fn fail_syncs(&self, fail: bool) {
+        self.disk.fail_syncs(fail);
+    }
+
+    /// Resolves with the reason when the broker can no longer go on, as after a failed sync: the
+    /// program exits then.
+    pub async fn failed(&self) -> String {
+        match &self.running {
+            Some(running) => running.failed().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
 impl Drop for Broker {
     fn drop(&mut self) {
         if let Some(running) = self.running.take() {

@@ -16,6 +16,7 @@ pub mod cluster;
 pub mod conversation;
 pub mod disk;
 pub mod files;
+pub mod history;
 pub mod http;
 pub mod input;
 pub mod load;

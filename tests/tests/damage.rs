@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crc_fast::{CrcAlgorithm, checksum};
 use highwater_tests::files::{FIRST_FRAME, frames, metadata_dir, partition_dir, segments};
 use highwater_tests::{Broker, Cluster, Metrics, program};
 
@@ -141,4 +142,96 @@ fn damage_without_other_replicas_is_reported_and_the_rest_goes_on() {
     assert_eq!(fs::read(&file).unwrap(), damaged, "nothing was changed");
     let metrics = Metrics::of(broker.http());
     assert_eq!(metrics.value("highwater_replicas_damaged"), 1.0);
+}
+
+fn crc(bytes: &[u8]) -> [u8; 4] {
+    u32::try_from(checksum(CrcAlgorithm::Crc32IsoHdlc, bytes))
+        .unwrap()
+        .to_le_bytes()
+}
+
+/// Gives the last frame of a file another append time and everything that proves it whole: a
+/// history that is well-formed and not that of the group.
+fn forge_last_frame(bytes: &mut [u8]) {
+    let mut places = vec![FIRST_FRAME];
+    loop {
+        let at = *places.last().unwrap();
+        let header = &bytes[at..at + 88];
+        if !header.starts_with(b"HW\x01") {
+            break;
+        }
+        let body = u32::from_le_bytes(header[12..16].try_into().unwrap()) as usize;
+        places.push((at + 88 + body).next_multiple_of(8));
+    }
+    let [before, at] = places[places.len() - 3..places.len() - 1] else {
+        panic!("the file has two frames at least");
+    };
+    let previous = bytes[before + 64..before + 68].to_vec();
+    let frame = &mut bytes[at..];
+    assert_eq!(frame[3], 1, "the last frame is a batch");
+    frame[40] ^= 1;
+    frame[64..68].fill(0);
+    let chained = [&previous[..], &frame[..72], &frame[88 + 17..88 + 21]].concat();
+    let chain = crc(&chained);
+    frame[64..68].copy_from_slice(&chain);
+    frame[76..80].fill(0);
+    let covered = crc(&frame[..88 + 21]);
+    frame[76..80].copy_from_slice(&covered);
+}
+
+/// Three replicas; the last broker is stopped and its history is forged.
+fn forged() -> Cluster {
+    let mut cluster = Cluster::start(&program!(), 3);
+    cluster
+        .run(&["topic", "create", "t", "-p", "1", "-r", "3"])
+        .ok();
+    for _ in 0..3 {
+        produce(&cluster, 1);
+    }
+    cluster.until_healthy();
+    // A follower: a leader's last frame would be followed by one of the next leader.
+    let leader = cluster.leader_of("t", 0);
+    cluster.brokers.swap(2, (leader + 1) % 3);
+    cluster.brokers[2].stop();
+    let file = segments(&dir(&cluster, 2)).pop().unwrap();
+    change(&file, |bytes| forge_last_frame(bytes));
+    cluster
+}
+
+#[track_caller]
+fn assert_diverged(cluster: &mut Cluster) {
+    let line = cluster.brokers[2].log_line("a replica stays out of its group");
+    assert!(
+        line.contains("kind=Diverged") && line.matches("chain").count() == 2,
+        "{line}"
+    );
+    let before = frames(&dir(cluster, 2));
+    let health = cluster.run(&["cluster", "health"]).end().exited(1);
+    assert!(
+        health.text().contains("the replica is diverged"),
+        "{health}"
+    );
+    let metrics = Metrics::of(cluster.brokers[2].http());
+    assert_eq!(metrics.value("highwater_replicas_diverged"), 1.0);
+    produce(cluster, 1);
+    assert_eq!(
+        frames(&dir(cluster, 2)),
+        before,
+        "it takes nothing and cleans nothing up"
+    );
+}
+
+#[test]
+fn a_replica_at_rest_whose_history_differs_is_found_and_stops() {
+    let mut cluster = forged();
+    cluster.brokers[2].restart();
+    assert_diverged(&mut cluster);
+}
+
+#[test]
+fn a_replica_whose_history_differs_takes_no_entry_of_the_leader() {
+    let mut cluster = forged();
+    cluster.brokers[2].restart();
+    produce(&cluster, 1);
+    assert_diverged(&mut cluster);
 }

@@ -168,7 +168,7 @@ pub enum OpenError {
         fault: String,
     },
     /// A file of another log.
-    #[error("{file} is not a file of this replica: {fault}")]
+    #[error("{file} is not a file of this replica: {fault}; move it away")]
     Foreign {
         /// The file.
         file: String,

@@ -18,6 +18,7 @@ pub mod repair;
 pub mod small_file;
 
 mod body;
+mod check;
 mod encode;
 mod error;
 mod flusher;

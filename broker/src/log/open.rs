@@ -49,6 +49,7 @@ pub(super) fn open(dir: &Arc<dyn Dir>, options: &LogOptions) -> Result<Opened, O
     let decision = recovery::decide(&files, &options.owner, options.max_unsynced_bytes)?;
     recovery::refuse_lost_end(&files, &decision, options.durable_file)?;
     recovery::refuse_lost_beginning(&files, &decision, options.unpurged)?;
+    refuse_strangers(&files, &decision)?;
     for live in &decision.live {
         let file = &files[live.at];
         make_durable(&*handles[live.at], file, live.end, decision.durable)
@@ -83,6 +84,12 @@ pub(super) fn read_files(
     names: &[String],
     options: &LogOptions,
 ) -> Result<(Handles, Vec<FoundFile>), OpenError> {
+    let subdirs = dir
+        .list_subdirs()
+        .map_err(OpenError::io("list", "the log's directory"))?;
+    if let Some(name) = subdirs.iter().find(|name| segment_number(name).is_some()) {
+        return Err(not_ours(name, HeaderFault::Directory));
+    }
     let mut handles = Vec::new();
     let mut files = Vec::new();
     for name in names {
@@ -102,10 +109,7 @@ pub(super) fn read_files(
                 return Err(OpenError::Unsupported { file, fault });
             }
             Err(fault @ HeaderFault::Foreign(_)) => {
-                return Err(OpenError::Foreign {
-                    file: name.clone(),
-                    fault,
-                });
+                return Err(not_ours(name, fault));
             }
             header => files.push(FoundFile {
                 number,
@@ -116,6 +120,22 @@ pub(super) fn read_files(
         handles.push(handle);
     }
     Ok((handles, files))
+}
+
+fn not_ours(name: &str, fault: HeaderFault) -> OpenError {
+    let file = name.to_owned();
+    OpenError::Foreign { file, fault }
+}
+
+/// Refuses files that no log has written: a header is in one sector, so that a crash leaves it whole
+/// or blank.
+fn refuse_strangers(files: &[FoundFile], decision: &Decision) -> Result<(), OpenError> {
+    let live = |at: usize| decision.live.iter().any(|live| live.at == at);
+    let mut strangers = files.iter().enumerate();
+    let stranger = strangers
+        .find(|(at, file)| file.header == Err(HeaderFault::Damaged) && !live(*at))
+        .map(|(_, file)| not_ours(&file_name(file.number), HeaderFault::Damaged));
+    stranger.map_or(Ok(()), Err)
 }
 
 /// Makes a file durable up to `end`, as far as nothing proves that it is. A sync alone would not do:

@@ -80,6 +80,9 @@ pub enum HeaderFault {
     /// Not a segment header, or a damaged one.
     #[error("the header is damaged or is not a segment's")]
     Damaged,
+    /// A directory with the name of a segment file.
+    #[error("it is a directory")]
+    Directory,
     /// Whole, but of a later version.
     #[error("the file has format version {0}; this broker reads version 1")]
     Version(u32),

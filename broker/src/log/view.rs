@@ -11,7 +11,6 @@ use super::body;
 use super::error::{Damage, LogError};
 use super::flusher::Flusher;
 use super::frame::{FrameKind, Head, LastFrame, Tail};
-use super::mark;
 use super::segment::{Found, Segment, times};
 use super::warm::{Before, Cold, Wanted};
 
@@ -107,38 +106,6 @@ pub struct LogReader {
 }
 
 impl LogReader {
-    /// The first damage that a reader of this log has met since it was opened.
-    pub fn damage(&self) -> Option<&Damage> {
-        self.damage.get()
-    }
-
-    /// Notes in the newest file how far the log is durable; for a log that is idle.
-    pub fn mark_durable(&self) {
-        let view = self.view.load();
-        if let Some(active) = &view.active {
-            mark::mark_durable(&active.segment, &self.flusher);
-        }
-    }
-
-    /// Remembers damage, whoever met it.
-    fn noted<T>(&self, result: Result<T, LogError>) -> Result<T, LogError> {
-        if let Err(LogError::Damaged(damage)) = &result {
-            let _ = self.damage.set(damage.clone());
-        }
-        result
-    }
-
-    /// Checks everything in the full file that begins with this index, frame by frame; nothing to do
-    /// when there is none.
-    pub fn check_file(&self, first_index: LogIndex) -> Result<(), LogError> {
-        let view = self.view.load_full();
-        let mut sealed = view.sealed.iter();
-        let Some(part) = sealed.find(|part| part.segment.header.first_index == first_index) else {
-            return Ok(());
-        };
-        self.noted(part.segment.check(part.end, &part.tail))
-    }
-
     /// The frames `from..until`, fewer when their bodies exceed `max_bytes` or the log ends before,
     /// but at least one if there is one. An error below the first index.
     pub fn frames(

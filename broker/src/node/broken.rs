@@ -25,6 +25,8 @@ struct Out {
     patience: Duration,
     damaged: bool,
     repairing: bool,
+    /// Not tried again: its history differs.
+    for_good: bool,
 }
 
 /// What is to be done with a replica that is not open.
@@ -36,8 +38,8 @@ pub(super) enum Next {
 }
 
 impl Broken {
-    /// Notes that a replica is out; it is tried again after a while, longer each time. What gives
-    /// back how long. A full disk is not broken, and may have room at any moment.
+    /// Notes that a replica is out; it is tried again after a while, longer each time, unless its
+    /// history differs. Gives back how long. A full disk is not broken, and may have room soon.
     pub(super) fn put(&mut self, replica: ReplicaId, kind: FaultKind, full: bool) -> Duration {
         let now = clock::monotonic();
         let out = self.0.entry(replica).or_insert(Out {
@@ -45,10 +47,12 @@ impl Broken {
             patience: Duration::ZERO,
             damaged: false,
             repairing: false,
+            for_good: false,
         });
         let first = kind == FaultKind::Damaged && !out.damaged;
         out.damaged = kind == FaultKind::Damaged;
         out.repairing = false;
+        out.for_good |= kind == FaultKind::Diverged;
         if !first {
             let at_last = if full {
                 AGAIN_WHILE_FULL
@@ -85,7 +89,9 @@ impl Broken {
     pub(super) fn next(&self, replica: ReplicaId) -> Next {
         match self.0.get(&replica) {
             None => Next::Open,
-            Some(out) if out.repairing || out.again_at > clock::monotonic() => Next::Wait,
+            Some(out) if out.for_good || out.repairing || out.again_at > clock::monotonic() => {
+                Next::Wait
+            }
             Some(out) if out.damaged => Next::Repair,
             Some(_) => Next::Open,
         }
@@ -93,7 +99,10 @@ impl Broken {
 
     /// When something is to be tried again.
     pub(super) fn next_at(&self) -> Option<Instant> {
-        let waiting = self.0.values().filter(|out| !out.repairing);
+        let waiting = self
+            .0
+            .values()
+            .filter(|out| !out.repairing && !out.for_good);
         waiting.map(|out| out.again_at).min()
     }
 }

@@ -1,5 +1,6 @@
 //! The composition root: builds a broker, wires it, starts it, stops it.
 
+mod audit;
 mod broken;
 mod compaction;
 mod config;

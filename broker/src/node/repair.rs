@@ -15,6 +15,9 @@ use crate::raft::{GroupId, decode_supply};
 
 /// How long another broker may take for one answer: it may have to ask a majority first.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// How often, and in what intervals, the others are asked for metadata that this broker lost.
+const METADATA_TRIES: usize = 20;
+const METADATA_PAUSE: Duration = Duration::from_secs(1);
 /// The most files repaired in one go.
 const MAX_FILES: usize = 10_000;
 
@@ -44,6 +47,26 @@ impl Groups {
             }
         }
         Ok(repaired)
+    }
+
+    /// Repairs this broker's replica of the metadata from those of the others, if it is damaged.
+    /// Without it the broker does not start.
+    pub(super) async fn repair_metadata(&self, id: ReplicaId) -> Result<(), String> {
+        if !self.was_placed(id) {
+            return Ok(());
+        }
+        let others: Vec<_> = self.peers.all().keys().copied().collect();
+        let mut tries = 0..METADATA_TRIES;
+        loop {
+            let Err(why) = self.repair(GroupId::Metadata, id, None, &others).await else {
+                return Ok(());
+            };
+            if others.is_empty() || tries.next().is_none() {
+                return Err(format!("the metadata of this broker: {why}"));
+            }
+            tracing::warn!(%why, "the metadata of this broker is damaged; asking the others again");
+            tokio::time::sleep(METADATA_PAUSE).await;
+        }
     }
 
     /// Repairs the oldest damaged file.

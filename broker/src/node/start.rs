@@ -3,13 +3,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
+use highwater_proto::Incarnation;
 use highwater_proto::pb::peer::Endpoints;
-use highwater_proto::{Incarnation, ReplicaId};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
+use super::audit::Audit;
 use super::config::{Addresses, BrokerConfig, advertised};
 use super::groups::Groups;
 use super::identity::{Applicant, Membership, establish, remembered_addresses};
@@ -31,9 +31,6 @@ use crate::raft::{GroupId, Replicas, heartbeats};
 use crate::service::{Faults, Partitions, ProducerIds, Services};
 use crate::tasks::Tasks;
 
-/// How often, and in what intervals, the others are asked for metadata that this broker lost.
-const METADATA_REPAIR_TRIES: usize = 20;
-const METADATA_REPAIR_PAUSE: Duration = Duration::from_secs(1);
 /// Threads that sync files and do other blocking work.
 const IO_THREADS: usize = 16;
 
@@ -237,7 +234,10 @@ impl Parts {
         ));
         let (machine, published) = MetadataMachine::new();
         let id = self.membership.metadata_replica;
-        self.repair_metadata(id).await?;
+        self.groups
+            .repair_metadata(id)
+            .await
+            .map_err(StartError::Group)?;
         let replica = self
             .groups
             .open(GroupId::Metadata, id, None, Box::new(machine), &self.tasks)
@@ -276,31 +276,6 @@ impl Parts {
         Ok((services, replicas))
     }
 
-    /// Repairs this broker's replica of the metadata from those of the others, if it is damaged.
-    /// Without it the broker does not start.
-    async fn repair_metadata(&self, id: ReplicaId) -> Result<(), StartError> {
-        if !self.groups.was_placed(id) {
-            return Ok(());
-        }
-        let others: Vec<_> = self.peers.all().keys().copied().collect();
-        let mut tries = 0..METADATA_REPAIR_TRIES;
-        loop {
-            let repaired = self
-                .groups
-                .repair(GroupId::Metadata, id, None, &others)
-                .await;
-            let Err(why) = repaired else {
-                return Ok(());
-            };
-            if others.is_empty() || tries.next().is_none() {
-                let why = format!("the metadata of this broker: {why}");
-                return Err(StartError::Group(why));
-            }
-            tracing::warn!(%why, "the metadata of this broker is damaged; asking the others again");
-            tokio::time::sleep(METADATA_REPAIR_PAUSE).await;
-        }
-    }
-
     /// Starts what runs beside the listeners; the result tells when all replicas are open.
     fn run(&self, services: &Arc<Services>, replicas: &Arc<Replicas>) -> watch::Receiver<bool> {
         let takeover = Takeover {
@@ -330,6 +305,13 @@ impl Parts {
             failed: self.failed.clone(),
         };
         self.tasks.spawn(scrub.run());
+        let audit = Audit {
+            replicas: Arc::clone(replicas),
+            peers: Arc::clone(&self.peers),
+            ending: reconciler.ending(),
+            failed: self.failed.clone(),
+        };
+        self.tasks.spawn(audit.run());
         self.tasks.spawn(reconciler.run());
         is_settled
     }

@@ -126,11 +126,12 @@ pub(super) fn watch_end(
             drop(ending.send(Ended {
                 group,
                 replica: replica.id(),
-                kind: match replica.reader().damage() {
-                    Some(_) => FaultKind::Damaged,
-                    None => FaultKind::Stopped,
+                kind: match (replica.diverged(), replica.reader().damage()) {
+                    (Some(_), _) => FaultKind::Diverged,
+                    (None, Some(_)) => FaultKind::Damaged,
+                    (None, None) => FaultKind::Stopped,
                 },
-                why,
+                why: replica.diverged().map_or(why, str::to_owned),
             }));
         }
     });

@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
@@ -94,6 +94,8 @@ pub(crate) struct LogStore {
     clock: Arc<dyn Clock>,
     /// Set once a sync of this replica has failed: it is never tried again.
     sync_failed: Arc<AtomicBool>,
+    /// Set once the leader's history was found to be another one.
+    diverged: Arc<OnceLock<String>>,
     /// The newest file that is noted, or about to be, as durable.
     noted_file: u32,
     /// Tells of every file that is begun.
@@ -136,6 +138,7 @@ impl LogStore {
             floor,
             clock,
             sync_failed: Arc::default(),
+            diverged: Arc::default(),
             noted_file,
             rolls: watch::Sender::new(noted_file),
         })
@@ -149,6 +152,11 @@ impl LogStore {
     /// Tells whether a sync of this replica has failed.
     pub(crate) fn sync_failed(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.sync_failed)
+    }
+
+    /// How the leader's history differs, once it was found to be another one.
+    pub(crate) fn diverged(&self) -> Arc<OnceLock<String>> {
+        Arc::clone(&self.diverged)
     }
 
     /// The replica's vote.
@@ -330,6 +338,9 @@ impl RaftLogStorage<Types> for LogStore {
             callback.io_completed(result.map_err(|error| sync_failed(&flag, error)));
         });
         let appended = self.log.append(&mut frames, done);
+        if let Err(error @ LogError::Diverged { .. }) = &appended {
+            let _ = self.diverged.set(error.to_string());
+        }
         appended
             .and_then(|()| self.note_newest_file())
             .map_err(io::Error::other)

@@ -35,6 +35,8 @@ mod state_machine;
 mod suite;
 mod supply;
 mod transfer;
+#[cfg(test)]
+mod traps;
 mod types;
 mod wire;
 

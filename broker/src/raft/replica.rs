@@ -1,7 +1,7 @@
 //! One replica of one group: our API over openraft.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::{Future, FutureExt};
@@ -22,7 +22,7 @@ use super::settings::settings;
 use super::state_machine::{Machine, Snapshots};
 use super::types::{Answer, Proposal, ReplicaNode, Reply, Types, members};
 use crate::clock::Clock;
-use crate::log::{Dir, HardState, LastFrame, Log, LogReader, Room};
+use crate::log::{Dir, FileLimits, HardState, LastFrame, Log, LogReader, Room};
 use crate::peer::Peers;
 
 type OpenRaft = Raft<Types, Machine>;
@@ -65,12 +65,14 @@ pub struct Replica {
     pub(super) reader: LogReader,
     room: Room,
     pub(super) floor: Floor,
+    pub(super) limits: Arc<FileLimits>,
     rolls: watch::Receiver<u32>,
     leadership: watch::Receiver<Leadership>,
     ended: watch::Receiver<Option<String>>,
     pass_leases: Arc<AtomicBool>,
     sync_failed: Arc<AtomicBool>,
     pub(super) rooms: Rooms,
+    diverged: Arc<OnceLock<String>>,
 }
 
 impl std::fmt::Debug for Replica {
@@ -98,18 +100,18 @@ impl Replica {
             peers,
             clock,
         } = open;
-        let (reader, room) = (log.reader(), log.room());
+        let (reader, limits, room) = (log.reader(), log.limits(), log.room());
         let (log, floor) = settle(log, &dir, &hard_state, id).await?;
         let store = LogStore::new(log, hard_state, id, clock, floor.clone())?;
         check_vote(&store)?;
         let (sync_failed, rolls) = (store.sync_failed(), store.rolls());
+        let diverged = store.diverged();
         let snapshots = match group {
             GroupId::Metadata => Snapshots::OfNow,
             GroupId::Partition(..) => Snapshots::AtFloor,
         };
         let machine = Machine::open(machine, reader.clone(), floor.clone(), snapshots)?;
-        let pass_leases = Arc::new(AtomicBool::new(false));
-        let rooms = Rooms::default();
+        let (pass_leases, rooms) = (Arc::<AtomicBool>::default(), Rooms::default());
         let network = Network {
             group,
             replica: id,
@@ -139,12 +141,14 @@ impl Replica {
             reader,
             room,
             floor,
+            limits,
             rolls,
             leadership,
             ended,
             pass_leases,
             sync_failed,
             rooms,
+            diverged,
         };
         replica.lead_if_alone().await;
         Ok(replica)
@@ -259,6 +263,11 @@ impl Replica {
     /// True once a sync of this replica's log or vote has failed.
     pub fn sync_failed(&self) -> bool {
         self.sync_failed.load(Ordering::Relaxed)
+    }
+
+    /// How the leader's history differs from the one here, if that is why the core ended.
+    pub fn diverged(&self) -> Option<&str> {
+        self.diverged.get().map(String::as_str)
     }
 
     /// Why the replica's core has ended, if it has.

@@ -1,7 +1,7 @@
 //! Entries for a replica that lost some: what this one has, and how far it is known to be committed.
 
-use highwater_proto::LogIndex;
 use highwater_proto::pb::peer::{Entry, FetchEntriesResponse};
+use highwater_proto::{LogIndex, Term};
 
 use super::replica::Replica;
 use super::wire::{WireError, encode_log_id};
@@ -38,6 +38,25 @@ impl Replica {
             committed: self.committed().as_ref().map(encode_log_id),
             complete,
         })
+    }
+
+    /// Term and chain of an entry that is committed and still there.
+    pub fn chain_at(&self, index: LogIndex) -> Option<(Term, u32)> {
+        let reader = self.reader();
+        if self.stopped().is_some()
+            || index < reader.first_index()
+            || self.committed_index() < Some(index)
+        {
+            return None;
+        }
+        let head = reader.head(index).ok()??;
+        Some((head.term, head.chain))
+    }
+
+    /// The last entry that is known to be committed and is in the log.
+    pub fn committed_index(&self) -> Option<LogIndex> {
+        let committed = self.committed().map(|id| LogIndex(id.index));
+        committed.min(self.last_index())
     }
 
     fn last_index(&self) -> Option<LogIndex> {

@@ -115,6 +115,7 @@ impl LeaderCall for v1::TrimPartitionRequest {
 
 impl LeaderCall for FenceProducerRequest {
     type Reply = FenceProducerResponse;
+    // What is not answered may be repeated.
     const METHOD: &'static str = "highwater.peer.v1/FenceProducer";
 
     async fn run(self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {

@@ -7,9 +7,10 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use highwater_proto::pb::peer::peer_service_server::PeerService;
 use highwater_proto::pb::peer::{
-    ConferRequest, ConferResponse, DescribePartitionsRequest, DescribePartitionsResponse,
-    FetchEntriesRequest, FetchEntriesResponse, ForwardRequest, ForwardResponse, GroupView, Hello,
-    JoinRequest, JoinResponse, LaneRequest, LaneResponse, Leadership, PingRequest, PingResponse,
+    ChainAt, CompareChainsRequest, CompareChainsResponse, ConferRequest, ConferResponse,
+    DescribePartitionsRequest, DescribePartitionsResponse, FetchEntriesRequest,
+    FetchEntriesResponse, ForwardRequest, ForwardResponse, GroupView, Hello, JoinRequest,
+    JoinResponse, LaneRequest, LaneResponse, Leadership, PingRequest, PingResponse,
     ProposeMetadataRequest, ProposeMetadataResponse, ReadMetadataRequest, ReadMetadataResponse,
     SendSnapshotRequest, SendSnapshotResponse,
 };
@@ -219,6 +220,28 @@ impl PeerService for PeerApi {
         Ok(Response::new(
             self.services.describe_partitions(&groups).await,
         ))
+    }
+
+    async fn compare_chains(
+        &self,
+        request: Request<CompareChainsRequest>,
+    ) -> Result<Response<CompareChainsResponse>, Status> {
+        let request = request.into_inner();
+        self.admit(request.hello.as_ref())?;
+        groups_within(request.entries.len())?;
+        let known = request.entries.into_iter().filter_map(|entry| {
+            let group = entry.group.as_ref().and_then(GroupId::from_pb)?;
+            let replica = self.replicas.get(group)?;
+            let (term, chain) = replica.chain_at(LogIndex(entry.index))?;
+            let term = term.0;
+            Some(ChainAt {
+                term,
+                chain,
+                ..entry
+            })
+        });
+        let entries = known.collect();
+        Ok(Response::new(CompareChainsResponse { entries }))
     }
 
     async fn fetch_entries(

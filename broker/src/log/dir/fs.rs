@@ -35,7 +35,7 @@ impl FsDir {
     /// `io_threads` threads that sync plus one for background work.
     pub fn open(path: impl Into<PathBuf>, io_threads: usize) -> io::Result<Self> {
         let path = path.into();
-        fs::create_dir_all(&path)?;
+        make_durably(&path)?;
         Ok(Self {
             space: Space::watch(path.clone())?,
             path,
@@ -76,6 +76,23 @@ impl FsDir {
         names.sort_unstable();
         Ok(names)
     }
+}
+
+/// Makes a directory and its parents. Each name is durable before anything is put below it.
+fn make_durably(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().filter(|parent| *parent != Path::new(""));
+    let parent = parent.unwrap_or(Path::new("."));
+    make_durably(parent)?;
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !path.is_dir() => {
+            return Err(error);
+        }
+        _ => {}
+    }
+    Ok(fsync(fs::File::open(parent)?)?)
 }
 
 impl Dir for FsDir {

@@ -42,6 +42,7 @@ struct State {
     operations: u64,
     fail_at: Option<u64>,
     fail_from: Option<u64>,
+    fail_syncs: bool,
     capacity: u64,
     /// Rises with each power cut and with each process that begins.
     power: u64,
@@ -78,6 +79,7 @@ impl MemDir {
             operations: 0,
             fail_at: None,
             fail_from: None,
+            fail_syncs: false,
             capacity: u64::MAX,
             power: 0,
         };

@@ -1,4 +1,4 @@
-//! Which files a log has: for retention, for repair, and for where states are saved.
+//! Which files a log has: for retention, and for where states are saved.
 
 use highwater_proto::{LogIndex, Offset, Timestamp};
 
@@ -24,16 +24,6 @@ pub struct SegmentInfo {
 }
 
 impl LogReader {
-    /// The first full file that begins at `from` or later: its first index, the index after its
-    /// last, and how many bytes it has.
-    pub fn full_file_from(&self, from: LogIndex) -> Option<(LogIndex, LogIndex, u64)> {
-        let view = self.view.load();
-        let mut files = view.sealed.iter();
-        let part = files.find(|part| part.segment.header.first_index >= from)?;
-        let header = &part.segment.header;
-        Some((header.first_index, part.tail.next_index, header.file_len))
-    }
-
     /// The files of the log, oldest first, for retention and for whoever asks how large it is.
     pub fn segments(&self) -> Vec<SegmentInfo> {
         let view = self.view.load();

@@ -207,7 +207,7 @@ impl File for MemFile {
         let flight = self.inode.begin_sync();
         let (disk, inode, power) = (Arc::clone(&self.disk), Arc::clone(&self.inode), self.power);
         (self.disk.schedule)(Box::new(move || {
-            let result = disk.operate_since(power);
+            let result = disk.sync_since(power);
             if disk.lock().power == power {
                 inode.end_sync(flight, result.is_ok());
             }
@@ -217,7 +217,7 @@ impl File for MemFile {
 
     fn sync_now(&self) -> io::Result<()> {
         let flight = self.inode.begin_sync();
-        let result = self.disk.operate_since(self.power);
+        let result = self.disk.sync_since(self.power);
         if self.disk.lock().power == self.power {
             self.inode.end_sync(flight, result.is_ok());
         }
@@ -226,5 +226,23 @@ impl File for MemFile {
 
     fn make_resident(&self, _range: Range<u64>) -> io::Result<()> {
         Ok(())
+    }
+}
+
+impl super::MemDir {
+    /// Makes every sync of a file fail from now on, or no more. A sync that fails loses what it
+    /// should have kept.
+    pub fn fail_syncs(&self, fail: bool) {
+        self.disk.lock().fail_syncs = fail;
+    }
+}
+
+impl Disk {
+    fn sync_since(&self, power: u64) -> io::Result<()> {
+        self.operate_since(power)?;
+        match self.lock().fail_syncs {
+            true => Err(io::Error::other("syncs were made to fail")),
+            false => Ok(()),
+        }
     }
 }

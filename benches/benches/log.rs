@@ -15,7 +15,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use highwater_broker::log::dir::Job;
 use highwater_broker::log::{
-    Dir, File, FrameKind, FsDir, Log, LogOptions, LogReader, NewFrame, Owner, Source, SyncDone,
+    Dir, File, FrameKind, FsDir, Log, LogOptions, LogReader, NewFrame, Owner, Source, Space,
+    SyncDone,
 };
 use highwater_proto::batch::{BatchBuilder, Codec};
 use highwater_proto::{ClusterId, LogIndex, Offset, ReplicaId, Term, Timestamp};
@@ -195,6 +196,12 @@ impl Dir for NoSync {
     fn offload(&self, job: Job) {
         self.0.offload(job);
     }
+    fn run_beside(&self, job: Job) {
+        self.0.run_beside(job);
+    }
+    fn space(&self) -> &Space {
+        self.0.space()
+    }
 }
 
 impl File for NoSyncFile {
@@ -212,6 +219,9 @@ impl File for NoSyncFile {
     }
     fn sync_now(&self) -> io::Result<()> {
         Ok(())
+    }
+    fn make_resident(&self, range: Range<u64>) -> io::Result<()> {
+        self.0.make_resident(range)
     }
 }
 

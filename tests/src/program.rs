@@ -20,6 +20,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub struct Program {
     path: PathBuf,
+    /// The process in whose mount namespace it runs.
+    beside: Option<u32>,
 }
 
 /// A command that is not yet run.
@@ -56,12 +58,31 @@ pub struct Ended {
 impl Program {
     /// The program at this path; see the macro `program`.
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self {
+            path: path.into(),
+            beside: None,
+        }
+    }
+
+    /// The program, run in the mount namespace of the process with this id.
+    pub(crate) fn beside(&self, process: u32) -> Self {
+        Self {
+            path: self.path.clone(),
+            beside: Some(process),
+        }
     }
 
     /// A plain command of the program, without settings of the environment.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(&self.path);
+        let mut command = match self.beside {
+            None => Command::new(&self.path),
+            Some(process) => {
+                let mut command = Command::new("nsenter");
+                let target = format!("--target={process}");
+                command.args([&target, "--mount", "--"]).arg(&self.path);
+                command
+            }
+        };
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("HIGHWATER") {
                 command.env_remove(name);

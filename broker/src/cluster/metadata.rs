@@ -14,6 +14,7 @@ use super::machine::Published;
 use super::reply::{Refusal, Reply};
 use super::state::ClusterState;
 use crate::clock::{self, Clock};
+use crate::log::Purpose;
 use crate::peer::{self, CallError, Peers};
 use crate::raft::{self, GroupId, Proposal, ProposalKind, Replica};
 
@@ -133,9 +134,18 @@ impl Metadata {
         if !leadership.mine {
             return Err(LocalError::NotLeader);
         }
+        let body = command.encode();
+        let room = raft::make_room(self.replica.room(), &[body.len()], purpose(command)).await;
+        let _held = match room {
+            Ok(held) => held,
+            Err(no_room) => {
+                let refusal = Refusal::new(Reason::DiskFull, no_room.to_string());
+                return Ok((LogIndex(0), Reply::Refused(refusal)));
+            }
+        };
         let proposal = Proposal {
             kind: ProposalKind::Command,
-            body: command.encode(),
+            body,
             append_time: self.clock.now(),
         };
         let unknown = |error: raft::ProposeError| LocalError::Unknown(error.to_string());
@@ -222,6 +232,17 @@ impl Metadata {
         let reply = Reply::decode(&response.reply);
         let reply = reply.map_err(|error| LocalError::Unknown(error.to_string()))?;
         Ok((LogIndex(response.index), reply))
+    }
+}
+
+/// What a command may use of a full disk: whatever frees room or keeps brokers in the cluster may
+/// use what is left for Raft.
+fn purpose(command: &Command) -> Purpose {
+    match command {
+        Command::CreateTopic { .. }
+        | Command::AlterTopic { .. }
+        | Command::AllocateProducerIds { .. } => Purpose::Data,
+        _ => Purpose::Raft,
     }
 }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 pub mod fs;
 pub mod mem;
+pub mod space;
 pub mod usage;
 
 mod io_pool;
@@ -20,6 +21,7 @@ pub use fs::FsDir;
 pub use lock::DirLock;
 pub use mem::MemDir;
 pub use metered::MeteredDir;
+pub use space::Space;
 
 /// Why a sync failed; shared, because one sync answers many callers.
 pub type SyncError = Arc<io::Error>;
@@ -65,6 +67,12 @@ pub trait Dir: fmt::Debug + Send + Sync {
 
     /// Runs work that may block for long, outside the caller's thread.
     fn offload(&self, job: Job);
+
+    /// Runs work that may block and that somebody waits for, beside other such work.
+    fn run_beside(&self, job: Job);
+
+    /// The room on the disk.
+    fn space(&self) -> &Space;
 }
 
 /// One file of a fixed size.
@@ -91,6 +99,16 @@ pub trait File: fmt::Debug + Send + Sync {
 
     /// Syncs what was written before this call and waits for it.
     fn sync_now(&self) -> io::Result<()>;
+
+    /// Reads a range from the disk into memory and waits for it. After an error nothing of it may be
+    /// touched.
+    fn make_resident(&self, range: Range<u64>) -> io::Result<()>;
+}
+
+/// Whether an error says that the disk has no room.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
 }
 
 /// The error for a write that would make a file grow.

@@ -6,6 +6,7 @@ use highwater_proto::{LogIndex, Offset, Term};
 
 use super::body::BodyError;
 use super::dir::SyncError;
+use super::room::NoRoom;
 use super::segment_header::HeaderFault;
 
 /// Bytes that were durable and are not what was written.
@@ -36,13 +37,8 @@ pub enum LogError {
         source: io::Error,
     },
     /// No room for the next file; nothing was written and the log can be used on.
-    #[error(
-        "the disk is full: no room for the next segment of {bytes} bytes; free space and retry"
-    )]
-    Full {
-        /// The size of the file that was refused.
-        bytes: u64,
-    },
+    #[error(transparent)]
+    Full(NoRoom),
     /// An earlier write or sync failed; what is on the disk is unknown until the log is reopened.
     #[error("the log stopped after a failed write or sync ({0}); reopen it to recover")]
     Poisoned(SyncError),

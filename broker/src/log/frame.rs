@@ -30,6 +30,11 @@ pub(super) const ALIGN: usize = 8;
 /// No body may be longer: a limit on what one damaged or hostile length can make anyone read.
 pub const MAX_BODY: usize = 256 << 20;
 
+/// Bytes of a frame with a body of `body` bytes and no extension.
+pub(super) fn frame_bytes(body: usize) -> u64 {
+    (HEADER_LEN as u64 + body as u64).next_multiple_of(ALIGN as u64)
+}
+
 /// What a frame carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]

@@ -9,61 +9,21 @@ use super::dir::{Dir, SyncDone, SyncError};
 use super::encode::Encoder;
 use super::error::{Damage, LogError, OpenError};
 use super::flusher::{Flusher, Written};
-use super::frame::{LastFrame, Tail};
+use super::frame::{FrameKind, LastFrame, Tail, frame_bytes};
 use super::index::IndexEntry;
 use super::limits::FileLimits;
 use super::mark;
 use super::open;
-use super::plan::{NewFrame, Planned, plan};
+use super::options::LogOptions;
+use super::plan::{NewFrame, Planned, Source, plan};
 use super::recovery::Recovered;
+use super::room::Room;
 use super::segment::{Segment, file_name, times};
-use super::segment_header::{FOOTER, Footer, Owner, SEGMENT_HEADER};
-use super::spare::Spare;
+use super::segment_header::{FOOTER, Footer, SEGMENT_HEADER};
 use super::view::{LogReader, Part, View};
 
 mod cut;
 mod roll;
-
-/// How a log is to be kept.
-#[derive(Debug, Clone)]
-pub struct LogOptions {
-    /// Whose log it is; every file says so, and files of others are refused.
-    pub owner: Owner,
-    /// A secret for a new log, from the caller's randomness: nobody can make a payload that passes
-    /// for a frame of it. A log that exists keeps the one it began with.
-    pub salt: u32,
-    /// The size of the first segment file in bytes; each next is twice as large.
-    pub first_segment_bytes: u64,
-    /// The largest size of a segment file, unless one frame needs more.
-    pub max_segment_bytes: u64,
-    /// The longest time in milliseconds from the first entry of a file to its last.
-    pub segment_ms: Option<i64>,
-    /// How many bytes of frames may be written and not synced; more makes an append wait for a
-    /// sync. It also bounds what recovery will ever cut off.
-    pub max_unsynced_bytes: u64,
-    /// The newest file known from elsewhere to have been durable; 0 for none. A log that ends
-    /// before it has lost it.
-    pub durable_file: u32,
-    /// The first entry known from elsewhere not to have been purged. A log whose oldest file goes on
-    /// from one that is gone, and begins behind this entry, has lost it. `None`: not known.
-    pub unpurged: Option<LogIndex>,
-}
-
-impl LogOptions {
-    /// The defaults: segments of 1 to 64 MiB, at most 16 MiB unsynced.
-    pub fn new(owner: Owner) -> Self {
-        Self {
-            owner,
-            salt: 0,
-            first_segment_bytes: 1 << 20,
-            max_segment_bytes: 64 << 20,
-            segment_ms: None,
-            max_unsynced_bytes: 16 << 20,
-            durable_file: 0,
-            unpurged: None,
-        }
-    }
-}
 
 /// The log of one replica and its single writer. Readers are made with [`Log::reader`].
 #[derive(Debug)]
@@ -81,8 +41,7 @@ pub struct Log {
     has_past: bool,
     first_index: LogIndex,
     log_start_offset: Offset,
-    next_number: u32,
-    spare: Spare,
+    room: Room,
     dead: Vec<Dead>,
 }
 
@@ -131,6 +90,11 @@ impl Log {
             last: None,
             began: None,
         };
+        let room = Room::new(
+            Arc::clone(&dir),
+            options.first_segment_bytes,
+            opened.next_number,
+        );
         let limits = FileLimits::new(options.max_segment_bytes, options.segment_ms);
         let log = Self {
             dir,
@@ -152,11 +116,11 @@ impl Log {
             has_past: opened.has_past,
             first_index: start.next_index,
             log_start_offset: start.next_offset,
-            next_number: opened.next_number,
-            spare: Spare::default(),
+            room,
             dead: Vec::new(),
         };
         log.publish();
+        log.tell_room(0);
         Ok((log, opened.recovered))
     }
 
@@ -169,6 +133,12 @@ impl Log {
         done: SyncDone,
     ) -> Result<(), LogError> {
         self.refuse_if_poisoned()?;
+        let mut proposed = 0;
+        let frames = frames.into_iter().inspect(|frame| {
+            if frame.kind == FrameKind::Batch && matches!(frame.source, Source::Local { .. }) {
+                proposed += frame_bytes(frame.body.len());
+            }
+        });
         let planned = plan(self.tail, !self.has_past, frames)?;
         if !planned.is_empty() {
             let runs = self.place(&planned)?;
@@ -182,6 +152,7 @@ impl Log {
                 rest = later;
             }
             self.publish();
+            self.tell_room(proposed);
             self.prepare_next();
         }
         self.flusher.submit(done);
@@ -233,6 +204,25 @@ impl Log {
             view: Arc::clone(&self.view),
             damage: Arc::clone(&self.damage),
             flusher: self.flusher.clone(),
+        }
+    }
+
+    /// The room for what is to be appended.
+    pub fn room(&self) -> Room {
+        self.room.clone()
+    }
+
+    /// Says what is left in the active file, after `appended` bytes of proposed frames came.
+    fn tell_room(&self, appended: u64) {
+        if let Some(active) = &self.active {
+            let len = active.segment.header.file_len;
+            let refused = active.sealed || self.limits.refuses(len);
+            let used = active.end.max(SEGMENT_HEADER) + FOOTER;
+            let left = match refused {
+                true => 0,
+                false => len.saturating_sub(u64::from(used)),
+            };
+            self.room.moved(left, self.next_len(), appended);
         }
     }
 

@@ -34,27 +34,33 @@ mod log;
 mod map;
 mod mark;
 mod open;
+mod options;
 mod plan;
 mod recovery;
+mod room;
 mod scan;
 mod seal;
 mod segment;
 mod segment_header;
 mod spare;
 mod view;
+mod warm;
 
 pub use body::BodyError;
-pub use dir::{Dir, DirLock, File, FsDir, MemDir, MeteredDir, SyncDone, SyncError};
+pub use dir::{Dir, DirLock, File, FsDir, MemDir, MeteredDir, Space, SyncDone, SyncError};
 pub use error::{Damage, LogError, OpenError};
 pub use formats::FORMATS;
 pub use frame::{FrameError, FrameKind, Head, LastFrame, MAX_BODY, Position};
 pub use hard_state::{HardKey, HardState};
 pub use limits::FileLimits;
-pub use log::{Log, LogOptions};
+pub use log::Log;
+pub use options::LogOptions;
 pub use plan::{NewFrame, Source};
 pub use recovery::{Recovered, TornTail};
+pub use room::{Held, NoRoom, Purpose, Room, Seen, Shortage, Wake};
 pub use segment_header::{HeaderFault, Owner};
 pub use view::{CommittedBatch, Frame, LogReader, SegmentInfo};
+pub use warm::Cold;
 
 #[cfg(test)]
 mod tests;

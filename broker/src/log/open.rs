@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use highwater_proto::{LogIndex, Offset};
 
-use super::dir::{Dir, File};
+use super::dir::{Dir, File, is_full};
 use super::error::OpenError;
 use super::frame::{LastFrame, Position, Tail};
 use super::index::SegmentIndex;
-use super::log::LogOptions;
+use super::options::LogOptions;
 use super::recovery::{self, Decision, FoundFile, Live, Recovered};
 use super::scan::Scan;
 use super::seal;
@@ -20,6 +20,8 @@ use super::view::Part;
 
 /// How much is written again at once.
 const REWRITE: usize = 1 << 20;
+/// A file that is begun on a full disk has at least the room that is kept for Raft's own entries.
+const SMALL_FILE: u64 = 128 << 10;
 
 /// A recovered log. Everything it holds is on the disk.
 #[derive(Debug)]
@@ -63,7 +65,7 @@ pub(super) fn open(dir: &Arc<dyn Dir>, options: &LogOptions) -> Result<Opened, O
         .iter()
         .any(|file| file.number > newest && file.header.is_ok());
     if opened.active.is_some() && (opened.must_begin || rivals) {
-        opened.begin_file(dir, options)?;
+        opened.begin_file(dir, options, &files)?;
     }
     if opened.durable.file != durable.file || durable.byte < SEGMENT_HEADER {
         dir.sync_dir()
@@ -94,7 +96,11 @@ pub(super) fn read_files(
         let Some(number) = segment_number(name) else {
             continue;
         };
-        let handle = dir.open(name).map_err(OpenError::io("open", name))?;
+        let handle = match dir.open(name) {
+            // A file that was being prepared for a log that is closed by now, and was not needed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            opened => opened.map_err(OpenError::io("open", name))?,
+        };
         let bytes = handle.slice(0..handle.len());
         let header = SegmentHeader::read(&bytes, &options.owner, number, handle.len());
         match header {
@@ -162,6 +168,23 @@ fn make_durable(
         position += chunk.len() as u64;
     }
     handle.sync_now()
+}
+
+/// Makes a file of `len` bytes, or on a full disk a small one: a replica opens and is read there,
+/// too. For that the newest files give way if they were prepared and never used.
+fn create(dir: &dyn Dir, name: &str, len: u64, files: &[FoundFile]) -> io::Result<Arc<dyn File>> {
+    let unused = |file: &&FoundFile| file.header == Err(HeaderFault::Blank);
+    match dir.create(name, len) {
+        Err(error) if is_full(&error) => {
+            dir.space().set_short();
+            for file in files.iter().rev().take_while(unused) {
+                dir.remove(&file_name(file.number))?;
+            }
+            dir.sync_dir()?;
+            dir.create(name, len.min(SMALL_FILE))
+        }
+        created => created,
+    }
 }
 
 fn segment_number(name: &str) -> Option<u32> {
@@ -249,7 +272,12 @@ impl Opened {
 
     /// Begins a file behind what counts: nothing is ever appended behind a doubtful tail, whose
     /// ghosts could come back after the next crash.
-    fn begin_file(&mut self, dir: &Arc<dyn Dir>, options: &LogOptions) -> Result<(), OpenError> {
+    fn begin_file(
+        &mut self,
+        dir: &Arc<dyn Dir>,
+        options: &LogOptions,
+        files: &[FoundFile],
+    ) -> Result<(), OpenError> {
         let Some((last, _)) = &self.active else {
             return Ok(());
         };
@@ -264,14 +292,16 @@ impl Opened {
         } else {
             (Origin::Cut, Some(joint), self.last())
         };
+        let name = file_name(self.next_number);
+        let regular = before.file_len.min(options.max_segment_bytes);
+        let regular = options.first_segment_bytes.max(regular);
+        let file = create(&**dir, &name, regular, files).map_err(OpenError::io("begin", &name))?;
         let header = SegmentHeader {
             owner: options.owner,
             salt: self.salt,
             origin,
             number: self.next_number,
-            file_len: options
-                .first_segment_bytes
-                .max(before.file_len.min(options.max_segment_bytes)),
+            file_len: file.len(),
             max_unsynced: options.max_unsynced_bytes,
             first_index: self.tail.next_index,
             first_offset: self.tail.next_offset,
@@ -279,14 +309,8 @@ impl Opened {
             continues,
             durable: self.durable,
         };
-        let name = file_name(header.number);
-        let file = dir
-            .create(&name, header.file_len)
-            .and_then(|file| {
-                file.write_at(&[IoSlice::new(&header.encode())], 0)?;
-                file.sync_now()?;
-                Ok(file)
-            })
+        file.write_at(&[IoSlice::new(&header.encode())], 0)
+            .and_then(|()| file.sync_now())
             .map_err(OpenError::io("begin", name))?;
         if empty {
             self.active = None;
@@ -334,7 +358,11 @@ impl Opened {
             .filter(|file| !keep.contains(&file.number))
         {
             let name = file_name(file.number);
-            let removed = dir.remove(&name).and_then(|()| dir.sync_dir());
+            let removed = match dir.remove(&name) {
+                // It gave way to the file that was begun.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                removed => removed.and_then(|()| dir.sync_dir()),
+            };
             removed.map_err(OpenError::io("remove", name))?;
             self.recovered.removed_files += 1;
         }

@@ -13,8 +13,8 @@ use highwater_proto::{LogIndex, Term};
 use super::dir::Dir;
 use super::error::{LogError, OpenError};
 use super::frame::LastFrame;
-use super::log::LogOptions;
 use super::open::read_files;
+use super::options::LogOptions;
 use super::view::Frame;
 
 mod rebuild;

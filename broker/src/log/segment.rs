@@ -15,9 +15,10 @@ use super::index::{GrowingIndex, IndexEntry, SegmentIndex};
 use super::scan::{self, Stop};
 use super::seal;
 use super::segment_header::{SEGMENT_HEADER, SegmentHeader};
+use super::warm::Warmth;
 
 /// How much is looked at at once where the end of what is wanted is not known.
-const WINDOW: u64 = 64 << 10;
+pub(super) const WINDOW: u64 = 64 << 10;
 
 /// The name of file `number`.
 pub(super) fn file_name(number: u32) -> String {
@@ -37,6 +38,8 @@ pub(super) struct Segment {
     pub(super) home: Arc<dyn Dir>,
     pub(super) file: Arc<dyn File>,
     pub(super) index: ArcSwap<SegmentIndex>,
+    /// What of it is in memory, once it is full.
+    pub(super) warmth: Warmth,
     /// Bodies below this byte were checked against their CRCs, by recovery or by a reader.
     verified: AtomicU32,
     /// Up to which byte its hint says that it is durable.
@@ -62,6 +65,7 @@ impl Segment {
     ) -> Self {
         Self {
             generation: header.generation(),
+            warmth: Warmth::new(header.file_len),
             header,
             home: Arc::clone(home),
             file,
@@ -97,6 +101,28 @@ impl Segment {
             position,
             next_index,
             end,
+        }
+    }
+
+    /// Where the last indexed frame below `end` begins for which `before` holds; `None` while the
+    /// index is on the disk.
+    pub(super) fn position_of(
+        &self,
+        end: u32,
+        before: &dyn Fn(&IndexEntry) -> bool,
+    ) -> Option<u32> {
+        let index = self.index.load();
+        if matches!(**index, SegmentIndex::Unread) {
+            return None;
+        }
+        let found = index.seek(|entry| entry.position < end && before(entry));
+        Some(found.map_or(SEGMENT_HEADER, |entry| entry.position))
+    }
+
+    /// Reads the index if nobody has yet.
+    pub(super) fn load_index(&self, end: u32) {
+        if matches!(**self.index.load(), SegmentIndex::Unread) {
+            seal::read_index(self, end);
         }
     }
 

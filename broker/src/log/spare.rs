@@ -2,7 +2,7 @@
 //! pays (a sync need not convert extents then) and named durably before the log needs it.
 
 use std::io::{self, IoSlice};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::dir::{Dir, File};
 use super::segment::file_name;
@@ -28,79 +28,20 @@ impl BlankFile {
             named: false,
         })
     }
-}
 
-/// The one file in preparation, if any.
-#[derive(Debug, Default)]
-pub(super) struct Spare {
-    slot: Option<Arc<Slot>>,
-}
-
-// guards: what has become of the preparation
-type Slot = Mutex<State>;
-
-#[derive(Debug)]
-enum State {
-    Preparing,
-    Ready(BlankFile),
-    Failed,
-    /// The log went on without it.
-    Abandoned,
-}
-
-impl Spare {
-    /// Whether a file is ready or on its way.
-    pub(super) fn is_some(&self) -> bool {
-        self.slot.is_some()
-    }
-
-    /// Starts to prepare file `number` of `len` bytes, filled with zeroes if `zeroed`.
-    pub(super) fn prepare(&mut self, dir: &Arc<dyn Dir>, number: u32, len: u64, zeroed: bool) {
-        let slot = Arc::new(Mutex::new(State::Preparing));
-        self.slot = Some(Arc::clone(&slot));
-        let home = Arc::clone(dir);
-        dir.offload(Box::new(move || {
-            let prepared = prepare(&*home, number, len, zeroed);
-            let abandoned = {
-                let mut state = slot.lock().unwrap_or_else(PoisonError::into_inner);
-                let abandoned = matches!(*state, State::Abandoned);
-                *state = prepared.map_or(State::Failed, State::Ready);
-                abandoned
-            };
-            if abandoned {
-                discard(&*home, number);
+    /// Makes a file of `len` bytes, filled with zeroes if `zeroed`, and its name durable.
+    pub(super) fn prepare(dir: &dyn Dir, number: u32, len: u64, zeroed: bool) -> io::Result<Self> {
+        let mut blank = Self::create(dir, number, len)?;
+        let filled = if zeroed { fill(&*blank.file) } else { Ok(()) };
+        match filled.and_then(|()| dir.sync_dir()) {
+            Ok(()) => {
+                blank.named = true;
+                Ok(blank)
             }
-        }));
-    }
-
-    /// The prepared file, if it is ready and large enough; it is given up otherwise.
-    pub(super) fn take(&mut self, dir: &dyn Dir, min_len: u64) -> Option<BlankFile> {
-        let slot = self.slot.take()?;
-        let mut state = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = std::mem::replace(&mut *state, State::Abandoned);
-        drop(state);
-        match taken {
-            State::Ready(blank) if blank.file.len() >= min_len => Some(blank),
-            State::Ready(blank) => {
-                discard(dir, blank.number);
-                None
+            Err(error) => {
+                discard(dir, number);
+                Err(error)
             }
-            State::Preparing | State::Failed | State::Abandoned => None,
-        }
-    }
-}
-
-fn prepare(dir: &dyn Dir, number: u32, len: u64, zeroed: bool) -> io::Result<BlankFile> {
-    let mut blank = BlankFile::create(dir, number, len)?;
-    let filled = if zeroed { fill(&*blank.file) } else { Ok(()) };
-    match filled.and_then(|()| dir.sync_dir()) {
-        Ok(()) => {
-            blank.named = true;
-            Ok(blank)
-        }
-        Err(error) => {
-            discard(dir, number);
-            Err(error)
         }
     }
 }

@@ -12,6 +12,7 @@ use super::error::{Damage, LogError};
 use super::flusher::Flusher;
 use super::frame::{FrameKind, Head, LastFrame, Tail};
 use super::segment::{Found, Segment, times};
+use super::warm::{Before, Cold, Wanted};
 
 mod files;
 
@@ -47,6 +48,21 @@ impl View {
     fn parts_where(&self, before: impl Fn(&Part) -> bool) -> impl Iterator<Item = &Part> {
         let skipped = self.sealed.partition_point(before);
         self.sealed[skipped..].iter().chain(&self.active)
+    }
+
+    /// What is not in memory of the first bytes of the full file at `first` from where `before` ends,
+    /// and of the one behind it. The file that is written to was just written or recovered.
+    fn cold(&self, first: usize, before: Before, max_bytes: usize) -> Option<Cold> {
+        let bytes = u32::try_from(max_bytes).unwrap_or(u32::MAX);
+        let wanted = |(nth, part): (usize, &Part)| Wanted {
+            segment: Arc::clone(&part.segment),
+            end: part.end,
+            bytes,
+            before: (nth == 0).then(|| Arc::clone(&before)),
+        };
+        let parts = self.sealed.get(first..)?.iter().take(2).enumerate();
+        let wanted: Vec<_> = parts.map(wanted).filter(Wanted::is_cold).collect();
+        (!wanted.is_empty()).then_some(Cold { wanted })
     }
 
     /// The parts that may hold this index or later ones.
@@ -229,6 +245,25 @@ impl LogReader {
             }
         }
         Ok(taken.batches)
+    }
+
+    /// What has to be read from the disk before [`Self::read_committed`] can be called without waiting
+    /// for it; `None` when that is in memory.
+    pub fn cold(&self, from: Offset, max_bytes: usize) -> Option<Cold> {
+        let view = self.view.load();
+        let sealed = &view.sealed;
+        let skipped = sealed.partition_point(|part| part.tail.next_offset <= from);
+        let before: Before = Arc::new(move |entry| entry.offset <= from.0);
+        view.cold(skipped, before, max_bytes)
+    }
+
+    /// The same for [`Self::frames`].
+    pub fn cold_frames(&self, from: LogIndex, max_bytes: usize) -> Option<Cold> {
+        let view = self.view.load();
+        let sealed = &view.sealed;
+        let skipped = sealed.partition_point(|part| part.tail.next_index <= from);
+        let before: Before = Arc::new(move |entry| entry.index <= from.0);
+        view.cold(skipped, before, max_bytes)
     }
 
     /// The base offset of the first batch from the one that holds `from` on, and below `end`, that

@@ -37,6 +37,8 @@ pub struct Gauges {
     pub replicas_diverged: u64,
     /// The disk of the data directory: (free, total) bytes; none when it could not be asked.
     pub disk: Option<(u64, u64)>,
+    /// True while appends are refused because that disk is full.
+    pub disk_full: bool,
     /// Open files, and how many there may be; none when it could not be asked.
     pub files: Option<(u64, u64)>,
     /// Memory that is no page of a file, in bytes; none when it could not be asked.

@@ -28,6 +28,7 @@ fn everything() -> Gauges {
         cluster: "c".to_owned(),
         brokers_down: 1,
         disk: Some((5, 10)),
+        disk_full: true,
         files: Some((30, 65_536)),
         memory: Some(1 << 20),
         each: vec![partition],
@@ -53,6 +54,7 @@ fn the_page_has_what_was_counted() {
         "highwater_connections_accepted_total{listener=\"client\"} 2",
         "highwater_brokers{state=\"down\"} 1",
         "highwater_disk_free_bytes 5",
+        "highwater_disk_full 1",
         "highwater_partition_high_watermark{topic=\"orders\",partition=\"3\"} 77",
     ] {
         assert!(

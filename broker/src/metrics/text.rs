@@ -237,6 +237,8 @@ impl Writer<'_> {
     }
 
     fn machine(&mut self, now: &Gauges) -> fmt::Result {
+        let help = "1 while something is refused because the data directory's disk is full";
+        self.gauge("disk_full", help, u64::from(now.disk_full))?;
         if let Some((free, total)) = now.disk {
             let help = "Bytes of the data directory's disk that are free";
             self.gauge("disk_free_bytes", help, free)?;

@@ -13,6 +13,7 @@ use crate::service::FaultKind;
 /// When a replica that is out of its group is tried again: at first, and at last.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 const AGAIN_AT_LAST: Duration = Duration::from_secs(60);
+const AGAIN_WHILE_FULL: Duration = Duration::from_secs(2);
 
 /// Replicas that could not be opened or have stopped.
 #[derive(Debug, Default)]
@@ -38,8 +39,8 @@ pub(super) enum Next {
 
 impl Broken {
     /// Notes that a replica is out; it is tried again after a while, longer each time, unless its
-    /// history differs. Gives back how long.
-    pub(super) fn put(&mut self, replica: ReplicaId, kind: FaultKind) -> Duration {
+    /// history differs. Gives back how long. A full disk is not broken, and may have room soon.
+    pub(super) fn put(&mut self, replica: ReplicaId, kind: FaultKind, full: bool) -> Duration {
         let now = clock::monotonic();
         let out = self.0.entry(replica).or_insert(Out {
             again_at: now,
@@ -53,7 +54,12 @@ impl Broken {
         out.repairing = false;
         out.for_good |= kind == FaultKind::Diverged;
         if !first {
-            out.patience = (out.patience * 2).clamp(AGAIN_AFTER, AGAIN_AT_LAST);
+            let at_last = if full {
+                AGAIN_WHILE_FULL
+            } else {
+                AGAIN_AT_LAST
+            };
+            out.patience = (out.patience * 2).clamp(AGAIN_AFTER, at_last);
         }
         out.again_at = now + out.patience;
         out.patience

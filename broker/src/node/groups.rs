@@ -89,7 +89,7 @@ impl Groups {
         let placed = self.was_placed(id);
         let dir = self.directory(group, id, placed).await?;
         let options = self.options(group, id, partition);
-        let opened = offloaded(&self.root, {
+        let opened = beside(&self.root, {
             let dir = Arc::clone(&dir);
             move || Ok(Log::open(dir, options))
         });
@@ -161,7 +161,7 @@ impl Groups {
     ) -> Result<Arc<dyn Dir>, String> {
         let name = directory_name(group, id);
         let root = Arc::clone(&self.root);
-        offloaded(&self.root, move || {
+        beside(&self.root, move || {
             let groups = root.subdir(GROUPS_DIR).map_err(|error| error.to_string())?;
             let there = groups.list_subdirs().map_err(|error| error.to_string())?;
             if placed && !there.contains(&name) {
@@ -235,7 +235,19 @@ fn directory_name(group: GroupId, id: ReplicaId) -> String {
     }
 }
 
-/// Runs blocking file work on an I/O thread.
+/// Runs blocking file work on one of several I/O threads: logs are opened beside each other.
+async fn beside<T: Send + 'static>(
+    dir: &Arc<dyn Dir>,
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    let (done, result) = oneshot::channel();
+    dir.run_beside(Box::new(move || drop(done.send(work()))));
+    result
+        .await
+        .unwrap_or_else(|_| Err("the I/O threads have ended".to_owned()))
+}
+
+/// Runs blocking file work on the I/O thread for what nobody is in a hurry for.
 pub(super) async fn offloaded<T: Send + 'static>(
     dir: &Arc<dyn Dir>,
     work: impl FnOnce() -> Result<T, String> + Send + 'static,

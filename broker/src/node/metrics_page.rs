@@ -28,6 +28,7 @@ pub(super) fn page(
         let gauges = Gauges {
             ready: *settled.borrow(),
             disk: usage::disk(&data_dir).ok(),
+            disk_full: services.metadata.replica().room().is_disk_full(),
             files: usage::files().ok(),
             memory: usage::memory().ok(),
             ..services.gauges(each)

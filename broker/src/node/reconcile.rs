@@ -175,7 +175,8 @@ impl Reconciler {
 
     fn stays_out(&mut self, group: GroupId, replica: ReplicaId, kind: FaultKind, why: &str) {
         self.services.metrics.replica_failures.add(1);
-        let again_in = self.broken.put(replica, kind);
+        let full = self.groups.root.space().is_short();
+        let again_in = self.broken.put(replica, kind, full);
         let why = why.to_owned();
         tracing::error!(%group, %replica, ?kind, %why, ?again_in, "a replica stays out of its group");
         self.services

@@ -1,6 +1,6 @@
 //! What is watched of each replica: who leads, whether the leader may propose, and its end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use highwater_proto::ReplicaId;
@@ -34,14 +34,15 @@ pub(super) fn watch_leadership(replica: &Replica, services: &Services, tasks: &T
 }
 
 /// Whether the leader may propose: not while a majority of the replica's voters cannot be reached,
-/// as the pings have it, and not while this broker leaves leading to others that can. Then what comes
-/// waits until another broker leads and is sent there.
+/// as the pings have it, or has no room, as they say, and not while this broker leaves leading to others
+/// that can. Then what comes waits until another broker leads and is sent there.
 pub(super) fn permission(services: &Arc<Services>, replica: &Replica) -> Permission {
     let (services, replica) = (Arc::clone(services), replica.clone());
     let suspected = services.liveness.suspected();
-    Arc::new(move || {
+    Arc::new(move |on_its_way| {
         let liveness = &services.liveness;
-        if !liveness.is_leaving() && suspected.borrow().is_empty() {
+        let calm = !liveness.is_leaving() && suspected.borrow().is_empty();
+        if calm && replica.followers_have_plenty() {
             return Ok(());
         }
         let members = replica.members();
@@ -52,13 +53,30 @@ pub(super) fn permission(services: &Arc<Services>, replica: &Replica) -> Permiss
             let broker = members.brokers.get(id);
             broker.is_some_and(|broker| liveness.answers(*broker))
         };
-        let majority =
-            |set: &BTreeSet<ReplicaId>| set.iter().filter(|id| answers(id)).count() > set.len() / 2;
-        match members.voters.iter().all(majority) {
-            true => Ok(()),
-            false => Err(AppendError::QuorumLost),
+        if !has_majorities(&members.voters, answers) {
+            return Err(AppendError::QuorumLost);
+        }
+        let little = replica.little_room();
+        let short = little.iter().filter(|(_, left)| **left < on_its_way);
+        let short: BTreeMap<_, _> = short.collect();
+        let takes = |id: &ReplicaId| answers(id) && !short.contains_key(id);
+        match short.first_key_value() {
+            Some((id, left)) if !has_majorities(&members.voters, takes) => {
+                let broker = members.brokers.get(id).map_or(0, |broker| broker.0);
+                Err(AppendError::DiskFull(format!(
+                    "the disk of broker {broker} is full: its replica has room for {left} bytes; \
+                     free space there, and appends go on by themselves"
+                )))
+            }
+            _ => Ok(()),
         }
     })
+}
+
+/// Whether a majority of each set of voters is as it should be.
+fn has_majorities(voters: &[BTreeSet<ReplicaId>], is_fine: impl Fn(&ReplicaId) -> bool) -> bool {
+    let fine = |set: &BTreeSet<ReplicaId>| set.iter().filter(|id| is_fine(id)).count();
+    voters.iter().all(|set| fine(set) > set.len() / 2)
 }
 
 /// While this broker leaves leading to others, what comes waits for them: it looks again when they

@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use futures_util::future::Shared;
 use highwater_proto::batch::RecordBatch;
 use highwater_proto::{Offset, Term, Timestamp};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::error::AppendError;
@@ -19,8 +19,11 @@ use super::machine::{self, Published};
 use super::producers::{self, Judgement};
 use super::sequence::Sequenced;
 use crate::clock::{Clock, monotonic};
+use crate::log::Held;
 use crate::metrics::Metrics;
 use crate::raft::{Answered, Leadership, Proposal, ProposalKind, ProposeError, Replica, Reply};
+
+mod admit;
 
 /// Batches taken up at once.
 const TAKE: usize = 64;
@@ -41,8 +44,9 @@ pub struct Appended {
 }
 
 /// Says why the leader must not propose now, if it must not: a majority of the partition's voters
-/// cannot be reached, or the broker is stopping and others take over.
-pub type Permission = Arc<dyn Fn() -> Result<(), AppendError> + Send + Sync>;
+/// cannot be reached or has no room for the bytes that are on their way, or the broker is stopping
+/// and others take over.
+pub type Permission = Arc<dyn Fn(u64) -> Result<(), AppendError> + Send + Sync>;
 
 /// A batch on its way to the loop.
 pub(super) struct Request {
@@ -136,6 +140,8 @@ pub(super) struct AppendLoop {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) permission: Permission,
+    /// What is left of it is not on its way.
+    pub(super) budget: Arc<Semaphore>,
     /// The term that the proposals in flight belong to.
     pub(super) term: Term,
     pub(super) proposals: u64,
@@ -201,8 +207,9 @@ impl AppendLoop {
     }
 
     async fn take(&mut self, work: Work) {
-        let term = match self.leading() {
-            Ok(term) => term,
+        let admitted = self.admit(&work).await;
+        let (term, held) = match admitted {
+            Ok(admitted) => admitted,
             // The first entry of the term is on its way; what came meanwhile waits for it.
             Err(AppendError::NotReady) => {
                 self.renew_if_in_doubt().await;
@@ -215,10 +222,9 @@ impl AppendLoop {
             Work::Fence(fence) => return self.fence(fence, term).await,
         };
         let header = *request.batch.header();
-        // Parsing has refused contradicting fields already.
-        let sequenced = Sequenced::of(&header).unwrap_or_default();
+        let sequenced = sequenced(&request);
         match sequenced.map(|batch| self.judge(&batch, term, header.record_count)) {
-            None | Some(Next::Propose) => self.gather(request, term).await,
+            None | Some(Next::Propose) => self.gather(request, term, held).await,
             Some(Next::Park) => self.repeated.push(request),
             Some(Next::Answer(verdict)) => drop(request.answer.send(verdict)),
         }
@@ -230,13 +236,14 @@ impl AppendLoop {
         if !leadership.mine {
             return Err(AppendError::NotLeader);
         }
-        (self.permission)()?;
+        (self.permission)(self.on_its_way())?;
         let ready = self.published.borrow_and_update().term == leadership.term;
         if !ready || self.doubt.is_of(leadership.term) {
             return Err(AppendError::NotReady);
         }
         if self.term != leadership.term {
             self.shared.state().producers_mut().reset_in_flight();
+            self.replica.room().forget_proposed();
             self.term = leadership.term;
         }
         Ok(leadership.term)
@@ -308,11 +315,11 @@ impl AppendLoop {
     }
 
     /// Adds a batch to the group, proposing the group first if the batch does not fit in.
-    async fn gather(&mut self, request: Request, term: Term) {
+    async fn gather(&mut self, request: Request, term: Term, held: Option<Held>) {
         if !self.group.admits(request.batch.len(), term) {
             self.propose().await;
         }
-        self.group.push(request, term);
+        self.group.push(request, term, held);
     }
 
     /// Proposes what is gathered as one entry.
@@ -321,10 +328,13 @@ impl AppendLoop {
             term,
             body,
             members,
+            held,
         }) = self.group.take()
         else {
             return;
         };
+        self.replica.room().propose(body.len());
+        drop(held);
         let proposal = Proposal {
             kind: ProposalKind::Batch,
             body,
@@ -355,6 +365,11 @@ enum Next {
     Propose,
     Park,
     Answer(Verdict),
+}
+
+fn sequenced(request: &Request) -> Option<Sequenced> {
+    // Parsing has refused contradicting fields already.
+    Sequenced::of(request.batch.header()).unwrap_or_default()
 }
 
 fn refuse(work: Work, error: AppendError) {

@@ -14,6 +14,10 @@ pub enum AppendError {
     /// A majority of the replicas cannot be reached; nothing was proposed.
     #[error("a majority of the partition's replicas cannot be reached")]
     QuorumLost,
+    /// The disk here, or those of so many followers that there is no majority, have no room for
+    /// the batch; nothing was proposed.
+    #[error("{0}")]
+    DiskFull(String),
     /// The batch does not continue the producer's sequence.
     #[error("sequence {actual} of producer {producer} does not follow: {expected} is next")]
     SequenceGap {

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::append::{Request, Verdict};
+use crate::log::Held;
 
 /// The most bytes that are put together. Merging copies, and what is larger than this is not worth
 /// a copy.
@@ -16,6 +17,7 @@ const MERGED_BYTES: usize = 64 << 10;
 #[derive(Default)]
 pub(super) struct Group {
     requests: Vec<Request>,
+    held: Vec<Held>,
     bytes: usize,
     term: Term,
 }
@@ -25,6 +27,8 @@ pub(super) struct Merged {
     pub(super) term: Term,
     pub(super) body: Bytes,
     pub(super) members: Vec<Member>,
+    /// The room in the log that was granted to them.
+    pub(super) held: Vec<Held>,
 }
 
 /// One batch of an entry.
@@ -44,8 +48,9 @@ impl Group {
     }
 
     /// Adds a batch that the group admits.
-    pub(super) fn push(&mut self, request: Request, term: Term) {
+    pub(super) fn push(&mut self, request: Request, term: Term, held: Option<Held>) {
         self.term = term;
+        self.held.extend(held);
         self.bytes += request.batch.len();
         self.requests.push(request);
     }
@@ -87,6 +92,7 @@ impl Group {
             term: self.term,
             body,
             members,
+            held: std::mem::take(&mut self.held),
         })
     }
 }
@@ -122,7 +128,7 @@ mod tests {
         for records in [3, 1, 2] {
             let (request, bytes) = request(records, 100);
             assert!(group.admits(bytes.len(), Term(4)));
-            group.push(request, Term(4));
+            group.push(request, Term(4), None);
             expected.extend_from_slice(&bytes);
         }
         let merged = group.take().unwrap();
@@ -137,7 +143,7 @@ mod tests {
         let mut group = Group::default();
         let (request, bytes) = request(1, 100_000);
         assert!(group.admits(bytes.len(), Term(1)), "any batch may be first");
-        group.push(request, Term(1));
+        group.push(request, Term(1), None);
         assert!(!group.admits(100, Term(1)), "it is large enough");
         assert_eq!(group.take().unwrap().body.as_ptr(), bytes.as_ptr());
     }
@@ -145,7 +151,7 @@ mod tests {
     #[test]
     fn batches_of_different_terms_are_not_mixed() {
         let mut group = Group::default();
-        group.push(request(1, 10).0, Term(1));
+        group.push(request(1, 10).0, Term(1), None);
         assert!(group.admits(100, Term(1)));
         assert!(!group.admits(100, Term(2)));
     }

@@ -23,7 +23,7 @@ use crate::raft::{GroupId, Leadership, Replica};
 use crate::tasks::Tasks;
 
 /// Bytes of batches that may be on their way into one partition.
-const BUDGET_BYTES: u32 = 32 << 20;
+pub(super) const BUDGET_BYTES: u32 = 32 << 20;
 /// How long a read waits for a new leader to be ready.
 const SETTLE_LIMIT: Duration = Duration::from_secs(2);
 /// Batches that may wait for the append loop; the budget bounds their bytes.
@@ -88,6 +88,7 @@ impl Partition {
         let retention = Arc::new(watch::Sender::new(retention));
         let (requests, queue) = mpsc::channel(QUEUE);
         let (published, leadership) = (shared.published(), replica.leadership());
+        let budget = Arc::new(Semaphore::new(BUDGET_BYTES as usize));
         let trimmer = Trimmer {
             replica: replica.clone(),
             leadership: leadership.clone(),
@@ -103,6 +104,7 @@ impl Partition {
             clock,
             metrics: Arc::clone(&metrics),
             permission,
+            budget: Arc::clone(&budget),
             term: Term(0),
             proposals: 0,
             doubt: Doubt::default(),
@@ -129,7 +131,6 @@ impl Partition {
                 waking.wake()
             }
         });
-        let budget = Arc::new(Semaphore::new(BUDGET_BYTES as usize));
         Self {
             topic,
             index,

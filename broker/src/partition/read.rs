@@ -7,6 +7,7 @@ use highwater_proto::{Offset, Term, Timestamp};
 use super::error::ReadError;
 use super::partition::Partition;
 use crate::log::{CommittedBatch, LogError};
+use crate::raft::make_resident;
 
 /// How long a majority may take to confirm who leads.
 const CONFIRM_LIMIT: Duration = Duration::from_secs(2);
@@ -89,6 +90,14 @@ impl Partition {
     /// True if this replica leads, as far as it knows.
     pub fn leads(&self) -> bool {
         self.leadership.borrow().mine
+    }
+
+    /// Has what is there from `from` on in memory, up to `max_bytes`, so that reading it does not wait
+    /// for the disk. After an error it must not be read.
+    pub async fn warm(&self, from: Offset, max_bytes: usize) -> Result<(), ReadError> {
+        let cold = self.replica.reader().cold(from, max_bytes);
+        let warm = make_resident(cold).await;
+        warm.map_err(|error| ReadError::Damaged(error.to_string()))
     }
 
     /// Reads whole batches from `from` on, up to `max_bytes` but at least one if there is any. Only

@@ -11,7 +11,8 @@ use super::command::{self, Command};
 use super::error::AppendError;
 use super::machine::Published;
 use crate::clock::Clock;
-use crate::raft::{Leadership, Proposal, ProposalKind, ProposeError, Replica, Reply};
+use crate::log::Purpose;
+use crate::raft::{Leadership, Proposal, ProposalKind, ProposeError, Replica, Reply, make_room};
 
 /// Proposes commands for the partition of one replica. Unlike batches they need no order among
 /// themselves: each is judged when it is applied.
@@ -37,7 +38,8 @@ impl Trimmer {
         if !leadership.mine {
             return Err(AppendError::NotLeader);
         }
-        (self.permission)()?;
+        // It is small, and frees room.
+        (self.permission)(0)?;
         if self.published.borrow().term != leadership.term {
             return Err(AppendError::NotReady);
         }
@@ -48,9 +50,12 @@ impl Trimmer {
     /// watermark; gives the one there is then. A majority has it on the disk when this returns.
     pub(super) async fn trim(&self, to: Offset) -> Result<Offset, AppendError> {
         let term = self.leading()?;
+        let body = Command::SetLogStart(to).encode();
+        let held = make_room(self.replica.room(), &[body.len()], Purpose::Raft).await;
+        let _held = held.map_err(|no_room| AppendError::DiskFull(no_room.to_string()))?;
         let proposal = Proposal {
             kind: ProposalKind::Command,
-            body: Command::SetLogStart(to).encode(),
+            body,
             append_time: self.clock.now(),
         };
         let unknown = |why: String| AppendError::Unknown(why);

@@ -4,16 +4,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt, stream};
 use highwater_proto::ReplicaId;
 use highwater_proto::pb::peer::{
     AppendEntriesRequest, LaneRequest, LaneResponse, TransferLeaderRequest, VoteRequest,
     lane_request, lane_response,
 };
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 
-use super::{GroupId, Replica, Replicas, wire};
+use super::{GroupId, Replica, Replicas, room, wire};
+use crate::log::{Held, NoRoom};
 use crate::tasks::Tasks;
 
 /// Requests of one stream that wait for the replica.
@@ -169,31 +169,57 @@ impl Inbound {
     }
 }
 
-/// Feeds one stream to the replica until an append fails or a newer stream takes its place.
+/// Feeds one stream to the replica until an append fails, there is no room for one, or a newer
+/// stream takes its place. A replica without room is to the leader one that cannot be reached.
 async fn run_stream(replica: Replica, queue: mpsc::Receiver<(u64, Request)>, answers: LaneAnswers) {
-    let (correlations, mut awaited) = mpsc::unbounded_channel();
-    let requests = ReceiverStream::new(queue).map(move |(correlation, request)| {
-        let _ = correlations.send(correlation);
-        request
-    });
+    let (admitted, mut awaited) = mpsc::unbounded_channel();
+    let requests = Box::pin(admit_all(replica.clone(), queue, admitted));
     let results = replica.raft().stream_append(requests);
     let mut results = std::pin::pin!(results);
     while let Some(result) = results.next().await {
-        let Some(correlation) = awaited.recv().await else {
+        let Some((correlation, held)) = awaited.recv().await else {
             return;
         };
-        let response = match &result {
-            Ok(result) => appended(correlation, result),
-            Err(fatal) => unavailable(correlation, fatal.to_string()),
+        let held = held.map(drop);
+        let response = match (&result, held) {
+            (_, Err(no_room)) => without_room(correlation, &no_room),
+            (Ok(result), Ok(())) => appended(correlation, result, replica.room().left()),
+            (Err(fatal), Ok(())) => unavailable(correlation, fatal.to_string()),
         };
         if answers.send(response).await.is_err() {
             return;
         }
     }
-    while let Ok(correlation) = awaited.try_recv() {
-        let ended = unavailable(correlation, "the stream has ended".to_owned());
-        drop(answers.send(ended).await);
+    while let Ok((correlation, held)) = awaited.try_recv() {
+        let response = match held {
+            Ok(_) => unavailable(correlation, "the stream has ended".to_owned()),
+            Err(no_room) => without_room(correlation, &no_room),
+        };
+        drop(answers.send(response).await);
     }
+}
+
+type Admitted = mpsc::UnboundedSender<(u64, Result<Held, NoRoom>)>;
+
+/// The requests for which there is room, in order. The first for which there is none ends them; of
+/// one for which there is room in part, that part is taken.
+fn admit_all(
+    replica: Replica,
+    queue: mpsc::Receiver<(u64, Request)>,
+    admitted: Admitted,
+) -> impl Stream<Item = Request> + Send {
+    let begin = Some((replica, queue, admitted));
+    stream::unfold(begin, |state| async move {
+        let (replica, mut queue, admitted) = state?;
+        let (correlation, mut request) = queue.recv().await?;
+        let all = request.entries.len();
+        let held = room::admit(replica.room(), replica.reader(), &mut request.entries).await;
+        let full = held.is_err();
+        admitted.send((correlation, held)).ok()?;
+        let whole = request.entries.len() == all;
+        let more = whole.then_some((replica, queue, admitted));
+        (!full).then_some((request, more))
+    })
 }
 
 async fn append_alone(
@@ -201,19 +227,26 @@ async fn append_alone(
     correlation: u64,
     append: AppendEntriesRequest,
 ) -> LaneResponse {
-    let request = match wire::decode_append(append) {
+    let mut request = match wire::decode_append(append) {
         Ok(request) => request,
         Err(error) => return unavailable(correlation, error.to_string()),
+    };
+    let held = room::admit(replica.room(), replica.reader(), &mut request.entries).await;
+    let held = match held {
+        Ok(held) => held,
+        Err(no_room) => return without_room(correlation, &no_room),
     };
     let (prev, last) = (
         request.prev_log_id,
         request.entries.last().map(|entry| entry.log_id),
     );
-    match replica.raft().append_entries(request).await {
-        Ok(response) => appended(
-            correlation,
-            &response.into_stream_result(prev, last.or(prev)),
-        ),
+    let answered = replica.raft().append_entries(request).await;
+    drop(held);
+    match answered {
+        Ok(response) => {
+            let result = response.into_stream_result(prev, last.or(prev));
+            appended(correlation, &result, replica.room().left())
+        }
         Err(error) => unavailable(correlation, error.to_string()),
     }
 }
@@ -262,8 +295,8 @@ async fn answer_transfer(
     }
 }
 
-fn appended(correlation: u64, result: &wire::AppendResult) -> LaneResponse {
-    let append = wire::encode_append_result(result);
+fn appended(correlation: u64, result: &wire::AppendResult, left: u64) -> LaneResponse {
+    let append = wire::encode_append_result(result, left);
     LaneResponse {
         correlation,
         message: Some(lane_response::Message::Append(append)),
@@ -274,5 +307,12 @@ fn unavailable(correlation: u64, why: String) -> LaneResponse {
     LaneResponse {
         correlation,
         message: Some(lane_response::Message::Unavailable(why)),
+    }
+}
+
+fn without_room(correlation: u64, no_room: &NoRoom) -> LaneResponse {
+    LaneResponse {
+        correlation,
+        message: Some(lane_response::Message::NoRoom(no_room.to_string())),
     }
 }

@@ -19,6 +19,7 @@ use prost::Message;
 use tokio::sync::{oneshot, watch};
 
 use super::floor::Floor;
+use super::resident::make_resident;
 use super::types::{Entry, LogId, Types, Vote, log_id};
 use super::wire;
 use crate::clock::Clock;
@@ -220,6 +221,13 @@ impl Entries {
             .collect()
     }
 
+    /// The same, without holding up this thread for what is not in memory.
+    async fn read_cold(&self, start: u64, end: u64, max_bytes: usize) -> io::Result<Vec<Entry>> {
+        let cold = self.reader.cold_frames(LogIndex(start), max_bytes);
+        make_resident(cold).await.map_err(io::Error::other)?;
+        self.read(start, end, max_bytes)
+    }
+
     /// The half-open range of existing indexes that `range` names. What is purged is left out: an
     /// error would end the leader's group, while a gap makes it send a snapshot.
     fn bounds(&self, range: &impl RangeBounds<u64>) -> (u64, u64) {
@@ -249,7 +257,7 @@ impl RaftLogReader<Types> for Entries {
         let (mut start, end) = self.bounds(&range);
         let mut all = Vec::new();
         while start < end {
-            let entries = self.read(start, end, READ_BYTES)?;
+            let entries = self.read_cold(start, end, READ_BYTES).await?;
             let Some(last) = entries.last() else { break };
             start = last.log_id.index.saturating_add(1);
             all.extend(entries);
@@ -261,7 +269,7 @@ impl RaftLogReader<Types> for Entries {
         if start < self.reader.first_index().0 {
             return Ok(Vec::new());
         }
-        self.read(start, end, READ_BYTES)
+        self.read_cold(start, end, READ_BYTES).await
     }
 
     async fn entries_stream<R>(

@@ -19,9 +19,11 @@ use openraft::raft::{
 use openraft::{AnyError, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 
 use super::GroupId;
+use super::rooms::Rooms;
 use super::transfer;
 use super::types::{LogId, ReplicaNode, Types, Vote};
 use super::wire;
+use crate::clock::monotonic;
 use crate::peer::{Lane, LaneError, Link, Peers, Pending};
 
 /// Requests of one group on their way to one follower.
@@ -35,6 +37,8 @@ pub(crate) struct Network {
     pub(crate) group: GroupId,
     pub(crate) replica: ReplicaId,
     pub(crate) peers: Arc<Peers>,
+    /// What the others say of their disks.
+    pub(crate) rooms: Rooms,
     /// Set while this replica takes over from a leader that is gone: its vote requests say that
     /// they pass the leases on purpose.
     pub(crate) pass_leases: Arc<AtomicBool>,
@@ -48,6 +52,7 @@ pub(crate) struct Connection {
     broker: BrokerId,
     peers: Arc<Peers>,
     heartbeats: bool,
+    rooms: Rooms,
     pass_leases: Arc<AtomicBool>,
 }
 
@@ -60,6 +65,7 @@ impl Network {
             broker: node.broker,
             peers: Arc::clone(&self.peers),
             heartbeats,
+            rooms: self.rooms.clone(),
             pass_leases: Arc::clone(&self.pass_leases),
         }
     }
@@ -138,7 +144,9 @@ impl Connection {
 
 fn answer(message: Option<lane_response::Message>) -> Result<lane_response::Message, LaneError> {
     match message {
-        Some(lane_response::Message::Unavailable(why)) => Err(LaneError::Refused(why)),
+        Some(lane_response::Message::Unavailable(why) | lane_response::Message::NoRoom(why)) => {
+            Err(LaneError::Refused(why))
+        }
         Some(message) => Ok(message),
         None => Err(LaneError::Refused("the answer is empty".to_owned())),
     }
@@ -153,11 +161,21 @@ struct Sent {
     pending: Pending,
     prev: Option<LogId>,
     last: Option<LogId>,
+    to: ReplicaId,
+    rooms: Rooms,
 }
 
 impl Sent {
     async fn result(self) -> Result<(StreamAppendResult<Types>, bool), RpcError> {
         let response = self.pending.answer().await.map_err(unreachable)?;
+        let left = match &response.message {
+            Some(lane_response::Message::NoRoom(_)) => Some(0),
+            Some(lane_response::Message::Append(append)) => append.left,
+            _ => None,
+        };
+        if let Some(left) = left {
+            self.rooms.note(self.to, left, monotonic());
+        }
         match answer(response.message).map_err(unreachable)? {
             lane_response::Message::Append(append) => {
                 let result = wire::decode_append_result(append, self.prev, self.last)
@@ -175,6 +193,7 @@ struct Appends {
     link: Arc<Link>,
     template: LaneRequest,
     heartbeats: bool,
+    rooms: Rooms,
 }
 
 impl Appends {
@@ -204,6 +223,8 @@ impl Appends {
             pending,
             prev,
             last,
+            to: ReplicaId(self.template.to_replica),
+            rooms: self.rooms.clone(),
         })
     }
 }
@@ -248,6 +269,7 @@ impl RaftNetworkV2<Types> for Connection {
                 link: self.link()?,
                 template,
                 heartbeats,
+                rooms: self.rooms.clone(),
             });
             let sent = input.then(move |request| {
                 let appends = Arc::clone(&appends);

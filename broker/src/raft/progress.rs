@@ -1,6 +1,6 @@
 //! What a replica knows of its group: its members, and how far each of them is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use highwater_proto::ReplicaId;
@@ -9,6 +9,7 @@ use openraft::async_runtime::WatchReceiver;
 use super::knowledge::{Members, View, leadership_of};
 use super::replica::Replica;
 use super::types::{LogId, Types};
+use crate::clock::monotonic;
 
 impl Replica {
     /// The voters and learners, with their brokers.
@@ -38,6 +39,16 @@ impl Replica {
                 return;
             }
         }
+    }
+
+    /// True unless a follower has said that it has little room.
+    pub fn followers_have_plenty(&self) -> bool {
+        self.rooms.all_have_plenty()
+    }
+
+    /// The followers that have said that they have little room, and for how many bytes of entries.
+    pub fn little_room(&self) -> BTreeMap<ReplicaId, u64> {
+        self.rooms.little(monotonic())
     }
 
     /// The replicas that have everything the leader has committed; only the leader knows.

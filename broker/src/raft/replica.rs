@@ -17,11 +17,12 @@ use super::knowledge::{Leadership, leadership_of};
 use super::log_store::LogStore;
 use super::network::Network;
 use super::replicated::Replicated;
+use super::rooms::Rooms;
 use super::settings::settings;
 use super::state_machine::{Machine, Snapshots};
 use super::types::{Answer, Proposal, ReplicaNode, Reply, Types, members};
 use crate::clock::Clock;
-use crate::log::{Dir, FileLimits, HardState, LastFrame, Log, LogReader};
+use crate::log::{Dir, FileLimits, HardState, LastFrame, Log, LogReader, Room};
 use crate::peer::Peers;
 
 type OpenRaft = Raft<Types, Machine>;
@@ -62,6 +63,7 @@ pub struct Replica {
     id: ReplicaId,
     raft: OpenRaft,
     pub(super) reader: LogReader,
+    room: Room,
     pub(super) floor: Floor,
     pub(super) limits: Arc<FileLimits>,
     rolls: watch::Receiver<u32>,
@@ -69,6 +71,7 @@ pub struct Replica {
     ended: watch::Receiver<Option<String>>,
     pass_leases: Arc<AtomicBool>,
     sync_failed: Arc<AtomicBool>,
+    pub(super) rooms: Rooms,
     diverged: Arc<OnceLock<String>>,
 }
 
@@ -97,7 +100,7 @@ impl Replica {
             peers,
             clock,
         } = open;
-        let (reader, limits) = (log.reader(), log.limits());
+        let (reader, limits, room) = (log.reader(), log.limits(), log.room());
         let (log, floor) = settle(log, &dir, &hard_state, id).await?;
         let store = LogStore::new(log, hard_state, id, clock, floor.clone())?;
         check_vote(&store)?;
@@ -108,11 +111,12 @@ impl Replica {
             GroupId::Partition(..) => Snapshots::AtFloor,
         };
         let machine = Machine::open(machine, reader.clone(), floor.clone(), snapshots)?;
-        let pass_leases = Arc::new(AtomicBool::new(false));
+        let (pass_leases, rooms) = (Arc::<AtomicBool>::default(), Rooms::default());
         let network = Network {
             group,
             replica: id,
             peers,
+            rooms: rooms.clone(),
             pass_leases: Arc::clone(&pass_leases),
         };
         let raft = Raft::new(id.0, settings(group), network, store, machine)
@@ -135,6 +139,7 @@ impl Replica {
             id,
             raft,
             reader,
+            room,
             floor,
             limits,
             rolls,
@@ -142,6 +147,7 @@ impl Replica {
             ended,
             pass_leases,
             sync_failed,
+            rooms,
             diverged,
         };
         replica.lead_if_alone().await;
@@ -175,6 +181,11 @@ impl Replica {
     /// Reads the replica's log.
     pub fn reader(&self) -> &LogReader {
         &self.reader
+    }
+
+    /// The room in the replica's log.
+    pub fn room(&self) -> &Room {
+        &self.room
     }
 
     /// Begins a group whose log has no founding entry with these voters. Only one replica of a group

@@ -138,7 +138,10 @@ fn decode_entry(entry: peer::Entry) -> Result<Entry, WireError> {
     })
 }
 
-pub(crate) fn encode_append_result(result: &AppendResult) -> peer::AppendEntriesResponse {
+pub(crate) fn encode_append_result(
+    result: &AppendResult,
+    left: u64,
+) -> peer::AppendEntriesResponse {
     use peer::append_entries_response::Outcome;
     let outcome = match result {
         Ok(matching) => Outcome::PartialSuccess(peer::PartialSuccess {
@@ -149,6 +152,7 @@ pub(crate) fn encode_append_result(result: &AppendResult) -> peer::AppendEntries
     };
     peer::AppendEntriesResponse {
         outcome: Some(outcome),
+        left: Some(left),
     }
 }
 

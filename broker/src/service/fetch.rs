@@ -204,6 +204,8 @@ impl Services {
         let confirmed = self
             .freshen(context, (target, partition), *freshness)
             .await?;
+        let warm = partition.warm(from, *max_bytes).await;
+        warm.map_err(|error| self.read_error(target, from.to_i64(), error))?;
         let read = match partition.read(freshness.replicas(), from, *max_bytes) {
             Err(ReadError::OutOfRange { high_watermark, .. }) if from > high_watermark => {
                 let confirmed = partition.bounds().await;
@@ -227,6 +229,8 @@ impl Services {
         match place.freshness {
             Freshness::Bounded(_) => self.read_first(context, place, from).await,
             Freshness::Leader | Freshness::Linearizable | Freshness::Committed => {
+                let warm = place.partition.warm(from, place.max_bytes).await;
+                warm.map_err(|error| self.read_error(&place.target, from.to_i64(), error))?;
                 self.read(place, from)
             }
         }

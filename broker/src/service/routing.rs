@@ -135,6 +135,7 @@ impl Services {
             AppendError::NotLeader | AppendError::Stopped(_) => return self.elsewhere(target),
             AppendError::NotReady => Reason::NoLeader,
             AppendError::QuorumLost => Reason::QuorumLost,
+            AppendError::DiskFull(_) => Reason::DiskFull,
             AppendError::OldDuplicate { .. } => Reason::DuplicateSequence,
             AppendError::UnknownProducer { .. } => Reason::UnknownProducer,
             AppendError::Fenced { .. } => Reason::ProducerFenced,

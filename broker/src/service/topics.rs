@@ -85,6 +85,7 @@ impl Services {
         };
         let seed = u64::from_le_bytes(topic.to_bytes()[..8].try_into().unwrap_or_default());
         let placements = self.place(&candidates, partitions, replication, seed)?;
+        self.refuse_without_room(&placements)?;
         let config = request.config.into_iter().collect();
         Ok(Command::CreateTopic {
             name,
@@ -92,6 +93,18 @@ impl Services {
             config,
             placements,
         })
+    }
+
+    /// Refuses what the disk here has no room for. The other brokers' disks are theirs to judge: a
+    /// replica that has no room opens once there is some.
+    fn refuse_without_room(&self, placements: &[Vec<BrokerId>]) -> Result<(), Error> {
+        let here = placements.iter().flatten();
+        let here = here.filter(|broker| **broker == self.me.broker).count() as u64;
+        if here == 0 {
+            return Ok(());
+        }
+        let room = self.metadata.replica().room().first_files(here);
+        room.map_err(|no_room| Error::new(Reason::DiskFull, no_room.to_string()))
     }
 
     /// Places replicas on brokers that answer, as far as there are enough; where there are not, one

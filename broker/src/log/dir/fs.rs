@@ -12,8 +12,8 @@ use rustix::fs::{FallocateFlags, fallocate, fdatasync, fsync};
 use rustix::io::{Errno, pwritev};
 
 use super::io_pool::IoPool;
-use super::{Dir, File, Job, SyncDone, beyond_the_end};
-use crate::log::map;
+use super::{Dir, File, Job, Space, SyncDone, beyond_the_end};
+use crate::log::map::{self, Mapped};
 
 /// The kernel takes at most this many parts in one `pwritev`.
 const MAX_PARTS: usize = 1024;
@@ -27,6 +27,7 @@ const WRITE_AT_ONCE: u64 = 64 << 10;
 pub struct FsDir {
     path: PathBuf,
     pool: Arc<IoPool>,
+    space: Arc<Space>,
 }
 
 impl FsDir {
@@ -36,6 +37,7 @@ impl FsDir {
         let path = path.into();
         make_durably(&path)?;
         Ok(Self {
+            space: Space::watch(path.clone())?,
             path,
             pool: Arc::new(IoPool::start(io_threads)?),
         })
@@ -47,7 +49,7 @@ impl FsDir {
     }
 
     fn file(&self, name: &str, handle: fs::File, len: u64) -> io::Result<Arc<dyn File>> {
-        let bytes = map::map(&handle, len)?;
+        let mapped = map::map(&handle, len)?;
         let synced = SyncedFile {
             handle,
             failed: Mutex::new(None),
@@ -55,7 +57,7 @@ impl FsDir {
         };
         Ok(Arc::new(FsFile {
             len,
-            bytes,
+            mapped,
             file: Arc::new(synced),
             pool: Arc::clone(&self.pool),
         }))
@@ -105,6 +107,7 @@ impl Dir for FsDir {
             fs::remove_file(&path)?;
             return Err(error);
         }
+        self.space.took(len);
         self.file(name, handle, len)
     }
 
@@ -159,6 +162,7 @@ impl Dir for FsDir {
         Ok(Arc::new(Self {
             path,
             pool: Arc::clone(&self.pool),
+            space: Arc::clone(&self.space),
         }))
     }
 
@@ -176,6 +180,14 @@ impl Dir for FsDir {
     fn offload(&self, job: Job) {
         self.pool.offload(job);
     }
+
+    fn run_beside(&self, job: Job) {
+        self.pool.run_beside(job);
+    }
+
+    fn space(&self) -> &Space {
+        &self.space
+    }
 }
 
 /// Reserves the blocks of a new file; a file system without `fallocate` gets a sparse file.
@@ -192,7 +204,7 @@ fn reserve(handle: &fs::File, len: u64) -> io::Result<()> {
 #[derive(Debug)]
 struct FsFile {
     len: u64,
-    bytes: Bytes,
+    mapped: Mapped,
     file: Arc<SyncedFile>,
     pool: Arc<IoPool>,
 }
@@ -238,10 +250,10 @@ impl File for FsFile {
         let clip = |at: u64| {
             usize::try_from(at)
                 .unwrap_or(usize::MAX)
-                .min(self.bytes.len())
+                .min(self.mapped.bytes.len())
         };
         let end = clip(range.end);
-        self.bytes.slice(clip(range.start).min(end)..end)
+        self.mapped.bytes.slice(clip(range.start).min(end)..end)
     }
 
     fn sync(&self, done: SyncDone) {
@@ -252,6 +264,10 @@ impl File for FsFile {
 
     fn sync_now(&self) -> io::Result<()> {
         self.file.sync()
+    }
+
+    fn make_resident(&self, range: Range<u64>) -> io::Result<()> {
+        self.mapped.make_resident(range)
     }
 }
 

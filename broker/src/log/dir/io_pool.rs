@@ -1,5 +1,5 @@
-//! The I/O threads of one data directory: a few that sync, and one for long background work, so
-//! that filling a file with zeroes never stands before an acknowledgement.
+//! The I/O threads of one data directory: a few that sync, a few that read and open, and one for long
+//! background work, so that filling a file with zeroes never stands before anybody who waits.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,9 +11,13 @@ use rustix::process::setpriority_process;
 
 use super::Job;
 
+/// Threads that read cold data and open logs. A disk does several of these at a time.
+const READERS: usize = 4;
+
 /// A small pool of threads that end when the pool is dropped and its queues are empty.
 pub(super) struct IoPool {
     syncs: Arc<Queue>,
+    beside: Arc<Queue>,
     background: Arc<Queue>,
 }
 
@@ -34,6 +38,7 @@ impl IoPool {
     pub(super) fn start(sync_threads: usize) -> io::Result<Self> {
         let pool = Self {
             syncs: Queue::new(),
+            beside: Queue::new(),
             background: Queue::new(),
         };
         for number in 0..sync_threads.max(1) {
@@ -43,6 +48,9 @@ impl IoPool {
                 prefer_this_thread,
             )?;
         }
+        for number in 0..READERS {
+            Queue::serve(&pool.beside, format!("log-read-{number}"), || {})?;
+        }
         Queue::serve(&pool.background, "log-background".to_owned(), || {})?;
         Ok(pool)
     }
@@ -50,6 +58,11 @@ impl IoPool {
     /// Queues a sync.
     pub(super) fn sync(&self, job: Job) {
         self.syncs.push(job);
+    }
+
+    /// Queues work that somebody waits for; jobs run beside each other.
+    pub(super) fn run_beside(&self, job: Job) {
+        self.beside.push(job);
     }
 
     /// Queues background work; jobs run one after the other.
@@ -61,6 +74,7 @@ impl IoPool {
 impl Drop for IoPool {
     fn drop(&mut self) {
         self.syncs.close();
+        self.beside.close();
         self.background.close();
     }
 }

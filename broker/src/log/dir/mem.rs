@@ -6,13 +6,15 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Dir, File, Job};
+use super::{Dir, File, Job, Space};
 
 mod file;
+mod mix;
 #[cfg(test)]
 mod tests;
 
 use file::{Inode, MemFile};
+use mix::SplitMix;
 
 /// Runs a job later (or at once): how a simulation decides when a sync is done.
 pub type Schedule = Arc<dyn Fn(Job) + Send + Sync>;
@@ -30,6 +32,7 @@ struct Disk {
     // guards: names and the counters of faults; never held together with a file's lock
     state: Mutex<State>,
     schedule: Schedule,
+    space: Space,
     volatile: bool,
 }
 
@@ -84,6 +87,7 @@ impl MemDir {
             disk: Arc::new(Disk {
                 state: Mutex::new(state),
                 schedule,
+                space: Space::new("memory", u64::MAX, 0),
                 volatile,
             }),
             id: 0,
@@ -146,7 +150,9 @@ impl MemDir {
 
     /// Limits the sum of the sizes of all files; creating beyond it is `StorageFull`.
     pub fn set_capacity(&self, bytes: u64) {
-        self.disk.lock().capacity = bytes;
+        let mut state = self.disk.lock();
+        state.capacity = bytes;
+        self.disk.space.set_free(state.free());
     }
 
     /// Changes the stored bytes of a file behind everybody's back, on the medium and in memory.
@@ -171,7 +177,9 @@ impl MemDir {
             .dirs
             .get_mut(&self.id)
             .ok_or_else(|| missing("the directory"))?;
-        change(names)
+        let changed = change(names);
+        self.disk.space.set_free(state.free());
+        changed
     }
 
     fn file(&self, inode: Arc<Inode>) -> Arc<dyn File> {
@@ -200,13 +208,7 @@ impl Dir for MemDir {
         {
             let mut state = self.disk.lock();
             state.operate_in(self.process)?;
-            let used: u64 = state
-                .dirs
-                .values()
-                .flat_map(|d| d.files.values())
-                .map(|i| i.len)
-                .sum();
-            if used.saturating_add(len) > state.capacity {
+            if len > state.free() {
                 return Err(io::ErrorKind::StorageFull.into());
             }
             let names = state
@@ -217,6 +219,7 @@ impl Dir for MemDir {
                 return Err(io::ErrorKind::AlreadyExists.into());
             }
             names.files.insert(name.to_owned(), Arc::clone(&inode));
+            self.disk.space.set_free(state.free());
         }
         Ok(self.file(inode))
     }
@@ -306,6 +309,14 @@ impl Dir for MemDir {
     fn offload(&self, job: Job) {
         (self.disk.schedule)(job);
     }
+
+    fn run_beside(&self, job: Job) {
+        (self.disk.schedule)(job);
+    }
+
+    fn space(&self) -> &Space {
+        &self.disk.space
+    }
 }
 
 impl Disk {
@@ -327,6 +338,15 @@ impl Disk {
 }
 
 impl State {
+    fn free(&self) -> u64 {
+        if self.capacity == u64::MAX {
+            return u64::MAX;
+        }
+        let files = self.dirs.values().flat_map(|names| names.files.values());
+        let used: u64 = files.map(|inode| inode.len).sum();
+        self.capacity.saturating_sub(used)
+    }
+
     /// Counts an operation on a directory; it fails for a process that is over.
     fn operate_in(&mut self, process: Option<u64>) -> io::Result<()> {
         if process.is_some_and(|process| process != self.power) {
@@ -377,21 +397,4 @@ impl Names {
 
 fn missing(name: &str) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("{name} does not exist"))
-}
-
-/// A small generator of well-mixed numbers; the seed is its whole state.
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn coin(&mut self) -> bool {
-        self.next() & 1 == 0
-    }
 }

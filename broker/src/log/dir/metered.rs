@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Dir, File, Job, SyncDone};
+use super::{Dir, File, Job, Space, SyncDone};
 use crate::clock::monotonic;
 use crate::metrics::Metrics;
 
@@ -74,6 +74,14 @@ impl Dir for MeteredDir {
     fn offload(&self, job: Job) {
         self.inner.offload(job);
     }
+
+    fn run_beside(&self, job: Job) {
+        self.inner.run_beside(job);
+    }
+
+    fn space(&self) -> &Space {
+        self.inner.space()
+    }
 }
 
 #[derive(Debug)]
@@ -121,6 +129,10 @@ impl File for MeteredFile {
             self.metrics.log_sync_errors.add(1);
         }
         synced
+    }
+
+    fn make_resident(&self, range: Range<u64>) -> io::Result<()> {
+        self.inner.make_resident(range)
     }
 }
 

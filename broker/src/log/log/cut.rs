@@ -14,6 +14,9 @@ use super::super::segment_header::{Origin, SEGMENT_HEADER};
 use super::super::view::Part;
 use super::{Active, Dead, Log};
 
+/// The least a file that is begun for a cut must have.
+const CUT_FILE: u64 = 128 << 10;
+
 impl Log {
     /// Removes every entry after `last` (all of them for `None`). Durable when it returns; what was
     /// appended before is on the disk then, too. An entry that is not in the log is an error.
@@ -152,7 +155,7 @@ impl Log {
             .as_ref()
             .map(|active| active.segment.header.file_len);
         let len = last_len.unwrap_or(self.options.first_segment_bytes);
-        let blank = self.next_file(len)?;
+        let blank = self.next_file(len.min(CUT_FILE), len)?;
         let number = blank.number;
         (self.tail, self.has_past) = (tail, has_past);
         let header = self.header(&blank, origin, continues, 0);
@@ -187,6 +190,7 @@ impl Log {
             byte: SEGMENT_HEADER,
         });
         self.publish();
+        self.tell_room(0);
         self.remove_dead();
         Ok(())
     }

@@ -1,15 +1,15 @@
 //! Going on in the next file: which frames go where, which file comes next and how large it is.
 
-use std::io;
 use std::sync::Arc;
 
 use highwater_proto::Timestamp;
 
+use super::super::dir::is_full;
 use super::super::error::LogError;
 use super::super::frame::Position;
 use super::super::plan::Planned;
 use super::super::seal;
-use super::super::segment::{Segment, file_name, index_name};
+use super::super::segment::{Segment, index_name};
 use super::super::segment_header::{Origin, SEGMENT_HEADER, SegmentHeader};
 use super::super::spare::{BlankFile, discard};
 use super::super::view::Part;
@@ -27,7 +27,7 @@ pub(super) struct Run {
 }
 
 /// What is left of a file.
-struct Room {
+struct Rest {
     len: u64,
     position: u64,
     began: Option<Timestamp>,
@@ -39,7 +39,7 @@ impl Log {
     /// Decides which frame goes to which file and makes the files that are needed, before anything
     /// is written: a full disk refuses the append and harms nothing.
     pub(super) fn place(&mut self, frames: &[Planned]) -> Result<Vec<Run>, LogError> {
-        let first = self.fit_active(frames);
+        let first = self.fit_active(frames, true);
         let mut runs = Vec::with_capacity(2);
         if first > 0 {
             runs.push(Run {
@@ -50,9 +50,16 @@ impl Log {
         let mut rest = &frames[first..];
         let mut next_len = self.next_len();
         while let Some(opener) = rest.first() {
-            let len = at_least(next_len, room_for(opener));
-            let blank = match self.next_file(len) {
+            let needed = u64::from(SEGMENT_HEADER) + room_for(opener);
+            let blank = match self.next_file(needed, next_len) {
                 Ok(blank) => blank,
+                // A file may grow older than it should, but not an append fail for that.
+                Err(LogError::Full(_)) if self.fit_active(frames, false) == frames.len() => {
+                    return Ok(vec![Run {
+                        blank: None,
+                        frames: frames.len(),
+                    }]);
+                }
                 Err(error) => {
                     for run in runs.iter().filter_map(|run| run.blank.as_ref()) {
                         discard(&*self.dir, run.number);
@@ -61,13 +68,13 @@ impl Log {
                 }
             };
             let len = blank.file.len();
-            let empty = Room {
+            let empty = Rest {
                 len,
                 position: u64::from(SEGMENT_HEADER),
                 began: None,
                 opener: len,
             };
-            let count = self.fit(rest, empty);
+            let count = self.fit(rest, empty, true);
             runs.push(Run {
                 blank: Some(blank),
                 frames: count,
@@ -78,7 +85,8 @@ impl Log {
         Ok(runs)
     }
 
-    fn fit_active(&self, frames: &[Planned]) -> usize {
+    /// How many of the frames go to the active file; only its room counts where it is not `strict`.
+    fn fit_active(&self, frames: &[Planned], strict: bool) -> usize {
         let (Some(active), Some(first)) = (&self.active, frames.first()) else {
             return 0;
         };
@@ -90,17 +98,18 @@ impl Log {
         let (len, opener) = (header.file_len, header.max_unsynced);
         self.fit(
             frames,
-            Room {
+            Rest {
                 len,
                 position,
                 began: active.began,
                 opener,
             },
+            strict,
         )
     }
 
     /// How many of the frames go to a file with this room.
-    fn fit(&self, frames: &[Planned], mut room: Room) -> usize {
+    fn fit(&self, frames: &[Planned], mut room: Rest, strict: bool) -> usize {
         let fits = |frame: &&Planned| {
             let head = &frame.head;
             room.began = room.began.or(head.began());
@@ -110,8 +119,8 @@ impl Log {
             let allowed = if room.position == u64::from(SEGMENT_HEADER) {
                 head.frame_len() <= room.opener
             } else {
-                age < self.limits.ms()
-                    && !self.limits.refuses(room.len)
+                let limits = &self.limits;
+                (!strict || (age < limits.ms() && !limits.refuses(room.len)))
                     && head.frame_len() <= self.options.max_unsynced_bytes
             };
             let fits = allowed && room.position + room_for(frame) <= room.len;
@@ -123,7 +132,7 @@ impl Log {
 
     /// The size of the file after the active one: twice as large, or half if that is full of age
     /// and not of frames.
-    fn next_len(&self) -> u64 {
+    pub(super) fn next_len(&self) -> u64 {
         let len = match &self.active {
             None => self.options.first_segment_bytes,
             Some(active) => {
@@ -144,24 +153,14 @@ impl Log {
         len.min(self.limits.bytes()).next_multiple_of(4096)
     }
 
-    /// The next file, prepared or made now.
-    pub(super) fn next_file(&mut self, len: u64) -> Result<BlankFile, LogError> {
-        if let Some(blank) = self.spare.take(&*self.dir, len) {
-            return Ok(blank);
-        }
-        let number = self.take_number();
-        BlankFile::create(&*self.dir, number, len).map_err(|error| match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                LogError::Full { bytes: len }
-            }
-            _ => LogError::io("create", file_name(number))(error),
-        })
-    }
-
-    fn take_number(&mut self) -> u32 {
-        let number = self.next_number;
-        self.next_number = number.saturating_add(1);
-        number
+    /// The next file, prepared or made now, of at least `needed` bytes.
+    pub(super) fn next_file(&self, needed: u64, regular: u64) -> Result<BlankFile, LogError> {
+        self.room
+            .take_file(needed, regular)
+            .map_err(|error| match is_full(&error) {
+                true => LogError::Full(self.room.no_room(needed)),
+                false => LogError::io("create", "the next segment")(error),
+            })
     }
 
     /// Makes `blank` the active file, whose header is written with its first frames. The file
@@ -273,6 +272,7 @@ impl Log {
             tail: self.tail,
         };
         seal::write_index(&part);
+        part.segment.warmth.mark(&(0..part.end));
         Arc::make_mut(&mut self.sealed).push(part);
     }
 
@@ -299,21 +299,13 @@ impl Log {
             return;
         };
         let len = active.segment.header.file_len;
-        if self.spare.is_some() || u64::from(active.end) < len / 2 {
+        if u64::from(active.end) < len / 2 {
             return;
         }
         let began = active.began.unwrap_or(self.tail.append_time);
-        let fill = is_slow(active.end, began, self.tail.append_time);
-        let next_len = at_least(self.next_len(), 0);
-        let number = self.take_number();
-        self.spare.prepare(&self.dir, number, next_len, fill);
+        let zeroed = is_slow(active.end, began, self.tail.append_time);
+        self.room.prepare(zeroed);
     }
-}
-
-/// The size of a file of `len` bytes, or of what its first frame needs.
-fn at_least(len: u64, needed: u64) -> u64 {
-    let needed = (needed + u64::from(SEGMENT_HEADER)).next_multiple_of(4096);
-    len.max(needed).min(u64::from(u32::MAX) & !4095)
 }
 
 /// True when a file that got so many bytes in this time is followed by one that is worth zeroing.

@@ -5,7 +5,7 @@ use highwater_proto::{LogIndex, Offset};
 
 use super::RepairError;
 use crate::log::frame::{Position, RawFrame, Tail};
-use crate::log::log::LogOptions;
+use crate::log::options::LogOptions;
 use crate::log::recovery::{FoundFile, Proof, salt_of};
 use crate::log::scan::{self, Scan, Stop};
 use crate::log::segment::file_name;

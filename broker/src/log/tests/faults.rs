@@ -362,6 +362,56 @@ fn a_full_disk_refuses_the_append_and_the_log_goes_on_later() {
 }
 
 #[test]
+fn a_log_with_a_torn_tail_opens_on_a_full_disk_in_place_of_a_file_that_was_never_used() {
+    let (dir, big) = (MemDir::new(), 1 << 20);
+    let options = || LogOptions {
+        first_segment_bytes: big,
+        ..tiny()
+    };
+    let open = || Log::open(Arc::new(dir.clone()), options()).unwrap().0;
+    let mut log = open();
+    append_and_wait(&mut log, vec![batch_frame(1, 1, 600)]);
+    append_and_wait(&mut log, vec![batch_frame(2, 1, 600)]);
+    drop(log);
+    dir.create("00000002.seg", big).unwrap();
+    dir.sync_dir().unwrap();
+    dir.damage("00000001.seg", |bytes| {
+        let end = 4096 + 2 * 768;
+        let torn = bytes[..end].iter().rposition(|byte| *byte != 0).unwrap();
+        bytes[torn] ^= 1;
+        bytes[2048..2064].fill(0);
+    })
+    .unwrap();
+    dir.set_capacity(2 * big);
+    let mut log = open();
+    assert_eq!(log.last().unwrap().index, LogIndex(1));
+    let names = ["00000001.idx", "00000001.seg", "00000003.seg"];
+    assert_eq!(dir.list().unwrap(), names);
+    assert_eq!(dir.open("00000003.seg").unwrap().len(), 128 << 10);
+    append_and_wait(&mut log, vec![batch_frame(2, 1, 600)]);
+    drop(log);
+    assert_eq!(open().last().unwrap().index, LogIndex(2));
+}
+
+#[test]
+fn a_file_grows_older_than_it_should_rather_than_fail_on_a_full_disk() {
+    let dir = MemDir::new();
+    let options = LogOptions {
+        segment_ms: Some(1),
+        first_segment_bytes: 64 << 10,
+        ..tiny()
+    };
+    let mut log = Log::open(Arc::new(dir.clone()), options).unwrap().0;
+    append_and_wait(&mut log, vec![batch_frame(1, 1, 600)]);
+    dir.set_capacity(0);
+    append_and_wait(&mut log, vec![batch_frame(2, 1, 600)]);
+    assert_eq!(dir.list().unwrap(), ["00000001.seg"]);
+    dir.set_capacity(u64::MAX);
+    append_and_wait(&mut log, vec![batch_frame(3, 1, 600)]);
+    assert_eq!(dir.list().unwrap().len(), 3, "with an index of the first");
+}
+
+#[test]
 fn replicas_that_get_the_same_frames_have_equal_chains() {
     let (one, two) = (MemDir::new(), MemDir::new());
     let mut leader = open(&one);

@@ -223,6 +223,10 @@ impl File for MemFile {
         }
         result
     }
+
+    fn make_resident(&self, _range: Range<u64>) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl super::MemDir {

@@ -1,0 +1,160 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::log::MemDir;
+
+const MIB: u64 = 1 << 20;
+
+/// A disk with room for `capacity` bytes of files, and the room of a log on it without any.
+fn room(capacity: u64) -> (MemDir, Room) {
+    let dir = MemDir::new();
+    dir.set_capacity(capacity);
+    (dir.clone(), Room::new(Arc::new(dir), MIB, 1))
+}
+
+fn ask(room: &Room, body: u64, purpose: Purpose) -> Result<Held, Shortage> {
+    room.reserve([body as usize], purpose, None)
+}
+
+/// Asks as often as asking again is what the room says.
+fn insist(room: &Room, body: u64, purpose: Purpose) -> Result<Held, NoRoom> {
+    let mut seen = None;
+    loop {
+        match room.reserve([body as usize], purpose, seen) {
+            Ok(held) => return Ok(held),
+            Err(Shortage::Full(no_room)) => return Err(no_room),
+            Err(Shortage::Wait(now)) => seen = Some(now),
+        }
+    }
+}
+
+#[test]
+fn what_fits_into_the_active_file_short_of_its_reserve_is_granted() {
+    let (_, room) = room(0);
+    room.moved(200 << 10, MIB, 0);
+    let held = ask(&room, 100 << 10, Purpose::Data).unwrap();
+    assert!(
+        insist(&room, 40 << 10, Purpose::Data).is_err(),
+        "the reserve"
+    );
+    assert!(ask(&room, 40 << 10, Purpose::Raft).is_ok());
+    assert!(
+        insist(&room, 1, Purpose::Cut).is_err(),
+        "a cut needs a file"
+    );
+    drop(held);
+    assert!(ask(&room, 40 << 10, Purpose::Data).is_ok());
+}
+
+#[test]
+fn what_is_proposed_counts_until_it_is_appended() {
+    let (_, room) = room(0);
+    room.moved(200 << 10, MIB, 0);
+    room.propose(100 << 10);
+    assert!(insist(&room, 40 << 10, Purpose::Data).is_err());
+    room.moved(200 << 10, MIB, frame_bytes(100 << 10));
+    drop(ask(&room, 40 << 10, Purpose::Data).unwrap());
+    room.propose(100 << 10);
+    room.forget_proposed();
+    assert!(ask(&room, 40 << 10, Purpose::Data).is_ok());
+}
+
+#[test]
+fn the_next_file_is_made_before_anything_is_granted_that_needs_it() {
+    let (dir, room) = room(10 * MIB);
+    let Err(Shortage::Wait(_)) = ask(&room, MIB, Purpose::Data) else {
+        panic!("granted before there is a file");
+    };
+    assert_eq!(dir.list().unwrap(), ["00000001.seg"]);
+    let held = ask(&room, MIB, Purpose::Data).unwrap();
+    assert!(matches!(
+        ask(&room, MIB, Purpose::Data),
+        Err(Shortage::Wait(_))
+    ));
+    assert_eq!(room.take_file(MIB, MIB).unwrap().number, 1);
+    drop(held);
+}
+
+#[test]
+fn a_full_disk_is_said_at_once_and_heals_by_itself() {
+    let (dir, room) = room(0);
+    for _ in 0..3 {
+        let Err(Shortage::Full(no_room)) = ask(&room, 1000, Purpose::Data) else {
+            panic!("there is no room");
+        };
+        assert_eq!((no_room.place.as_str(), no_room.free), ("memory", 0));
+    }
+    assert!(dir.space().is_short());
+    assert!(dir.list().unwrap().is_empty());
+    dir.set_capacity(64 * MIB);
+    assert!(insist(&room, 1000, Purpose::Data).is_ok());
+    assert!(!dir.space().is_short());
+}
+
+#[test]
+fn a_disk_that_promises_more_than_it_has_is_full_after_one_try() {
+    let (dir, room) = room(10 * MIB);
+    dir.fail_from_operation(Some(0));
+    assert!(insist(&room, 1000, Purpose::Data).is_err());
+    dir.fail_from_operation(None);
+    assert!(insist(&room, 1000, Purpose::Data).is_ok());
+}
+
+#[test]
+fn a_disk_with_plenty_of_room_needs_no_file_in_advance() {
+    let (dir, room) = room(4096 * MIB);
+    let held: Vec<_> = (0..32)
+        .map(|_| ask(&room, MIB, Purpose::Data).unwrap())
+        .collect();
+    assert!(dir.list().unwrap().is_empty());
+    let last = room.lock().promised;
+    assert!(last > 32 * MIB, "{last}");
+    drop(held);
+    assert_eq!(room.lock().promised, 0);
+}
+
+#[test]
+fn a_file_is_smaller_where_there_is_no_room_for_a_regular_one() {
+    let (_, room) = room(6 * MIB);
+    room.moved(0, 64 * MIB, 0);
+    assert!(insist(&room, 1000, Purpose::Data).is_ok());
+    let blank = room.take_file(8192, 64 * MIB).unwrap();
+    assert_eq!(blank.file.len(), 4 * MIB);
+    let needed = 3 * MIB;
+    let full = room.take_file(needed, 64 * MIB).unwrap_err();
+    assert!(is_full(&full), "{full}");
+}
+
+#[test]
+fn whoever_waits_is_called_once_something_changes() {
+    let (_, room) = room(10 * MIB);
+    room.moved(0, 2 * MIB, 0);
+    let calls = Arc::new(AtomicUsize::new(0));
+    let wake = || -> Wake {
+        let calls = Arc::clone(&calls);
+        Box::new(move || _ = calls.fetch_add(1, Ordering::Relaxed))
+    };
+    let held = insist(&room, MIB, Purpose::Data).unwrap();
+    let Err(Shortage::Wait(seen)) = ask(&room, MIB, Purpose::Data) else {
+        panic!("two such entries do not fit into the next file");
+    };
+    room.when_changed(seen, wake());
+    assert_eq!(calls.load(Ordering::Relaxed), 0);
+    drop(held);
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
+    room.when_changed(seen, wake());
+    assert_eq!(calls.load(Ordering::Relaxed), 2, "it has changed since");
+}
+
+#[test]
+fn what_a_leader_had_room_for_may_take_what_leaders_keep_free() {
+    let (_, room) = room(MIB);
+    assert!(insist(&room, 1000, Purpose::Data).is_err());
+    assert_eq!(room.left(), 0);
+    drop(insist(&room, 1000, Purpose::Replicated).unwrap());
+    assert!(
+        insist(&room, 1000, Purpose::Data).is_ok(),
+        "the file is there"
+    );
+}

@@ -1,0 +1,63 @@
+//! Whether a batch may be judged and proposed now: who leads, and whether there is room.
+
+use highwater_proto::Term;
+
+use super::super::error::AppendError;
+use super::super::partition::BUDGET_BYTES;
+use super::super::producers::Judgement;
+use super::{AppendLoop, Work, sequenced};
+use crate::log::{Held, Purpose, Shortage};
+use crate::raft::room_changed;
+
+/// More than the command of a fence takes.
+const FENCE_BYTES: usize = 64;
+
+impl AppendLoop {
+    /// The term in which the batch may be judged, and room in the log for it. What is in the log
+    /// already needs none.
+    pub(super) async fn admit(&mut self, work: &Work) -> Result<(Term, Option<Held>), AppendError> {
+        let bytes = match work {
+            Work::Batch(request) => request.batch.len(),
+            Work::Fence(_) => FENCE_BYTES,
+        };
+        let mut seen = None;
+        loop {
+            let term = self.leading()?;
+            let room = self.replica.room();
+            let seen_now = match room.reserve([bytes], Purpose::Data, seen) {
+                Ok(held) => return Ok((term, Some(held))),
+                Err(Shortage::Full(_)) if self.is_known(work) => return Ok((term, None)),
+                Err(Shortage::Full(no_room)) => {
+                    return Err(AppendError::DiskFull(no_room.to_string()));
+                }
+                Err(Shortage::Wait(seen)) => seen,
+            };
+            seen = Some(seen_now);
+            // What is gathered holds room, too.
+            self.propose().await;
+            let changed = tokio::select! {
+                () = room_changed(self.replica.room(), seen_now) => Ok(()),
+                changed = self.leadership.changed() => changed,
+            };
+            let ended = |_| AppendError::Stopped("its log has ended".to_owned());
+            changed.map_err(ended)?;
+        }
+    }
+
+    /// Whether the table of producers has an answer without anything being appended.
+    fn is_known(&self, work: &Work) -> bool {
+        let Work::Batch(request) = work else {
+            return false;
+        };
+        let now = self.clock.now();
+        let judge = |batch| self.shared.state().producers().judge(&batch, now);
+        let judged = sequenced(request).map(judge);
+        judged.is_some_and(|judged| !matches!(judged, Judgement::Fresh | Judgement::Gap { .. }))
+    }
+
+    /// Bytes of batches that wait here or are not yet committed.
+    pub(super) fn on_its_way(&self) -> u64 {
+        let left = u32::try_from(self.budget.available_permits()).unwrap_or(u32::MAX);
+        u64::from(BUDGET_BYTES.saturating_sub(left))
+    }
+}

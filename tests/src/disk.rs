@@ -1,0 +1,122 @@
+//! A small disk of its own for a broker: a real file system in an image, mounted in a mount namespace
+//! that the test makes and that ends with it. Needs root, `unshare`, `nsenter` and `mount`, and for
+//! ext4 a loop device; without one it is a `tmpfs`, and without either the test fails.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rustix::fs::statvfs;
+use tempfile::TempDir;
+
+use crate::program::Program;
+
+/// Mounts, says so, and holds the namespace until its stdin ends.
+const HOLD: &str = r#"
+    PATH="$PATH:/usr/sbin:/sbin"
+    if truncate -s "$2" "$1/image" && mkfs.ext4 -q -F -m 0 "$1/image" && mount -o loop "$1/image" "$1/disk"
+    then echo ext4
+    elif mount -t tmpfs -o "size=$2" none "$1/disk"
+    then echo tmpfs
+    else exit 1
+    fi
+    read -r _
+"#;
+
+/// A small disk. What is on it is gone with it.
+#[derive(Debug)]
+pub struct SmallDisk {
+    holder: Child,
+    home: TempDir,
+}
+
+impl SmallDisk {
+    /// A disk of so many MiB, the file system's own included.
+    ///
+    /// # Panics
+    ///
+    /// When none can be mounted here.
+    #[track_caller]
+    pub fn new(mib: u64) -> Self {
+        let home = tempfile::tempdir().expect("there is a place for temporary files");
+        fs::create_dir(home.path().join("disk")).expect("a directory can be made");
+        let mut holder = Command::new("unshare")
+            .args(["--mount", "sh", "-c", HOLD, "sh"])
+            .arg(home.path())
+            .arg((mib << 20).to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("unshare (util-linux) is there");
+        let stdout = holder.stdout.take().expect("stdout is a pipe");
+        let mut mounted = String::new();
+        drop(BufReader::new(stdout).read_line(&mut mounted));
+        assert!(
+            !mounted.is_empty(),
+            "no file system of {mib} MiB can be mounted: this test needs root (CAP_SYS_ADMIN) and a \
+             loop device or tmpfs"
+        );
+        Self { holder, home }
+    }
+
+    /// The program, run where the disk is mounted.
+    pub fn program(&self, program: &Program) -> Program {
+        program.beside(self.holder.id())
+    }
+
+    /// The data directory for a broker on it, as that broker sees it.
+    pub fn data_dir(&self) -> PathBuf {
+        self.home.path().join("disk/data")
+    }
+
+    /// A path on the disk as this process sees it.
+    fn seen(&self, name: &str) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
+        let disk = self.home.path().join("disk");
+        let disk = disk.strip_prefix("/").unwrap_or(Path::new("disk"));
+        root.join(disk).join(name)
+    }
+
+    /// Takes `mib` MiB of the disk away, as a file of this name.
+    #[track_caller]
+    pub fn occupy(&self, name: &str, mib: u64) {
+        let mut file = fs::File::create(self.seen(name)).expect("a file can be made");
+        let zeroes = vec![0; 1 << 20];
+        for _ in 0..mib {
+            file.write_all(&zeroes).expect("there is room");
+        }
+        file.sync_all().expect("it is kept");
+    }
+
+    /// Takes whatever is free.
+    #[track_caller]
+    pub fn occupy_all(&self, name: &str) {
+        let mut file = fs::File::create(self.seen(name)).expect("a file can be made");
+        for step in [1 << 20, 4096] {
+            let zeroes = vec![0; step];
+            while file.write_all(&zeroes).is_ok() {}
+        }
+        drop(file.sync_all());
+    }
+
+    /// Gives back what the file of this name has taken.
+    #[track_caller]
+    pub fn release(&self, name: &str) {
+        fs::remove_file(self.seen(name)).expect("the file is there");
+    }
+
+    /// Bytes that are free.
+    #[track_caller]
+    pub fn free(&self) -> u64 {
+        let found = statvfs(self.seen("")).expect("the disk is mounted");
+        found.f_bavail * found.f_frsize
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        drop(self.holder.kill());
+        drop(self.holder.wait());
+    }
+}

@@ -1,0 +1,281 @@
+//! A full disk, on a small file system of its own: appends are refused and say why, reads and votes
+//! go on, and everything heals by itself when there is room again.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use highwater_proto::pb::v1;
+use highwater_tests::{Api, Broker, Refusal, SmallDisk, batches, program};
+use tonic::Code;
+
+/// How often the disk runs full and gets room again.
+const CYCLES: usize = 20;
+/// The bytes of a record.
+const RECORD: usize = 200 << 10;
+/// How long anything may take.
+const LIMIT: Duration = Duration::from_secs(60);
+/// How long an append may take before its fate is asked for later: it waits at a leader that has
+/// room while its followers have none.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A producer that numbers what it sends and sends it again until it is acknowledged.
+struct Producer {
+    id: i64,
+    /// How many records were acknowledged.
+    acked: usize,
+    /// Sent, and not known to be written.
+    unknown: VecDeque<Bytes>,
+}
+
+impl Producer {
+    async fn new(api: &Api) -> Self {
+        Self {
+            id: api.producer_id().await,
+            acked: 0,
+            unknown: VecDeque::new(),
+        }
+    }
+
+    fn batch(&self, number: usize) -> Bytes {
+        let mut value = format!("{number} ");
+        value.extend(std::iter::repeat_n('x', RECORD - value.len()));
+        batches::sequenced(self.id, 0, i32::try_from(number).unwrap(), [value])
+    }
+
+    /// Appends until that is refused, and gives the refusal.
+    async fn fill(&mut self, api: &Api) -> Refusal {
+        loop {
+            let batch = self.batch(self.acked + self.unknown.len());
+            match append(api, &batch).await {
+                Some(Ok(_)) => {
+                    self.acked += self.unknown.drain(..).len() + 1;
+                }
+                Some(Err(refusal)) if refusal.reason == "OUTCOME_UNKNOWN" => {
+                    self.unknown.push_back(batch);
+                }
+                Some(Err(refusal)) => return refusal,
+                None => self.unknown.push_back(batch),
+            }
+        }
+    }
+
+    /// Appends what is not known to be written, and one record more, as soon as there is room.
+    async fn heal(&mut self, api: &Api) {
+        let begun = Instant::now();
+        self.unknown
+            .push_back(self.batch(self.acked + self.unknown.len()));
+        while let Some(batch) = self.unknown.front() {
+            match append(api, batch).await {
+                Some(Ok(appended)) => {
+                    assert_eq!(appended.base_offset, self.acked as i64);
+                    self.unknown.pop_front();
+                    self.acked += 1;
+                }
+                refused => assert!(begun.elapsed() < LIMIT, "{refused:?}"),
+            }
+        }
+    }
+
+    /// Everything acknowledged is there once and in order, and nothing else.
+    async fn check(&self, api: &Api) {
+        let values = api.values("t", 0).await;
+        let number = |value: &String| value.split(' ').next().unwrap().parse().unwrap();
+        let found: Vec<usize> = values.iter().map(number).collect();
+        assert_eq!(found, (0..self.acked).collect::<Vec<_>>());
+    }
+}
+
+async fn append(api: &Api, batch: &Bytes) -> Option<Result<v1::ProduceResponse, Refusal>> {
+    let appending = api.append("t", 0, batch.clone());
+    tokio::time::timeout(PATIENCE, appending).await.ok()
+}
+
+fn assert_full(refusal: &Refusal) {
+    let said = ["t/0: the disk of ", " is full: ", "free space there"];
+    refusal.is(Code::ResourceExhausted, "DISK_FULL", &said);
+    assert!(refusal.retriable, "{refusal:?}");
+}
+
+async fn read_last(api: &Api, end: usize) {
+    assert!(api.high_watermark("t", 0).await >= end as i64);
+    let request = v1::FetchRequest {
+        topic: "t".to_owned(),
+        offset: end as i64 - 1,
+        ..v1::FetchRequest::default()
+    };
+    let read = api.fetch(request).await.unwrap();
+    assert!(read.next_offset >= end as i64);
+}
+
+async fn start(disk: &SmallDisk) -> (Broker, Api) {
+    let broker = Broker::start(&disk.program(&program!()), &disk.data_dir(), &[]);
+    let api = Api::connect(broker.listen()).await;
+    api.create("t", 1, &[("segment.bytes", "8MiB")]).await;
+    (broker, api)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_appends_serves_reads_and_heals_by_itself() {
+    let disk = SmallDisk::new(16 + 3 * CYCLES as u64);
+    let (mut broker, api) = start(&disk).await;
+    for cycle in 0..CYCLES {
+        disk.occupy(&format!("cycle-{cycle}"), 3);
+    }
+    let mut producer = Producer::new(&api).await;
+    for cycle in 0..CYCLES {
+        assert_full(&producer.fill(&api).await);
+        assert!(disk.free() < 8 << 20, "{} bytes are left", disk.free());
+        assert_eq!(api.high_watermark("t", 0).await, producer.acked as i64);
+        read_last(&api, producer.acked).await;
+        disk.release(&format!("cycle-{cycle}"));
+        producer.heal(&api).await;
+    }
+    assert!(producer.acked > CYCLES * 10, "{} records", producer.acked);
+    producer.check(&api).await;
+    broker.kill();
+    broker.restart();
+    producer.check(&Api::connect(broker.listen()).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_killed_on_a_full_disk_opens_there_reads_and_heals() {
+    let disk = SmallDisk::new(48);
+    let (mut broker, api) = start(&disk).await;
+    disk.occupy("some", 8);
+    let mut producer = Producer::new(&api).await;
+    assert_full(&producer.fill(&api).await);
+    disk.occupy_all("rest");
+    assert!(disk.free() < 64 << 10, "{} bytes are left", disk.free());
+    for _ in 0..3 {
+        broker.kill();
+        broker.restart();
+        let api = Api::connect(broker.listen()).await;
+        producer.check(&api).await;
+        assert_full(&producer.fill(&api).await);
+    }
+    let api = Api::connect(broker.listen()).await;
+    let wanted = v1::CreateTopicRequest {
+        name: "other".to_owned(),
+        ..v1::CreateTopicRequest::default()
+    };
+    let refusal = api.create_topic(wanted.clone()).await.unwrap_err();
+    let said = ["the disk of ", "/disk/data is full: "];
+    refusal.is(Code::ResourceExhausted, "DISK_FULL", &said);
+    disk.release("some");
+    producer.heal(&api).await;
+    disk.release("rest");
+    let begun = Instant::now();
+    while let Err(refusal) = api.create_topic(wanted.clone()).await {
+        assert_eq!(refusal.reason, "DISK_FULL");
+        assert!(begun.elapsed() < LIMIT, "{refusal:?}");
+    }
+    producer.check(&api).await;
+}
+
+/// Three brokers, each on a disk of its own.
+struct Three {
+    brokers: Vec<Broker>,
+    disks: Vec<SmallDisk>,
+}
+
+impl Three {
+    async fn start(mib: [u64; 3]) -> Self {
+        let disks = mib.map(SmallDisk::new);
+        let mut brokers: Vec<Broker> = Vec::new();
+        for disk in &disks {
+            let join = brokers.first().map(|first| first.peer().to_owned());
+            let extra: Vec<&str> = join.iter().flat_map(|peer| ["--join", peer]).collect();
+            let program = disk.program(&program!());
+            brokers.push(Broker::start(&program, &disk.data_dir(), &extra));
+        }
+        let cluster = Self {
+            brokers,
+            disks: disks.into(),
+        };
+        cluster.health(0);
+        let api = cluster.api(0).await;
+        api.create("t", 1, &[("segment.bytes", "8MiB")]).await;
+        cluster
+    }
+
+    async fn api(&self, at: usize) -> Api {
+        Api::connect(self.brokers[at].listen()).await
+    }
+
+    /// Waits until the cluster is as healthy as this exit code says.
+    #[track_caller]
+    fn health(&self, code: i32) {
+        let begun = Instant::now();
+        while self.brokers[0].run(&["cluster", "health"]).end().code != Some(code) {
+            assert!(begun.elapsed() < LIMIT, "no health of {code}");
+        }
+    }
+
+    /// The place of the partition's leader, as the broker at `by` knows it.
+    async fn leader(&self, by: usize, wanted: impl Fn(usize) -> bool) -> usize {
+        let place = |id: i32| {
+            let ids = self.brokers.iter().map(Broker::id);
+            ids.into_iter()
+                .position(|known| known == id as u64)
+                .unwrap()
+        };
+        place(
+            self.api(by)
+                .await
+                .leader("t", 0, |id| wanted(place(id)))
+                .await,
+        )
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_on_full_disks_elects_and_heals() {
+    let mut cluster = Three::start([60; 3]).await;
+    for (cycle, disk) in (0..4).flat_map(|cycle| cluster.disks.iter().map(move |d| (cycle, d))) {
+        disk.occupy(&format!("cycle-{cycle}"), 6);
+    }
+    let mut producer = Producer::new(&cluster.api(0).await).await;
+    for cycle in 0..4 {
+        let leader = cluster.leader(0, |_| true).await;
+        assert_full(&producer.fill(&cluster.api(leader).await).await);
+
+        cluster.brokers[leader].kill();
+        let other = (leader + 1) % 3;
+        let next = cluster.leader(other, |place| place != leader).await;
+        let api = cluster.api(next).await;
+        read_last(&api, producer.acked).await;
+        assert_full(&producer.fill(&api).await);
+        cluster.brokers[leader].restart();
+
+        for disk in &cluster.disks {
+            disk.release(&format!("cycle-{cycle}"));
+        }
+        producer.heal(&api).await;
+        cluster.health(0);
+    }
+    for place in 0..3 {
+        producer.check(&cluster.api(place).await).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_on_a_full_disk_counts_as_unreachable_and_catches_up() {
+    let cluster = Three::start([96, 96, 96]).await;
+    let mut producer = Producer::new(&cluster.api(0).await).await;
+    producer.heal(&cluster.api(0).await).await;
+    let leader = cluster.leader(0, |_| true).await;
+    let api = cluster.api(leader).await;
+    let follower = (leader + 1) % 3;
+    cluster.disks[follower].occupy_all("rest");
+    while producer.acked < 100 {
+        producer.heal(&api).await;
+    }
+    cluster.health(1);
+    let log = cluster.brokers[follower].log();
+    assert!(!log.contains("has stopped"), "{log}");
+    cluster.disks[follower].release("rest");
+    cluster.health(0);
+    producer.check(&api).await;
+}

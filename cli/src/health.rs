@@ -196,6 +196,7 @@ mod tests {
             in_sync: in_sync.to_vec(),
             log_start_offset: 0,
             high_watermark: 10,
+            disk_bytes: 0,
             faults: vec![],
         };
         TopicView {

@@ -39,6 +39,7 @@ pub(crate) struct PartitionView {
     pub(crate) in_sync: Vec<u32>,
     pub(crate) log_start_offset: u64,
     pub(crate) high_watermark: u64,
+    pub(crate) disk_bytes: u64,
     /// Left out while there is none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) faults: Vec<FaultView>,
@@ -159,6 +160,7 @@ impl From<PartitionDescription> for PartitionView {
             in_sync: ids(partition.in_sync),
             log_start_offset: partition.log_start_offset.0,
             high_watermark: partition.high_watermark.0,
+            disk_bytes: partition.disk_bytes,
             faults: partition.faults.into_iter().map(Into::into).collect(),
         }
     }
@@ -226,6 +228,7 @@ impl Row for PartitionView {
         "IN-SYNC",
         "START",
         "HIGH-WATERMARK",
+        "DISK",
     ];
 
     fn cells(&self) -> Vec<String> {
@@ -237,6 +240,7 @@ impl Row for PartitionView {
             ids(&self.in_sync),
             self.log_start_offset.to_string(),
             self.high_watermark.to_string(),
+            format!("{:.1} MiB", self.disk_bytes as f64 / f64::from(1 << 20)),
         ]
     }
 }
@@ -320,6 +324,7 @@ mod tests {
                 in_sync: vec![],
                 log_start_offset: 0,
                 high_watermark: 12,
+                disk_bytes: 4096,
                 faults: vec![],
             }],
         }
@@ -331,7 +336,7 @@ mod tests {
         let expected = concat!(
             r#"{"name":"changes","id":"7d0c","config":{"durability":"quorum-fsync"},"#,
             r#""partitions":[{"partition":0,"leader":null,"leader_epoch":4,"replicas":[1,2,3],"#,
-            r#""in_sync":[],"log_start_offset":0,"high_watermark":12}]}"#
+            r#""in_sync":[],"log_start_offset":0,"high_watermark":12,"disk_bytes":4096}]}"#
         );
         assert_eq!(json, expected);
     }
@@ -363,7 +368,9 @@ mod tests {
         let text = topic().text();
         assert!(text.contains("config  durability=quorum-fsync"), "{text}");
         assert!(
-            text.ends_with("0          -       4      1,2,3              0      12\n"),
+            text.ends_with(
+                "0          -       4      1,2,3              0      12              0.0 MiB\n"
+            ),
             "{text}"
         );
     }

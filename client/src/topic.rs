@@ -129,6 +129,8 @@ pub struct PartitionDescription {
     pub log_start_offset: Offset,
     /// The end of what can be read.
     pub high_watermark: Offset,
+    /// The bytes that the files of the leader's replica take on its disk.
+    pub disk_bytes: u64,
     /// The replicas that are out of the partition's group, as far as their brokers answer.
     pub faults: Vec<ReplicaFault>,
 }
@@ -282,6 +284,7 @@ impl From<v1::PartitionDescription> for PartitionDescription {
             in_sync: brokers(partition.in_sync),
             log_start_offset: Offset::from_i64(partition.log_start_offset).unwrap_or_default(),
             high_watermark: Offset::from_i64(partition.high_watermark).unwrap_or_default(),
+            disk_bytes: u64::try_from(partition.disk_bytes).unwrap_or(0),
             faults: partition.faults.into_iter().map(Into::into).collect(),
         }
     }

@@ -8,7 +8,7 @@ use highwater_proto::batch::StoredBatch;
 use highwater_proto::pb::v1;
 use highwater_proto::pb::v1::list_offsets_request::Position;
 use highwater_tests::api::{soon, text};
-use highwater_tests::batches::{TIME, at, batch, changed};
+use highwater_tests::batches::{TIME, at, batch, changed, damaged};
 use highwater_tests::{Answer, Api, Broker, Session, program};
 use tokio::sync::watch;
 use tonic::{Code, Streaming};
@@ -266,8 +266,9 @@ async fn records_that_cannot_be_unpacked_are_named_and_can_be_passed() {
     let dir = tempfile::tempdir().unwrap();
     let (_broker, api) = broker(&dir).await;
     api.append("t", 0, batch(["a", "b"])).await.unwrap();
-    // Compressed records are the business of whoever reads them.
-    let not_zstd = changed(&batch(["c", "d"]), at::ATTRIBUTES, 4_i16.to_be_bytes());
+    // They begin as zstd does, and the rest is the business of whoever reads them.
+    let begins_well = damaged(&batch(["c", "d"]), at::RECORDS, [0x28, 0xb5, 0x2f, 0xfd]);
+    let not_zstd = changed(&begins_well, at::ATTRIBUTES, 4_i16.to_be_bytes());
     api.append("t", 0, not_zstd).await.unwrap();
     api.append("t", 0, batch(["e"])).await.unwrap();
 

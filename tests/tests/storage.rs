@@ -7,7 +7,7 @@ use highwater_proto::pb::v1;
 use highwater_proto::pb::v1::trim_partition_request::To;
 use highwater_tests::api::soon;
 use highwater_tests::batches::batch;
-use highwater_tests::storage::{partition_dir, segments};
+use highwater_tests::storage::{disk_bytes, partition_dir, segments};
 use highwater_tests::{Api, Broker, Cluster, program};
 
 const VALUE: usize = 100_000;
@@ -138,6 +138,80 @@ async fn a_replica_that_missed_what_was_deleted_catches_up_and_can_lead() {
     };
     let below = api.fetch(below).await.unwrap_err();
     assert_eq!(below.offset_range().log_start_offset, 50);
+}
+
+/// Waits until the partition begins at `wanted` or later; gives where it begins.
+async fn until_begins(api: &Api, wanted: i64) -> i64 {
+    let begins = async {
+        loop {
+            let start = api.describe("t").await.unwrap().partitions[0].log_start_offset;
+            if start >= wanted {
+                return start;
+            }
+        }
+    };
+    soon("old records are deleted", begins).await
+}
+
+#[tokio::test]
+async fn records_go_when_their_time_has_passed_also_when_nobody_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    let api = Api::connect(broker.listen()).await;
+    let id = api.create("t", 1, &[("retention.ms", "1h")]).await;
+    fill(&api, "t", 0, 3).await;
+    let alter = v1::AlterTopicRequest {
+        name: "t".to_owned(),
+        set: [("retention.ms".to_owned(), "1500".to_owned())].into(),
+        unset: Vec::new(),
+    };
+    let before = std::time::Instant::now();
+    api.alter(alter).await.unwrap();
+    assert_eq!(until_begins(&api, 3).await, 3);
+    assert!(
+        before.elapsed().as_millis() >= 1000,
+        "a segment must be closed first"
+    );
+    until_few(&api, &broker, &id, 2).await;
+    let appended = std::time::Instant::now();
+    fill(&api, "t", 3, 1).await;
+    until_begins(&api, 4).await;
+    assert!(
+        appended.elapsed().as_millis() >= 1500,
+        "not before its time"
+    );
+    assert_eq!(stored(&api, "t", 4).await, Vec::<Bytes>::new());
+}
+
+#[tokio::test]
+async fn a_partition_takes_as_much_of_the_disk_as_it_may() {
+    const LIMIT: u64 = 10 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    let api = Api::connect(broker.listen()).await;
+    let id = api.create("t", 1, &[("retention.bytes", "10MiB")]).await;
+    let home = partition_dir(&broker, &id, 0);
+    let (mut least, mut most) = (u64::MAX, 0);
+    for number in 0..500 {
+        let value = format!("{number:05}").repeat(VALUE / 5);
+        api.append("t", 0, batch([value])).await.unwrap();
+        let bytes = disk_bytes(&home);
+        most = most.max(bytes);
+        if number >= 120 {
+            least = least.min(bytes);
+        }
+    }
+    let percent = |bytes: u64| bytes as f64 * 100.0 / LIMIT as f64;
+    let (least, most) = (percent(least), percent(most));
+    assert!(
+        least >= 90.0 && most <= 110.0,
+        "{least:.1} % to {most:.1} %"
+    );
+    let described = &api.describe("t").await.unwrap().partitions[0];
+    let start = described.log_start_offset;
+    assert!((380..430).contains(&start), "{start}");
+    let told = percent(described.disk_bytes.cast_unsigned());
+    assert!((90.0..=110.0).contains(&told), "{told:.1} %");
 }
 
 #[tokio::test]

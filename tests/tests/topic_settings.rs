@@ -44,6 +44,26 @@ fn changes_that_cannot_be_are_refused() {
     alter(&["orders", "-c", "retention.ms=soon"])
         .exited(2)
         .says("INVALID_CONFIG");
+    for (setting, says) in [
+        ("retention.bytes=2MiB", "max.batch.bytes"),
+        ("max.batch.bytes=3MiB", "segment.bytes"),
+    ] {
+        let refused = alter(&["orders", "-c", "segment.bytes=2MiB", "-c", setting])
+            .exited(2)
+            .says("INVALID_CONFIG");
+        assert!(refused.stderr.contains(says), "{refused}");
+    }
+    let create = [
+        "topic",
+        "create",
+        "u",
+        "-p",
+        "1",
+        "-c",
+        "retention.bytes=2MiB",
+    ];
+    let refused = broker.run(&create).end().exited(2).says("INVALID_CONFIG");
+    assert!(refused.stderr.contains("10 times"), "{refused}");
     let missing = alter(&["order", "--unset", "retention.ms"])
         .exited(3)
         .says("TOPIC_NOT_FOUND");

@@ -14,6 +14,12 @@ mod suggestion;
 mod value;
 
 const MIB: u64 = 1 << 20;
+/// How many of the largest batches a partition must be able to keep.
+const BATCHES: u64 = 10;
+/// A partition whose bytes are limited has at least about this many segment files.
+const FILES: u64 = 20;
+/// No limit makes segment files smaller than this.
+const LEAST_FILE: u64 = 64 << 10;
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// When a produced batch is acknowledged.
@@ -96,7 +102,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "retention.bytes",
-        doc: "how much of each partition is kept: bytes or KiB, MiB, GiB, TiB; at least 1MiB; -1 for all",
+        doc: "what a replica may take on its disk: bytes or KiB, MiB, GiB, TiB; at least 1MiB and ten times max.batch.bytes; -1 for any number",
         set: |config, text| {
             value::or_unlimited(text, |text| value::size(text, MIB..=value::MAX))
                 .map(|v| config.retention_bytes = v)
@@ -159,6 +165,16 @@ pub enum ConfigError {
         /// What it may be.
         why: String,
     },
+    /// Two settings contradict each other.
+    #[error("{name} cannot be {value}: {why}")]
+    Contradiction {
+        /// The setting.
+        name: &'static str,
+        /// Its value in plain form.
+        value: String,
+        /// What it contradicts.
+        why: String,
+    },
 }
 
 fn did_you_mean(suggestion: Option<&'static str>) -> String {
@@ -195,6 +211,62 @@ impl TopicConfig {
             })?;
         }
         Ok(config)
+    }
+
+    /// Refuses settings that cannot all hold. Defaults give way, so only what is `given` can
+    /// contradict; the metadata group asks for what is new, never for what it has accepted once.
+    pub fn check(&self, given: impl Fn(&str) -> bool) -> Result<(), ConfigError> {
+        let contradiction = |name: &'static str, value: u64, why: String| {
+            let value = value.to_string();
+            Err(ConfigError::Contradiction { name, value, why })
+        };
+        let Self {
+            max_batch_bytes: batch,
+            segment_bytes: segment,
+            ..
+        } = *self;
+        if batch > segment {
+            let why = format!("a segment takes at most segment.bytes, {segment} bytes");
+            return contradiction("max.batch.bytes", batch, why);
+        }
+        if let Some(bytes) = self.retention_bytes {
+            if bytes < batch.saturating_mul(BATCHES) {
+                let why = format!(
+                    "it must be at least {BATCHES} times max.batch.bytes, {batch} bytes, so that \
+                     whole segments can be deleted and records stay"
+                );
+                return contradiction("retention.bytes", bytes, why);
+            }
+            if given("segment.bytes") && segment > bytes {
+                let why = format!("a segment of segment.bytes, {segment} bytes, is larger");
+                return contradiction("retention.bytes", bytes, why);
+            }
+        }
+        match self.retention_ms {
+            Some(ms) if given("segment.ms") && self.segment_ms > ms => {
+                let open = self.segment_ms;
+                let why = format!(
+                    "only closed segments are deleted, and segment.ms, {open} ms, keeps them open \
+                     for longer"
+                );
+                contradiction("retention.ms", ms, why)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The largest size of a segment file: small enough for what a partition may take on the disk
+    /// to be kept to.
+    pub fn file_bytes(&self) -> u64 {
+        let share = self.retention_bytes.map_or(u64::MAX, |bytes| bytes / FILES);
+        self.segment_bytes.min(share.max(LEAST_FILE))
+    }
+
+    /// The age at which a segment is closed, in milliseconds: what is kept for a short time must
+    /// be closed soon.
+    pub fn file_ms(&self) -> i64 {
+        let share = self.retention_ms.map_or(u64::MAX, |ms| (ms / 10).max(1000));
+        i64::try_from(self.segment_ms.min(share)).unwrap_or(i64::MAX)
     }
 
     /// Every setting with its value in plain form, defaults included.

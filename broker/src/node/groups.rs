@@ -144,6 +144,8 @@ impl Groups {
         options.unpurged = unpurged(&self.hard_state, id);
         if let Some(partition) = partition {
             options.max_segment_bytes = partition.max_segment_bytes;
+            options.first_segment_bytes =
+                options.first_segment_bytes.min(partition.max_segment_bytes);
             options.segment_ms = partition.segment_ms;
         }
         options

@@ -15,8 +15,8 @@ use super::identity::remember_addresses;
 use super::to_open::{ToOpen, to_open};
 use super::watching::{Ended, permission, watch_end, watch_leadership};
 use crate::clock;
-use crate::cluster::{ClusterState, Command, Placed, Published};
-use crate::partition::{Partition, PartitionMachine, Shared, Surroundings};
+use crate::cluster::{ClusterState, Command, Placed, Published, TopicConfig};
+use crate::partition::{Partition, PartitionMachine, Retention, Shared, Surroundings};
 use crate::raft::{GroupId, Replicas};
 use crate::service::{Fault, FaultKind, Services};
 use crate::tasks::Tasks;
@@ -108,6 +108,7 @@ impl Reconciler {
             }
             self.follow_brokers(&state).await;
             self.close_removed(&state).await;
+            self.follow_settings(&state);
             self.open_placed(&state).await;
             if state.broker(self.services.me.broker).is_some() {
                 self.settled.send_replace(true);
@@ -294,6 +295,19 @@ impl Reconciler {
         self.services.leaders.forget(group);
     }
 
+    /// Tells the partitions here what their topics say now.
+    fn follow_settings(&self, state: &ClusterState) {
+        for placed in state.replicas_on(self.services.me.broker) {
+            let here = self
+                .services
+                .partitions
+                .get(placed.topic.id, placed.partition);
+            if let Some(partition) = here {
+                partition.retain(retention(&placed.topic.config));
+            }
+        }
+    }
+
     async fn open_placed(&mut self, state: &ClusterState) {
         let missing = |placed: &Placed<'_>| {
             let group = GroupId::Partition(placed.topic.id, placed.partition);
@@ -355,6 +369,7 @@ impl Reconciler {
                 clock: Arc::clone(&self.services.clock),
                 metrics: Arc::clone(&self.services.metrics),
                 permission: permission(&self.services, &replica),
+                retention: retention(&open.topic.config),
             },
             tasks,
         );
@@ -365,5 +380,15 @@ impl Reconciler {
             replica.lead_if_new().await;
         }
         Ok(())
+    }
+}
+
+/// What a topic says of the storage of its partitions.
+fn retention(config: &TopicConfig) -> Retention {
+    Retention {
+        ms: config.retention_ms.and_then(|ms| i64::try_from(ms).ok()),
+        bytes: config.retention_bytes,
+        file_bytes: config.file_bytes(),
+        file_ms: config.file_ms(),
     }
 }

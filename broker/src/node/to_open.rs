@@ -27,8 +27,8 @@ impl ToOpen {
     pub(super) fn log(&self) -> PartitionLog<'_> {
         let config = &self.topic.config;
         PartitionLog {
-            max_segment_bytes: config.segment_bytes,
-            segment_ms: i64::try_from(config.segment_ms).ok(),
+            max_segment_bytes: config.file_bytes(),
+            segment_ms: Some(config.file_ms()),
             voters: &self.voters,
         }
     }

@@ -13,6 +13,7 @@ mod machine;
 #[expect(clippy::module_inception, reason = "the partition itself")]
 mod partition;
 mod read;
+mod retention;
 mod trim;
 
 pub mod producers;
@@ -26,5 +27,6 @@ pub use machine::{PartitionMachine, Published, Shared};
 pub use partition::{Partition, Surroundings};
 pub use producers::{Judgement, Producers, Proposal};
 pub use read::{Bounds, Read, Replicas};
+pub use retention::Retention;
 pub use sequence::{SequenceError, Sequenced};
 pub use state::{Applied, ApplyError, BatchFacts, Body, HighWatermark, PartitionState};

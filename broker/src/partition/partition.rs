@@ -15,6 +15,7 @@ use super::error::AppendError;
 use super::group::Group;
 use super::keeper::Keeper;
 use super::machine::{Published, Shared};
+use super::retention::Retention;
 use super::trim::Trimmer;
 use crate::clock::{Clock, monotonic};
 use crate::metrics::Metrics;
@@ -45,6 +46,7 @@ pub struct Partition {
     pub(super) requests: mpsc::Sender<Work>,
     budget: Arc<Semaphore>,
     trimmer: Trimmer,
+    retention: Arc<watch::Sender<Retention>>,
     metrics: Arc<Metrics>,
     pub(super) confirmed: Arc<Confirmed>,
     pub(super) tasks: Tasks,
@@ -58,6 +60,8 @@ pub struct Surroundings {
     pub metrics: Arc<Metrics>,
     /// Whether it may propose.
     pub permission: Permission,
+    /// What it may keep.
+    pub retention: Retention,
 }
 
 impl std::fmt::Debug for Surroundings {
@@ -79,7 +83,9 @@ impl Partition {
             clock,
             metrics,
             permission,
+            retention,
         } = around;
+        let retention = Arc::new(watch::Sender::new(retention));
         let (requests, queue) = mpsc::channel(QUEUE);
         let (published, leadership) = (shared.published(), replica.leadership());
         let trimmer = Trimmer {
@@ -108,6 +114,10 @@ impl Partition {
         tasks.spawn(append.run(queue));
         let keeper = Keeper {
             replica: replica.clone(),
+            trimmer: trimmer.clone(),
+            retention: retention.subscribe(),
+            published: published.clone(),
+            leadership: leadership.clone(),
             log_start: shared.log_start(),
             rolls: replica.rolls(),
             metrics: Arc::clone(&metrics),
@@ -130,6 +140,7 @@ impl Partition {
             requests,
             budget,
             trimmer,
+            retention,
             metrics,
             confirmed: Arc::default(),
             tasks,
@@ -211,6 +222,12 @@ impl Partition {
         drop(tokio::time::timeout(SETTLE_LIMIT, settled).await);
     }
 
+    /// Changes what the partition may keep, from now on.
+    pub fn retain(&self, retention: Retention) {
+        self.retention
+            .send_if_modified(|old| std::mem::replace(old, retention) != retention);
+    }
+
     /// Makes `to` the log start offset, if it is above the one there is; gives the one there is
     /// then. A majority has it on the disk when this returns, and it never moves back.
     pub async fn trim(&self, to: Offset) -> Result<Offset, AppendError> {
@@ -234,6 +251,7 @@ impl Partition {
             in_sync: in_sync.into_iter().filter_map(on).collect(),
             log_start_offset: bounds.log_start_offset.0,
             high_watermark: bounds.high_watermark.0,
+            disk_bytes: self.replica.disk_bytes().await.unwrap_or(0),
         })
     }
 

@@ -56,11 +56,30 @@ impl Floor {
     /// Replaces the state by a later one, durably; a floor never moves back. Older states that
     /// nothing needs any more are removed.
     pub(crate) fn keep(&self, state: Saved) -> io::Result<()> {
+        let write = |state: &Saved| saved::write(self.dir.as_ref(), FILE, &state.encode());
+        self.replace(state, write)
+    }
+
+    /// The same with a state that was saved in a file of its own, which is given the floor's name:
+    /// a full disk must not keep a log from being purged.
+    pub(crate) fn adopt(&self, state: Saved) -> io::Result<()> {
+        let rename = |state: &Saved| match state.index() {
+            Some(index) => saved::rename(self.dir.as_ref(), index, FILE),
+            None => Ok(()),
+        };
+        self.replace(state, rename)
+    }
+
+    fn replace(
+        &self,
+        state: Saved,
+        write: impl FnOnce(&Saved) -> io::Result<()>,
+    ) -> io::Result<()> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.index() > state.index() {
             return Ok(());
         }
-        saved::write(self.dir.as_ref(), FILE, &state.encode())?;
+        write(&state)?;
         let index = state.index();
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
         match index {

@@ -46,6 +46,17 @@ impl Replica {
         }))
     }
 
+    /// Keeps the files that are begun from now on to this size and to this age in milliseconds.
+    pub fn limit_files(&self, bytes: u64, ms: Option<i64>) {
+        self.limits.set(bytes, ms);
+    }
+
+    /// The bytes that all files of the replica take on the disk.
+    pub async fn disk_bytes(&self) -> io::Result<u64> {
+        let dir = std::sync::Arc::clone(self.floor.dir());
+        offloaded(self.floor.dir(), move || dir.disk_bytes()).await?
+    }
+
     /// The last entry that can go.
     async fn releasable(
         &self,
@@ -82,7 +93,7 @@ impl Replica {
             let state = saved::load_at(floor.dir().as_ref(), upto)?;
             let fits = |end| head.is_some_and(|head| crate::log::LastFrame::from(&head) == end);
             match state {
-                Some(state) if state.log_end.is_some_and(fits) => floor.keep(state),
+                Some(state) if state.log_end.is_some_and(fits) => floor.adopt(state),
                 Some(_) => Err(io::Error::other(format!(
                     "the state saved after entry {upto} does not fit to the log"
                 ))),

@@ -21,7 +21,7 @@ use super::settings::settings;
 use super::state_machine::{Machine, Snapshots};
 use super::types::{Answer, Proposal, ReplicaNode, Reply, Types, members};
 use crate::clock::Clock;
-use crate::log::{Dir, HardState, LastFrame, Log, LogReader};
+use crate::log::{Dir, FileLimits, HardState, LastFrame, Log, LogReader};
 use crate::peer::Peers;
 
 type OpenRaft = Raft<Types, Machine>;
@@ -63,6 +63,7 @@ pub struct Replica {
     raft: OpenRaft,
     pub(super) reader: LogReader,
     pub(super) floor: Floor,
+    pub(super) limits: Arc<FileLimits>,
     rolls: watch::Receiver<u32>,
     leadership: watch::Receiver<Leadership>,
     ended: watch::Receiver<Option<String>>,
@@ -96,7 +97,7 @@ impl Replica {
             peers,
             clock,
         } = open;
-        let reader = log.reader();
+        let (reader, limits) = (log.reader(), log.limits());
         let (log, floor) = settle(log, &dir, &hard_state, id).await?;
         let store = LogStore::new(log, hard_state, id, clock, floor.clone())?;
         check_vote(&store)?;
@@ -135,6 +136,7 @@ impl Replica {
             raft,
             reader,
             floor,
+            limits,
             rolls,
             leadership,
             ended,

@@ -113,6 +113,12 @@ pub(crate) fn write(dir: &dyn Dir, name: &str, saved: &[u8]) -> io::Result<()> {
     write_file(dir, name, saved).map_err(io::Error::other)
 }
 
+/// Gives the state saved after `index` another name, durably.
+pub(crate) fn rename(dir: &dyn Dir, index: u64, name: &str) -> io::Result<()> {
+    dir.rename(&file_name(index), name)?;
+    dir.sync_dir()
+}
+
 /// The state saved after `index`, if there is one.
 pub(crate) fn load_at(dir: &dyn Dir, index: u64) -> io::Result<Option<Saved>> {
     load(dir, &file_name(index))

@@ -182,6 +182,7 @@ impl Services {
                 .map_or_else(Vec::new, |s| s.in_sync.iter().map(|b| number(*b)).collect()),
             log_start_offset: status.map_or(0, |s| offset(s.log_start_offset)),
             high_watermark: status.map_or(0, |s| offset(s.high_watermark)),
+            disk_bytes: status.map_or(0, |s| offset(s.disk_bytes)),
             faults: faults.map(|(_, fault)| fault.clone()).collect(),
         }
     }

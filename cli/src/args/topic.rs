@@ -28,7 +28,8 @@ pub(crate) enum TopicVerb {
     /// -o jsonl one line, for each look.
     ///
     /// JSON: {"name","id","config":{…},"partitions":[{"partition","leader","leader_epoch",
-    /// "replicas":[…],"in_sync":[…],"log_start_offset","high_watermark"}]}
+    /// "replicas":[…],"in_sync":[…],"log_start_offset","high_watermark",
+    /// "disk_bytes"}]}
     Describe {
         /// The topic.
         #[arg(value_name = "NAME")]

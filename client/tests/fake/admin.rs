@@ -109,6 +109,7 @@ impl TopicService for FakeBroker {
             in_sync: vec![p.leader],
             log_start_offset: p.log_start as i64,
             high_watermark: p.next_offset as i64,
+            disk_bytes: 0,
             faults: vec![],
         };
         Ok(Response::new(DescribeTopicResponse {

@@ -99,3 +99,54 @@ fn an_error_repeats_only_the_beginning_of_a_long_text() {
     let refusal = Refusal::from(TopicConfig::resolve([(long, "1")]).unwrap_err());
     assert_eq!(refusal.reason, Reason::InvalidConfig);
 }
+
+#[test]
+fn settings_that_contradict_each_other_are_refused_with_both_values() {
+    let check = |given: &[(&str, &str)]| {
+        let config = TopicConfig::resolve(given.iter().copied()).unwrap();
+        config.check(|name| given.iter().any(|(given, _)| *given == name))
+    };
+    for (given, says) in [
+        (
+            &[("retention.bytes", "9MiB")][..],
+            "retention.bytes cannot be 9437184: it must be at least 10 times max.batch.bytes, 1048576",
+        ),
+        (
+            &[("retention.bytes", "20MiB"), ("segment.bytes", "32MiB")],
+            "retention.bytes cannot be 20971520: a segment of segment.bytes, 33554432",
+        ),
+        (
+            &[("retention.ms", "1h"), ("segment.ms", "2h")],
+            "retention.ms cannot be 3600000: only closed segments are deleted, and segment.ms, 7200000",
+        ),
+        (
+            &[("max.batch.bytes", "2MiB"), ("segment.bytes", "1MiB")],
+            "max.batch.bytes cannot be 2097152: a segment takes at most segment.bytes, 1048576",
+        ),
+    ] {
+        let refused = check(given).unwrap_err().to_string();
+        assert!(refused.starts_with(says), "{refused}");
+    }
+    check(&[("retention.bytes", "10MiB"), ("retention.ms", "1s")]).unwrap();
+    check(&[("retention.bytes", "1MiB"), ("max.batch.bytes", "100KiB")]).unwrap();
+    check(&[("segment.ms", "1h"), ("retention.ms", "1h")]).unwrap();
+}
+
+#[test]
+fn what_is_limited_has_small_files_that_are_closed_soon() {
+    let files = |given: &[(&str, &str)]| {
+        let config = TopicConfig::resolve(given.iter().copied()).unwrap();
+        (config.file_bytes(), config.file_ms())
+    };
+    assert_eq!(files(&[]), (64 << 20, 604_800_000));
+    let limited = [("retention.bytes", "20MiB"), ("retention.ms", "1h")];
+    assert_eq!(files(&limited), (1 << 20, 360_000));
+    let tiny = [("retention.bytes", "1MiB"), ("retention.ms", "1s")];
+    assert_eq!(files(&tiny), (64 << 10, 1000));
+    let own = [
+        ("retention.bytes", "2TiB"),
+        ("segment.bytes", "2MiB"),
+        ("segment.ms", "5s"),
+    ];
+    assert_eq!(files(&own), (2 << 20, 5000));
+}

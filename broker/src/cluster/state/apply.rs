@@ -183,6 +183,7 @@ impl ClusterState {
             ));
         }
         let (config, overrides) = settings(config)?;
+        config.check(|name| overrides.contains_key(name))?;
         let partitions = placements.iter().map(|brokers| self.place(brokers));
         let topic = Topic {
             id,
@@ -227,6 +228,7 @@ impl ClusterState {
         wanted.retain(|name, _| !unset.contains(name));
         wanted.extend(set);
         let (config, overrides) = settings(&wanted)?;
+        config.check(|name| overrides.contains_key(name))?;
         let topic = Arc::make_mut(topic);
         topic.config = config;
         topic.overrides = overrides;

@@ -124,7 +124,10 @@ async fn move_floor(opened: Opened, state: Saved) -> io::Result<()> {
         hard_state,
     } = opened;
     let upto = state.last_applied.unwrap();
-    floor.keep(state)?;
+    match saved::indexes(floor.dir().as_ref())?.contains(&upto.index) {
+        true => floor.adopt(state)?,
+        false => floor.keep(state)?,
+    }
     let clock = Arc::new(SystemClock);
     let mut store = LogStore::new(log, hard_state, REPLICA, clock, floor).unwrap();
     store.purge(upto).await
@@ -143,6 +146,7 @@ async fn a_crash_at_any_step_of_a_purge_costs_no_entry_above_the_floor() {
         let all = frames(&opened.log, 0);
         let upto = boundary(&opened.log);
         let state = state_at(end_at(&opened.log, upto));
+        saved::save(disk.dir.as_ref(), upto, &state.encode()).unwrap();
         disk.root.fail_from_operation(Some(step));
         let moved = move_floor(opened, state).await;
         disk.root.fail_from_operation(None);
@@ -255,6 +259,41 @@ async fn a_state_that_the_log_contradicts_is_refused() {
     drop(opened);
     let refused = disk.open().await.map(|_| ()).unwrap_err();
     assert!(refused.to_string().contains("differ"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_full_disk_does_not_keep_a_log_from_being_purged() {
+    let (disk, opened) = Disk::filled().await;
+    let upto = boundary(&opened.log);
+    let state = state_at(end_at(&opened.log, upto));
+    saved::save(disk.dir.as_ref(), upto, &state.encode()).unwrap();
+    disk.root.set_capacity(0);
+    move_floor(opened, state).await.unwrap();
+    disk.root.set_capacity(u64::MAX);
+    let opened = disk.open().await.unwrap();
+    assert_eq!(opened.log.first_index(), LogIndex(upto + 1));
+}
+
+#[tokio::test]
+async fn what_a_slow_reader_holds_stays_as_it_was_when_its_file_is_deleted() {
+    let (disk, opened) = Disk::filled().await;
+    let upto = boundary(&opened.log);
+    let (held, reader) = (frames(&opened.log, 0), opened.log.reader());
+    let state = state_at(end_at(&opened.log, upto));
+    move_floor(opened, state).await.unwrap();
+    assert!(
+        reader
+            .frames(LogIndex(upto), LogIndex(upto + 1), 1)
+            .is_err()
+    );
+    for (index, frame) in held.iter().enumerate() {
+        assert_eq!(frame.head.index, LogIndex(index as u64));
+        assert!(
+            frame.body.iter().all(|byte| *byte == index as u8),
+            "{index}"
+        );
+    }
+    drop(disk);
 }
 
 #[tokio::test]

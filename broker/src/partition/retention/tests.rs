@@ -1,0 +1,140 @@
+use highwater_proto::LogIndex;
+use proptest::prelude::*;
+
+use super::*;
+use crate::clock::Guard;
+
+const MIB: u64 = 1 << 20;
+const DAY: i64 = 24 * 60 * 60 * 1000;
+
+/// A segment of ten records, number `n`, whose last record came at `last`.
+fn segment(n: u64, last: i64, sealed: bool) -> SegmentInfo {
+    SegmentInfo {
+        first_index: LogIndex(n * 10),
+        next_index: LogIndex(n * 10 + 10),
+        first_offset: Offset(n * 10),
+        next_offset: Offset(n * 10 + 10),
+        last_append_time: Timestamp(last),
+        bytes: MIB,
+        sealed,
+    }
+}
+
+/// Closed segments whose last records came at these times, and one that is written to.
+fn storage(times: &[i64]) -> Storage {
+    let closed = times
+        .iter()
+        .zip(0..)
+        .map(|(last, n)| segment(n, *last, true));
+    let count = times.len() as u64;
+    let open = segment(count, times.last().copied().unwrap_or(0), false);
+    let segments: Vec<_> = closed.chain([open]).collect();
+    Storage {
+        disk_bytes: segments.iter().map(|segment| segment.bytes).sum(),
+        began: Some(open.last_append_time),
+        segments,
+    }
+}
+
+fn retention(ms: Option<i64>, bytes: Option<u64>) -> Retention {
+    Retention {
+        ms,
+        bytes,
+        file_bytes: MIB,
+        file_ms: 1000,
+    }
+}
+
+#[test]
+fn nothing_goes_unless_a_limit_says_so() {
+    let storage = storage(&[1, 2, 3]);
+    let unlimited = retention(None, None);
+    assert_eq!(
+        unlimited.start(&storage, Timestamp(i64::MAX), Offset(40)),
+        None
+    );
+}
+
+#[test]
+fn closed_segments_go_when_their_last_record_is_old_enough() {
+    let storage = storage(&[100, 200, 300]);
+    let limited = retention(Some(50), None);
+    let start = |now| limited.start(&storage, Timestamp(now), Offset(40));
+    assert_eq!(start(149), None);
+    assert_eq!(start(150), Some(Offset(10)));
+    assert_eq!(start(299), Some(Offset(20)));
+    assert_eq!(start(1_000_000), Some(Offset(30)), "the open one stays");
+    let behind = limited.start(&storage, Timestamp(1_000_000), Offset(29));
+    assert_eq!(behind, None, "what is not committed stays");
+}
+
+#[test]
+fn the_oldest_segments_go_until_the_rest_and_the_next_one_fit() {
+    let storage = storage(&[1, 2, 3, 4, 5]);
+    let start = |mib| retention(None, Some(mib * MIB)).start(&storage, Timestamp(0), Offset(60));
+    assert_eq!(start(7), None, "six, and the next one");
+    assert_eq!(start(6), Some(Offset(10)));
+    assert_eq!(start(3), Some(Offset(40)));
+    assert_eq!(start(1), Some(Offset(50)), "the open one stays");
+}
+
+#[test]
+fn a_segment_made_ready_counts_once() {
+    let mut storage = storage(&[1, 2, 3, 4, 5]);
+    storage.disk_bytes += MIB + 4096;
+    let start = |bytes| retention(None, Some(bytes)).start(&storage, Timestamp(0), Offset(60));
+    assert_eq!(start(7 * MIB + 4096), None);
+    assert_eq!(start(7 * MIB), Some(Offset(10)));
+}
+
+#[test]
+fn a_segment_is_closed_when_it_is_old_or_far_too_large_and_has_records() {
+    let mut storage = storage(&[500]);
+    let limited = retention(None, None);
+    assert!(!limited.is_to_close(&storage, Timestamp(1499)));
+    assert!(limited.is_to_close(&storage, Timestamp(1500)));
+    storage.segments[1].bytes = 64 * MIB;
+    assert!(limited.is_to_close(&storage, Timestamp(500)));
+    storage.began = None;
+    assert!(!limited.is_to_close(&storage, Timestamp(DAY)));
+}
+
+#[test]
+fn it_looks_again_when_the_first_thing_is_due() {
+    let storage = storage(&[500, 900]);
+    let again = |ms, now| retention(ms, None).look_again(&storage, Timestamp(now));
+    assert_eq!(again(None, 900), Some(Duration::from_millis(1000)));
+    assert_eq!(again(Some(450), 900), Some(Duration::from_millis(50)));
+    assert_eq!(again(Some(100), 900), Some(Duration::ZERO));
+}
+
+proptest! {
+    /// However the wall clock jumps, no segment goes before its time has passed by the monotonic
+    /// clock, and every one goes soon after.
+    #[test]
+    fn a_wall_clock_that_jumps_deletes_nothing_early_and_stalls_nothing(
+        jumps in prop::collection::vec((2000_i64..60_000, -2 * DAY..2 * DAY), 1..20),
+    ) {
+        let keep = 30_000;
+        let limited = retention(Some(keep), None);
+        let mut guard = Guard::default();
+        let (mut wall, mut monotonic) = (1_795_168_800_000, 0);
+        let mut appended = Vec::new();
+        for (passes, jump) in jumps {
+            let jump = if jump.abs() < 2000 { DAY } else { jump };
+            appended.push((guard.look(wall, monotonic).now.0, monotonic));
+            (wall, monotonic) = (wall + passes + jump, monotonic + passes);
+            let now = guard.look(wall, monotonic).now;
+            let times: Vec<i64> = appended.iter().map(|(time, _)| *time).collect();
+            prop_assert!(times.is_sorted());
+            let end = Offset(appended.len() as u64 * 10 + 10);
+            let start = limited.start(&storage(&times), now, end).map_or(0, |start| start.0 / 10);
+            for (n, (_, at)) in appended.iter().enumerate() {
+                let gone = (n as u64) < start;
+                let age = monotonic - at;
+                prop_assert!(!gone || age >= keep, "gone after {age} ms");
+                prop_assert!(gone || age < keep, "still there after {age} ms");
+            }
+        }
+    }
+}

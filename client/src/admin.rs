@@ -71,6 +71,8 @@ impl Client {
     /// When the outcome of an attempt was not known and the next one finds that the topic exists,
     /// it counts as created if it has what was asked for: the same partitions, and the replicas
     /// and settings that `topic` names. Without such an attempt before, it is `TOPIC_EXISTS`.
+    ///
+    /// Dropped before it is ready, it may have been done or not.
     pub async fn create_topic(&self, topic: NewTopic) -> Result<Topic> {
         let request = v1::CreateTopicRequest {
             name: topic.name.clone(),
@@ -97,6 +99,8 @@ impl Client {
     }
 
     /// All topics, by name.
+    ///
+    /// Reads only; cancel-safe.
     pub async fn list_topics(&self) -> Result<Vec<Topic>> {
         let call = |api: Api| async move {
             let request = v1::ListTopicsRequest {};
@@ -107,6 +111,8 @@ impl Client {
     }
 
     /// One topic with its settings and the state of its partitions.
+    ///
+    /// Reads only; cancel-safe.
     pub async fn describe_topic(&self, name: &str) -> Result<TopicDescription> {
         let call = |api: Api| async move {
             let name = name.to_owned();
@@ -118,6 +124,8 @@ impl Client {
 
     /// Changes settings of a topic and gives all of them as they are then. Setting the same again
     /// changes nothing, so it is tried again even after an unknown outcome.
+    ///
+    /// Dropped before it is ready, it may have been done or not.
     pub async fn alter_topic(
         &self,
         name: &str,
@@ -141,6 +149,8 @@ impl Client {
     /// The topic is looked up first and then deleted by its id, so that no retry can hit another
     /// topic of the same name. When an attempt's outcome was not known and the next one finds no
     /// topic, or another one, it was deleted.
+    ///
+    /// Dropped before it is ready, it may have been done or not.
     pub async fn delete_topic(&self, name: &str) -> Result<()> {
         let found = self.describe_topic(name).await?;
         let request = v1::DeleteTopicRequest {
@@ -164,6 +174,8 @@ impl Client {
     }
 
     /// The cluster, its controller and its size.
+    ///
+    /// Reads only; cancel-safe.
     pub async fn cluster(&self) -> Result<Cluster> {
         let call = |api: Api| async move {
             let request = v1::GetClusterRequest {};
@@ -173,6 +185,8 @@ impl Client {
     }
 
     /// All brokers, by id.
+    ///
+    /// Reads only; cancel-safe.
     pub async fn brokers(&self) -> Result<Vec<Broker>> {
         let call = |api: Api| async move {
             let request = v1::ListBrokersRequest {};
@@ -184,11 +198,15 @@ impl Client {
 
     /// Has a broker hand over what it leads, and keeps it from leading until the drain is cancelled
     /// or the broker restarts. Returns at once with how far it is; ask again for the progress.
+    ///
+    /// Dropped before it is ready, it may have been done or not.
     pub async fn drain_broker(&self, broker: BrokerId) -> Result<Drain> {
         self.set_drain(broker, false).await
     }
 
     /// Lets a drained broker lead again. What it led before does not come back by itself.
+    ///
+    /// Dropped before it is ready, it may have been done or not.
     pub async fn cancel_drain(&self, broker: BrokerId) -> Result<Drain> {
         self.set_drain(broker, true).await
     }
@@ -205,6 +223,8 @@ impl Client {
     }
 
     /// Where the partitions of these topics are; of all topics when none is named.
+    ///
+    /// Reads only; cancel-safe.
     pub async fn metadata(&self, topics: &[&str]) -> Result<ClusterMetadata> {
         let topics: Vec<String> = topics.iter().copied().map(str::to_owned).collect();
         let call = |api: Api| {
@@ -218,6 +238,8 @@ impl Client {
     }
 
     /// The offset at a position of a partition, from its leader; linearizable.
+    ///
+    /// Reads only; cancel-safe.
     pub async fn list_offsets(
         &self,
         topic: &str,
@@ -279,6 +301,8 @@ impl Client {
     ///
     /// A position above the high watermark is `OFFSET_OUT_OF_RANGE`; one at or below the log start
     /// deletes nothing.
+    ///
+    /// Dropped before it is ready, it may have been done or not.
     pub async fn trim(
         &self,
         topic: &str,

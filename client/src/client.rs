@@ -23,7 +23,7 @@ pub struct Client {
 
 impl Client {
     /// Connects to the cluster that any of the brokers in `bootstrap` (`host:port,host:port`)
-    /// belongs to. Each gets one chance; fails with `UNREACHABLE` when none answers.
+    /// belongs to. Each gets one chance; fails with `UNREACHABLE` when none answers. Cancel-safe.
     pub async fn connect(bootstrap: impl AsRef<str>) -> Result<Self> {
         Self::builder().bootstrap(bootstrap).connect().await
     }
@@ -107,7 +107,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Contacts the cluster; fails with `UNREACHABLE` when no bootstrap broker answers.
+    /// Contacts the cluster; fails with `UNREACHABLE` when no bootstrap broker answers. Cancel-safe.
     pub async fn connect(self) -> Result<Client> {
         let client = self.build()?;
         client.metadata.contact().await?;

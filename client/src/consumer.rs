@@ -88,7 +88,10 @@ impl Consumer {
         consumer
     }
 
-    /// The next record; `None` when all partitions are at their end. Cancel-safe.
+    /// The next record; `None` when all partitions are at their end. Records of a partition come in
+    /// the order of their offsets, each once, without a gap; between partitions there is no order.
+    /// Only committed records come, and an error ends the partition it is about. Cancel-safe: a call
+    /// that is dropped has taken nothing.
     pub async fn next(&mut self) -> Option<Result<ConsumerRecord>> {
         std::future::poll_fn(|cx| self.poll_record(cx)).await
     }

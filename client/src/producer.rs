@@ -73,7 +73,8 @@ pub struct TrySendError<'a> {
 
 impl Producer {
     /// Takes a record, waiting only for space in the buffer, and gives the future of its
-    /// acknowledgement. Cancel-safe: a call that is dropped has sent nothing.
+    /// acknowledgement. Records of a partition are written in the order of the calls, each once.
+    /// Cancel-safe: a call that is dropped has sent nothing.
     pub async fn send<'a>(&self, record: impl Into<Record<'a>>) -> Result<Delivery> {
         // A loop of sends that never wait must let the sender run, even on a single thread.
         tokio::task::consume_budget().await;

@@ -128,7 +128,7 @@ impl Metadata {
         Ok(LogIndex(response.map_err(unknown)?.index))
     }
 
-    /// Proposes here, as the leader of the group.
+    /// Proposes here, as the leader of the group. What is not committed in time stays unknown.
     pub async fn propose_here(&self, command: &Command) -> Result<(LogIndex, Reply), LocalError> {
         let leadership = *self.replica.leadership().borrow();
         if !leadership.mine {
@@ -154,7 +154,9 @@ impl Metadata {
             .propose(leadership.term, proposal)
             .await
             .map_err(unknown)?;
-        match answered.await.map_err(unknown)? {
+        let answered = tokio::time::timeout(ATTEMPT, answered);
+        let late = |_| LocalError::Unknown(format!("it was not committed within {ATTEMPT:?}"));
+        match answered.await.map_err(late)?.map_err(unknown)? {
             raft::Reply::Command { index, bytes } => {
                 let reply = Reply::decode(&bytes);
                 Ok((

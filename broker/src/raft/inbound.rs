@@ -30,11 +30,14 @@ pub struct Inbound {
     replicas: Arc<Replicas>,
     answers: LaneAnswers,
     tasks: Tasks,
-    streams: HashMap<(GroupId, u64), AppendStream>,
+    /// The stream of each group that has a replica here: a lane comes from one broker, which has one
+    /// replica of a group at a time.
+    streams: HashMap<GroupId, AppendStream>,
 }
 
 #[derive(Debug)]
 struct AppendStream {
+    from: u64,
     number: u64,
     requests: mpsc::Sender<(u64, Request)>,
 }
@@ -144,16 +147,21 @@ impl Inbound {
         correlation: u64,
         append: Request,
     ) {
-        let key = (replica.group(), from);
+        let key = replica.group();
         let known = self
             .streams
             .get(&key)
-            .is_some_and(|stream| stream.number == number);
+            .is_some_and(|stream| (stream.from, stream.number) == (from, number));
         if !known {
             let (requests, queue) = mpsc::channel(STREAM_QUEUE);
             self.tasks
                 .spawn(run_stream(replica, queue, self.answers.clone()));
-            self.streams.insert(key, AppendStream { number, requests });
+            let stream = AppendStream {
+                from,
+                number,
+                requests,
+            };
+            self.streams.insert(key, stream);
         }
         let Some(stream) = self.streams.get(&key) else {
             return;

@@ -17,6 +17,7 @@ use openraft::raft::{
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{AnyError, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::GroupId;
 use super::rooms::Rooms;
@@ -28,6 +29,9 @@ use crate::peer::{Lane, LaneError, Link, Peers, Pending};
 
 /// Requests of one group on their way to one follower.
 const PIPELINE: usize = 64;
+/// Their bytes: half of what the lane carries, so that a group whose follower is slow leaves room for
+/// the others.
+const WINDOW_BYTES: usize = 8 << 20;
 
 type RpcError = RPCError<Types>;
 type RaftSnapshot = openraft::type_config::alias::SnapshotOf<Types, Bytes>;
@@ -159,6 +163,7 @@ fn unexpected(message: &lane_response::Message) -> RpcError {
 /// An append on its way, and what its success will mean.
 struct Sent {
     pending: Pending,
+    _window: OwnedSemaphorePermit,
     prev: Option<LogId>,
     last: Option<LogId>,
     to: ReplicaId,
@@ -194,6 +199,7 @@ struct Appends {
     template: LaneRequest,
     heartbeats: bool,
     rooms: Rooms,
+    window: Arc<Semaphore>,
 }
 
 impl Appends {
@@ -209,6 +215,9 @@ impl Appends {
         let prev = request.prev_log_id;
         let last = request.entries.last().map(|entry| entry.log_id).or(prev);
         let bytes: usize = request.entries.iter().map(frame_bytes).sum();
+        let permits = u32::try_from(bytes.clamp(1, WINDOW_BYTES)).unwrap_or(u32::MAX);
+        let window = Arc::clone(&self.window).acquire_many_owned(permits);
+        let window = window.await.map_err(unreachable)?;
         let message = Some(lane_request::Message::Append(wire::encode_append(request)));
         let request = LaneRequest {
             message,
@@ -221,6 +230,7 @@ impl Appends {
             .map_err(unreachable)?;
         Ok(Sent {
             pending,
+            _window: window,
             prev,
             last,
             to: ReplicaId(self.template.to_replica),
@@ -270,6 +280,7 @@ impl RaftNetworkV2<Types> for Connection {
                 template,
                 heartbeats,
                 rooms: self.rooms.clone(),
+                window: Arc::new(Semaphore::new(WINDOW_BYTES)),
             });
             let sent = input.then(move |request| {
                 let appends = Arc::clone(&appends);

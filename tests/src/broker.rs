@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use rustix::net::getpeername;
 use rustix::process::{
-    Pid, PidfdFlags, PidfdGetfdFlags, Signal, kill_process, pidfd_getfd, pidfd_open,
+    Pid, PidfdFlags, PidfdGetfdFlags, Signal, WaitId, WaitIdOptions, kill_process, pidfd_getfd,
+    pidfd_open, waitid,
 };
 use serde_json::Value;
 
@@ -115,9 +116,14 @@ impl Broker {
         ended.unwrap_or_else(|| panic!("it does not end; its log:\n{}", self.log()))
     }
 
-    /// Sends it a signal.
+    /// Sends it a signal. After `STOP` none of its threads runs any more when this returns.
     pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("a child can be signalled");
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).expect("a child can be signalled");
+        if signal == Signal::STOP {
+            let stopped = waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED);
+            stopped.expect("a child can be waited for");
+        }
     }
 
     /// Starts it again on its data directory and its addresses, after it was killed or stopped,

@@ -232,9 +232,11 @@ fn examples(text: &str) -> Vec<String> {
             let runs =
                 before.is_empty() || before.ends_with("| ") || before.starts_with("HIGHWATER_");
             let command = line[at..].split("  ").next().unwrap_or_default();
-            let alone = [" | ", " > "].iter().fold(command, |command, then| {
-                command.split_once(then).map_or(command, |(first, _)| first)
-            });
+            let alone = [" | ", " > ", " && "]
+                .iter()
+                .fold(command, |command, then| {
+                    command.split_once(then).map_or(command, |(first, _)| first)
+                });
             runs.then(|| alone.trim().to_owned())
         })
         .collect()

@@ -26,22 +26,16 @@ struct Life {
 impl Life {
     /// The next epoch of a name, or a producer without one.
     async fn begin(api: &Api, name: &str) -> Self {
-        let request = v1::InitProducerRequest {
-            name: name.to_owned(),
-            ..v1::InitProducerRequest::default()
-        };
-        let asking = async {
-            loop {
-                match api.init_producer(request.clone()).await {
-                    Err(refusal) if refusal.reason == "NO_LEADER" => {}
-                    answer => return answer.unwrap(),
-                }
+        let given = match name {
+            "" => (api.producer_id().await, 0),
+            name => {
+                let given = api.next_epoch(name).await;
+                (given.producer_id, given.producer_epoch)
             }
         };
-        let given = soon("a producer id", asking).await;
         let mut life = Self {
-            id: given.producer_id,
-            epoch: u16::try_from(given.producer_epoch).unwrap(),
+            id: given.0,
+            epoch: u16::try_from(given.1).unwrap(),
             sent: Vec::new(),
         };
         life.go_on(api).await;

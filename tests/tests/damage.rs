@@ -179,8 +179,9 @@ fn forge_last_frame(bytes: &mut [u8]) {
     frame[76..80].copy_from_slice(&covered);
 }
 
-/// Three replicas; the last broker is stopped and its history is forged.
-fn forged() -> Cluster {
+/// Three replicas; the last broker is stopped and the history in this file of it is forged. With
+/// what the file had been.
+fn forged() -> (Cluster, PathBuf, Vec<u8>) {
     let mut cluster = Cluster::start(&program!(), 3);
     cluster
         .run(&["topic", "create", "t", "-p", "1", "-r", "3"])
@@ -194,8 +195,9 @@ fn forged() -> Cluster {
     cluster.brokers.swap(2, (leader + 1) % 3);
     cluster.brokers[2].stop();
     let file = segments(&dir(&cluster, 2)).pop().unwrap();
+    let real = fs::read(&file).unwrap();
     change(&file, |bytes| forge_last_frame(bytes));
-    cluster
+    (cluster, file, real)
 }
 
 #[track_caller]
@@ -223,14 +225,29 @@ fn assert_diverged(cluster: &mut Cluster) {
 
 #[test]
 fn a_replica_at_rest_whose_history_differs_is_found_and_stops() {
-    let mut cluster = forged();
+    let (mut cluster, file, real) = forged();
     cluster.brokers[2].restart();
     assert_diverged(&mut cluster);
+
+    // A restart does not let it in again until histories are compared the next time.
+    cluster.brokers[2].kill();
+    cluster.brokers[2].restart();
+    assert_diverged(&mut cluster);
+    let log = cluster.brokers[2].log();
+    assert!(
+        !log.contains("two replicas disagree"),
+        "it was open:\n{log}"
+    );
+    // With its real history it is.
+    cluster.brokers[2].stop();
+    fs::write(file, real).unwrap();
+    cluster.brokers[2].restart();
+    cluster.until_healthy();
 }
 
 #[test]
 fn a_replica_whose_history_differs_takes_no_entry_of_the_leader() {
-    let mut cluster = forged();
+    let (mut cluster, ..) = forged();
     cluster.brokers[2].restart();
     produce(&cluster, 1);
     assert_diverged(&mut cluster);

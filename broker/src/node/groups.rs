@@ -13,6 +13,7 @@ use crate::peer::Peers;
 use crate::raft::{
     GroupId, OpenReplica, Replica, Replicated, durable_file, founding_entry, has_begun, unpurged,
 };
+use crate::service::FaultKind;
 use crate::tasks::Tasks;
 
 /// Notes that a replica's log was begun: if its directory or the log is missing later, data is
@@ -43,6 +44,8 @@ pub(super) struct PartitionLog<'a> {
 pub(super) enum NotOpened {
     /// What it had on the disk is damaged; other replicas may have it.
     Damaged(String),
+    /// Its history differs from that of its group.
+    Diverged(String),
     /// Anything else.
     Failed(String),
 }
@@ -70,7 +73,16 @@ impl NotOpened {
     /// What, where, why.
     pub(super) fn why(&self) -> &str {
         match self {
-            Self::Damaged(why) | Self::Failed(why) => why,
+            Self::Damaged(why) | Self::Diverged(why) | Self::Failed(why) => why,
+        }
+    }
+
+    /// How it is out of its group.
+    pub(super) fn kind(&self) -> FaultKind {
+        match self {
+            Self::Damaged(_) => FaultKind::Damaged,
+            Self::Diverged(_) => FaultKind::Diverged,
+            Self::Failed(_) => FaultKind::Stopped,
         }
     }
 }
@@ -94,6 +106,9 @@ impl Groups {
             move || Ok(Log::open(dir, options))
         });
         let (mut log, recovered) = opened.await??;
+        if let Some(why) = self.is_diverged(id, &log.reader()) {
+            return Err(NotOpened::Diverged(why));
+        }
         let begun = has_begun(&log, &self.hard_state, id);
         if let (Some(partition), false) = (partition, begun) {
             if placed {
@@ -218,12 +233,14 @@ fn gone(what: &str, name: &str) -> String {
 }
 
 /// A callback for a sync, and what receives its result.
-fn awaited() -> (SyncDone, oneshot::Receiver<Result<(), SyncError>>) {
+pub(super) fn awaited() -> (SyncDone, oneshot::Receiver<Result<(), SyncError>>) {
     let (done, durable) = oneshot::channel();
     (Box::new(move |result| drop(done.send(result))), durable)
 }
 
-async fn synced(durable: oneshot::Receiver<Result<(), SyncError>>) -> Result<(), String> {
+pub(super) async fn synced(
+    durable: oneshot::Receiver<Result<(), SyncError>>,
+) -> Result<(), String> {
     let durable = durable.await.map_err(|error| error.to_string())?;
     durable.map_err(|error| error.to_string())
 }

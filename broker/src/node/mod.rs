@@ -5,6 +5,7 @@ mod broken;
 mod compaction;
 mod config;
 mod controller;
+mod diverged;
 mod error;
 mod groups;
 mod identity;

@@ -165,10 +165,14 @@ impl Reconciler {
             kind,
             why,
         } = ended;
-        let open = self.replicas.get(group).is_some_and(|r| r.id() == replica);
-        if let (true, GroupId::Partition(topic, index)) = (open, group) {
+        let open = self.replicas.get(group).filter(|r| r.id() == replica);
+        if let (Some(open), GroupId::Partition(topic, index)) = (open, group) {
             tracing::error!(%group, %why, "a replica has stopped");
             self.close(topic, index, replica).await;
+            if kind == FaultKind::Diverged {
+                let last = open.reader().last();
+                self.groups.mark_diverged(replica, last, &why).await;
+            }
             self.stays_out(group, replica, kind, &why);
         }
     }
@@ -339,12 +343,11 @@ impl Reconciler {
                 let (group, id) = (open.group(), open.replica);
                 match result {
                     Ok(()) => self.is_back(group, id),
-                    Err(NotOpened::Failed(why)) => {
-                        self.stays_out(group, id, FaultKind::Stopped, &why);
-                    }
-                    Err(NotOpened::Damaged(why)) => {
-                        self.stays_out(group, id, FaultKind::Damaged, &why);
-                        self.begin_repair(open);
+                    Err(error) => {
+                        self.stays_out(group, id, error.kind(), error.why());
+                        if error.kind() == FaultKind::Damaged {
+                            self.begin_repair(open);
+                        }
                     }
                 }
             }

@@ -105,7 +105,7 @@ reasons! {
     /// More replicas were asked for than there are brokers.
     InvalidReplication = "INVALID_REPLICATION", InvalidArgument, Refused, "start more brokers, or ask for fewer replicas";
     /// The disk of a replica's broker is full; nothing was written.
-    DiskFull = "DISK_FULL", ResourceExhausted, Retriable, "free space on the broker's data directory";
+    DiskFull = "DISK_FULL", ResourceExhausted, Retriable, "free space on the disk that the error names, or have retention delete more; appends then go on by themselves";
     /// The broker has as much unfinished work as its configuration allows.
     Overloaded = "OVERLOADED", ResourceExhausted, Retriable, "slow down; the client library waits and tries again";
     /// The request was not answered within its deadline.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use highwater_proto::pb::v1;
-use highwater_tests::{Api, Broker, Refusal, SmallDisk, batches, program};
+use highwater_tests::{Api, Broker, Metrics, Refusal, SmallDisk, batches, program};
 use tonic::Code;
 
 /// How often the disk runs full and gets room again.
@@ -137,6 +137,39 @@ async fn a_full_disk_refuses_appends_serves_reads_and_heals_by_itself() {
     broker.kill();
     broker.restart();
     producer.check(&Api::connect(broker.listen()).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_waits_for_room_and_says_that_the_disk_is_full_when_its_time_is_over() {
+    let disk = SmallDisk::new(24);
+    let (broker, api) = start(&disk).await;
+    disk.occupy("until-later", 8);
+    let mut producer = Producer::new(&api).await;
+    assert_full(&producer.fill(&api).await);
+    let line = vec![b'y'; RECORD];
+    let produce = |timeout| {
+        let run = broker.run(&["produce", "t", "-z", "none", "--timeout", timeout]);
+        run.stdin(line.clone())
+    };
+    let late = produce("2s").end().exited(1).says("DISK_FULL");
+    for said in ["it was not written", "is full: ", "free space on the disk"] {
+        assert!(late.stderr.contains(said), "{said:?}: {late}");
+    }
+    assert_eq!(api.high_watermark("t", 0).await, producer.acked as i64);
+    let refused = || {
+        let series = "highwater_produce_errors_total{reason=\"DISK_FULL\"}";
+        Metrics::of(broker.http()).value(series)
+    };
+    let before = refused();
+    let waiting = produce("60s").start();
+    let begun = Instant::now();
+    while refused() == before {
+        assert!(begun.elapsed() < LIMIT, "the producer was never refused");
+        tokio::task::yield_now().await;
+    }
+    disk.release("until-later");
+    waiting.end().exited(0);
+    assert_eq!(api.high_watermark("t", 0).await, producer.acked as i64 + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

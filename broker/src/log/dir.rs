@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -16,6 +17,7 @@ pub mod usage;
 mod io_pool;
 mod lock;
 mod metered;
+mod paced;
 
 pub use fs::FsDir;
 pub use lock::DirLock;
@@ -31,6 +33,9 @@ pub type SyncDone = Box<dyn FnOnce(Result<(), SyncError>) + Send>;
 
 /// Work for the background thread of a data directory.
 pub type Job = Box<dyn FnOnce() + Send>;
+
+/// Work in steps: each call does one and says how long the next one is to wait, or that there is none.
+pub type Steps = Box<dyn FnMut() -> Option<Duration> + Send>;
 
 /// One directory. Names change at once and survive a power loss only after `sync_dir`.
 pub trait Dir: fmt::Debug + Send + Sync {
@@ -67,6 +72,15 @@ pub trait Dir: fmt::Debug + Send + Sync {
 
     /// Runs work that may block for long, outside the caller's thread.
     fn offload(&self, job: Job);
+
+    /// Runs work that nobody waits for a step at a time, between all other background work, as slowly
+    /// as the steps say and so that the disk is free for others most of the time. Steps that are left
+    /// when the directory is no longer used may never run.
+    ///
+    /// A directory without a background thread runs all of them at once.
+    fn offload_steps(&self, mut steps: Steps) {
+        while steps().is_some() {}
+    }
 
     /// Runs work that may block and that somebody waits for, beside other such work.
     fn run_beside(&self, job: Job);

@@ -21,6 +21,7 @@ mod body;
 mod check;
 mod encode;
 mod error;
+mod fill;
 mod flusher;
 mod formats;
 mod frame;

@@ -15,6 +15,7 @@
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::dir::{Dir, is_full};
 use super::frame::frame_bytes;
@@ -138,7 +139,7 @@ impl Room {
             Next::Ready(_) if state.on_its_way() > 0 => return Err(Shortage::Wait(wait)),
             Next::Ready(_) | Next::None => {
                 if let Some(len) = self.len_for(&state, needed, purpose) {
-                    self.start(state, len, false);
+                    self.start(state, len, None);
                     return Err(Shortage::Wait(wait));
                 }
             }
@@ -209,7 +210,9 @@ impl Room {
         let dir = &*self.shared.dir;
         let taken = std::mem::take(&mut self.lock().next);
         match taken {
-            Next::Ready(blank) if blank.file.len() >= needed => return Ok(blank),
+            Next::Ready(blank) if blank.file.len() >= needed && blank.end_filling() => {
+                return Ok(blank);
+            }
             Next::Ready(blank) => discard(dir, blank.number),
             Next::Preparing(_) | Next::None => {}
         }
@@ -229,9 +232,9 @@ impl Room {
         })
     }
 
-    /// Has the next file made in the background, filled with zeroes if `zeroed`, unless it is there
-    /// or on its way, or the disk has no room.
-    pub(super) fn prepare(&self, zeroed: bool) {
+    /// Has the next file made in the background, unless it is there or on its way, or the disk has no
+    /// room; then filled with zeroes in about this time, if one is given.
+    pub(super) fn prepare(&self, fill_within: Option<Duration>) {
         let state = self.lock();
         if !matches!(state.next, Next::None) {
             return;
@@ -239,7 +242,7 @@ impl Room {
         let wanted = whole(state.next_len);
         let least = FIRST_SEGMENT_BYTES.min(wanted);
         if let Some(len) = self.shared.dir.space().largest(wanted, least) {
-            self.start(state, len, zeroed);
+            self.start(state, len, fill_within);
         }
     }
 
@@ -279,7 +282,7 @@ impl Room {
         granted
     }
 
-    fn start(&self, mut state: MutexGuard<'_, State>, len: u64, zeroed: bool) {
+    fn start(&self, mut state: MutexGuard<'_, State>, len: u64, fill_within: Option<Duration>) {
         let number = state.take_number();
         let replaced = std::mem::replace(&mut state.next, Next::Preparing(number));
         drop(state);
@@ -289,7 +292,7 @@ impl Room {
             if let Next::Ready(blank) = replaced {
                 discard(dir, blank.number);
             }
-            let prepared = BlankFile::prepare(dir, number, len, zeroed);
+            let prepared = BlankFile::prepare(dir, number, len, fill_within);
             room.prepared(number, prepared);
         }));
     }

@@ -1,14 +1,13 @@
-//! The next segment file, made ready in the background: allocated, filled with zeroes where that
-//! pays (a sync need not convert extents then) and named durably before the log needs it.
+//! The next segment file, made ready in the background: allocated and named durably before the log
+//! needs it, and then filled with zeroes where that pays.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::dir::{Dir, File};
+use super::fill::Filling;
 use super::segment::file_name;
-
-/// How much is filled with one write: larger writes make large folios, which make small syncs slow.
-const FILL: usize = 64 << 10;
 
 /// A file without a header, for one segment.
 #[derive(Debug)]
@@ -17,6 +16,8 @@ pub(super) struct BlankFile {
     pub(super) file: Arc<dyn File>,
     /// Whether its name is durable.
     pub(super) named: bool,
+    /// It is being filled until this is dropped.
+    filling: Option<Filling>,
 }
 
 impl BlankFile {
@@ -26,35 +27,33 @@ impl BlankFile {
             number,
             file: dir.create(&file_name(number), len)?,
             named: false,
+            filling: None,
         })
     }
 
-    /// Makes a file of `len` bytes, filled with zeroes if `zeroed`, and its name durable.
-    pub(super) fn prepare(dir: &dyn Dir, number: u32, len: u64, zeroed: bool) -> io::Result<Self> {
+    /// Makes a file of `len` bytes and its name durable. Then it begins to be filled with zeroes, in
+    /// about this time, if one is given.
+    pub(super) fn prepare(
+        dir: &dyn Dir,
+        number: u32,
+        len: u64,
+        fill_within: Option<Duration>,
+    ) -> io::Result<Self> {
         let mut blank = Self::create(dir, number, len)?;
-        let filled = if zeroed { fill(&*blank.file) } else { Ok(()) };
-        match filled.and_then(|()| dir.sync_dir()) {
-            Ok(()) => {
-                blank.named = true;
-                Ok(blank)
-            }
-            Err(error) => {
-                discard(dir, number);
-                Err(error)
-            }
+        if let Err(error) = dir.sync_dir() {
+            discard(dir, number);
+            return Err(error);
         }
+        blank.named = true;
+        blank.filling = fill_within.map(|within| Filling::start(dir, &blank.file, within));
+        Ok(blank)
     }
-}
 
-fn fill(file: &dyn File) -> io::Result<()> {
-    let zeroes = [0; FILL];
-    let mut position = 0;
-    while position < file.len() {
-        let len = (file.len() - position).min(FILL as u64);
-        file.write_at(&[IoSlice::new(&zeroes[..len as usize])], position)?;
-        position += len;
+    /// Ends the filling, wherever it is: nothing else writes to the file from now on. False if the
+    /// file has failed and is of no use.
+    pub(super) fn end_filling(&self) -> bool {
+        self.filling.as_ref().is_none_or(Filling::end)
     }
-    file.sync_now()
 }
 
 /// Removes a file that was never used. If that fails, the next start removes it.

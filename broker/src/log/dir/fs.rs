@@ -12,7 +12,7 @@ use rustix::fs::{FallocateFlags, fallocate, fdatasync, fsync};
 use rustix::io::{Errno, pwritev};
 
 use super::io_pool::IoPool;
-use super::{Dir, File, Job, Space, SyncDone, beyond_the_end};
+use super::{Dir, File, Job, Space, Steps, SyncDone, beyond_the_end};
 use crate::log::map::{self, Mapped};
 
 /// The kernel takes at most this many parts in one `pwritev`.
@@ -179,6 +179,10 @@ impl Dir for FsDir {
 
     fn offload(&self, job: Job) {
         self.pool.offload(job);
+    }
+
+    fn offload_steps(&self, steps: Steps) {
+        self.pool.offload_steps(steps);
     }
 
     fn run_beside(&self, job: Job) {

@@ -1,15 +1,19 @@
 //! The I/O threads of one data directory: a few that sync, a few that read and open, and one for long
-//! background work, so that filling a file with zeroes never stands before anybody who waits.
+//! background work, so that none of that ever stands before anybody who waits. Background jobs run one
+//! after the other; what has to be slow, like filling files with zeroes, runs in steps between them.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 use rustix::process::setpriority_process;
 
-use super::Job;
+use super::paced::Paced;
+use super::{Job, Steps};
+use crate::clock::monotonic;
 
 /// Threads that read cold data and open logs. A disk does several of these at a time.
 const READERS: usize = 4;
@@ -18,7 +22,7 @@ const READERS: usize = 4;
 pub(super) struct IoPool {
     syncs: Arc<Queue>,
     beside: Arc<Queue>,
-    background: Arc<Queue>,
+    background: Arc<Background>,
 }
 
 struct Queue {
@@ -39,7 +43,7 @@ impl IoPool {
         let pool = Self {
             syncs: Queue::new(),
             beside: Queue::new(),
-            background: Queue::new(),
+            background: Arc::default(),
         };
         for number in 0..sync_threads.max(1) {
             Queue::serve(
@@ -51,7 +55,9 @@ impl IoPool {
         for number in 0..READERS {
             Queue::serve(&pool.beside, format!("log-read-{number}"), || {})?;
         }
-        Queue::serve(&pool.background, "log-background".to_owned(), || {})?;
+        let background = Arc::clone(&pool.background);
+        let thread = thread::Builder::new().name("log-background".to_owned());
+        thread.spawn(move || background.serve())?;
         Ok(pool)
     }
 
@@ -67,7 +73,13 @@ impl IoPool {
 
     /// Queues background work; jobs run one after the other.
     pub(super) fn offload(&self, job: Job) {
-        self.background.push(job);
+        self.background.change(|state| state.jobs.push_back(job));
+    }
+
+    /// Queues work that runs in steps between the jobs.
+    pub(super) fn offload_steps(&self, steps: Steps) {
+        let due = now();
+        self.background.change(|state| state.paced.add(due, steps));
     }
 }
 
@@ -75,7 +87,7 @@ impl Drop for IoPool {
     fn drop(&mut self) {
         self.syncs.close();
         self.beside.close();
-        self.background.close();
+        self.background.change(|state| state.closed = true);
     }
 }
 
@@ -136,8 +148,147 @@ impl Queue {
     }
 }
 
+#[derive(Default)]
+struct Background {
+    // guards: the jobs and the steps that wait, and whether more can come
+    state: Mutex<BackgroundState>,
+    changed: Condvar,
+}
+
+struct BackgroundState {
+    jobs: VecDeque<Job>,
+    paced: Paced<Steps>,
+    closed: bool,
+}
+
+impl Default for BackgroundState {
+    fn default() -> Self {
+        Self {
+            jobs: VecDeque::new(),
+            paced: Paced::new(),
+            closed: false,
+        }
+    }
+}
+
+enum Work {
+    Job(Job),
+    Step(Steps),
+}
+
+impl Background {
+    fn serve(&self) {
+        while let Some(work) = self.next() {
+            match work {
+                Work::Job(job) => job(),
+                Work::Step(mut steps) => {
+                    let began = now();
+                    let pause = steps();
+                    let ended = now();
+                    let mut state = self.lock();
+                    state.paced.ran(began, ended);
+                    if let Some(pause) = pause {
+                        state.paced.add(ended + pause, steps);
+                    }
+                }
+            }
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut BackgroundState)) {
+        change(&mut self.lock());
+        self.changed.notify_one();
+    }
+
+    /// What is to be done next; none when all jobs are done and none will come.
+    fn next(&self) -> Option<Work> {
+        let mut state = self.lock();
+        loop {
+            if let Some(job) = state.jobs.pop_front() {
+                return Some(Work::Job(job));
+            }
+            if state.closed {
+                return None;
+            }
+            let now = now();
+            if let Some(steps) = state.paced.take(now) {
+                return Some(Work::Step(steps));
+            }
+            state = match state.paced.wait(now) {
+                None => self.changed.wait(state),
+                Some(wait) => match self.changed.wait_timeout(state, wait) {
+                    Ok((state, _)) => Ok(state),
+                    Err(poisoned) => Ok(poisoned.into_inner().0),
+                },
+            }
+            .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    // No job and no step runs under the lock, so a panic of one leaves the state whole.
+    fn lock(&self) -> MutexGuard<'_, BackgroundState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn now() -> Instant {
+    monotonic().into_std()
+}
+
 /// A sync ends with a few microseconds of work that everybody waits for: it must not stand behind
 /// busy threads for a whole slice. Without the right to it, all goes on as before.
 fn prefer_this_thread() {
     let _ = setpriority_process(None, -10);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn background_jobs_do_not_wait_for_the_pauses_of_steps() {
+        let pool = IoPool::start(1).unwrap();
+        let (sender, events) = mpsc::channel();
+        let stepped = sender.clone();
+        pool.offload_steps(Box::new(move || {
+            let _ = stepped.send("step");
+            Some(Duration::from_secs(3_600))
+        }));
+        assert_eq!(events.recv_timeout(LIMIT).unwrap(), "step");
+        pool.offload(Box::new(move || _ = sender.send("job")));
+        assert_eq!(events.recv_timeout(LIMIT).unwrap(), "job");
+        drop(pool);
+        let ended = events.recv_timeout(LIMIT);
+        assert_eq!(ended, Err(mpsc::RecvTimeoutError::Disconnected));
+    }
+
+    #[test]
+    fn steps_of_several_works_take_turns_until_all_are_done() {
+        let pool = IoPool::start(1).unwrap();
+        let (begin, begun) = mpsc::channel::<()>();
+        // Holds the thread until both works are queued.
+        pool.offload(Box::new(move || _ = begun.recv()));
+        let (sender, events) = mpsc::channel();
+        for work in ["a", "b"] {
+            let sender = sender.clone();
+            let mut left = 3;
+            pool.offload_steps(Box::new(move || {
+                let _ = sender.send(work);
+                left -= 1;
+                (left > 0).then_some(Duration::ZERO)
+            }));
+        }
+        drop(sender);
+        begin.send(()).unwrap();
+        let mut seen = Vec::new();
+        while let Ok(work) = events.recv_timeout(LIMIT) {
+            seen.push(work);
+        }
+        assert_eq!(seen, ["a", "b", "a", "b", "a", "b"]);
+    }
 }

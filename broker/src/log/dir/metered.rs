@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Dir, File, Job, Space, SyncDone};
+use super::{Dir, File, Job, Space, Steps, SyncDone};
 use crate::clock::monotonic;
 use crate::metrics::Metrics;
 
@@ -73,6 +73,10 @@ impl Dir for MeteredDir {
 
     fn offload(&self, job: Job) {
         self.inner.offload(job);
+    }
+
+    fn offload_steps(&self, steps: Steps) {
+        self.inner.offload_steps(steps);
     }
 
     fn run_beside(&self, job: Job) {

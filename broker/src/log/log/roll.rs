@@ -1,6 +1,7 @@
 //! Going on in the next file: which frames go where, which file comes next and how large it is.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use highwater_proto::Timestamp;
 
@@ -18,7 +19,7 @@ use super::{Active, Dead, Log, room_for};
 /// Files are zeroed ahead only for a log that grows by fewer bytes than this a millisecond. Beyond
 /// it a sync carries so much that converting extents is lost in it, while zeroing costs as much
 /// as the data, and comes too late.
-const FILLED_BELOW: i64 = 16 << 10;
+const FILLED_BELOW: u64 = 16 << 10;
 
 /// Frames that go to one file: the active one, or a new one.
 pub(super) struct Run {
@@ -303,28 +304,50 @@ impl Log {
             return;
         }
         let began = active.began.unwrap_or(self.tail.append_time);
-        let zeroed = is_slow(active.end, began, self.tail.append_time);
-        self.room.prepare(zeroed);
+        let now = self.tail.append_time;
+        self.room.prepare(time_to_fill(active.end, len, began, now));
     }
 }
 
-/// True when a file that got so many bytes in this time is followed by one that is worth zeroing.
-fn is_slow(bytes: u32, began: Timestamp, now: Timestamp) -> bool {
-    let elapsed = now.0.saturating_sub(began.0).max(1);
-    i64::from(bytes) / elapsed < FILLED_BELOW
+/// How long filling the file after one of `len` bytes may take, which got `bytes` of them since it
+/// began: half of the time until it is full, if all goes on as it did. None for a fast log.
+fn time_to_fill(bytes: u32, len: u64, began: Timestamp, now: Timestamp) -> Option<Duration> {
+    let elapsed = u64::try_from(now.0.saturating_sub(began.0)).unwrap_or(0);
+    let bytes = u64::from(bytes);
+    if bytes / elapsed.max(1) >= FILLED_BELOW {
+        return None;
+    }
+    let left = len.saturating_sub(bytes).saturating_mul(elapsed) / bytes.max(1);
+    Some(Duration::from_millis(left / 2))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const HALF: u32 = 32 << 20;
+
+    fn after(ms: i64) -> Option<Duration> {
+        let began = Timestamp(1_000);
+        time_to_fill(HALF, 2 * u64::from(HALF), began, Timestamp(1_000 + ms))
+    }
+
     #[test]
-    fn files_are_zeroed_ahead_for_slow_logs_only() {
-        let half = 32_u32 << 20;
-        let slow = |ms: i64| is_slow(half, Timestamp(1_000), Timestamp(1_000 + ms));
-        assert!(slow(60_000) && slow(2_100));
-        assert!(!slow(2_000) && !slow(0));
-        let backwards = is_slow(half, Timestamp(1_000), Timestamp(0));
-        assert!(!backwards, "a clock that stands still is no slow log");
+    fn files_are_filled_ahead_for_slow_logs_only() {
+        assert!(after(60_000).is_some() && after(2_100).is_some());
+        assert!(after(2_000).is_none() && after(0).is_none());
+        let backwards = after(-1_000);
+        assert!(
+            backwards.is_none(),
+            "a clock that stands still is no slow log"
+        );
+    }
+
+    #[test]
+    fn filling_takes_half_of_the_time_until_the_file_is_needed() {
+        assert_eq!(after(60_000), Some(Duration::from_secs(30)));
+        let (began, now) = (Timestamp(0), Timestamp(9_000));
+        let late = time_to_fill(3 * HALF / 2, 2 * u64::from(HALF), began, now);
+        assert_eq!(late, Some(Duration::from_millis(1_500)));
     }
 }

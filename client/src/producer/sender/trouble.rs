@@ -215,14 +215,21 @@ impl Sender {
             Some(error) => format!("; the last error was: {error}"),
             None => String::new(),
         };
-        let state = match slot.lane.oldest_maybe_written() {
+        let maybe_written = slot.lane.oldest_maybe_written();
+        let state = match maybe_written {
             true => "it is not known whether it was written",
             false => "it was not written",
         };
         let message = format!(
             "partition {partition} did not acknowledge a batch within {timeout:?}; {state}{last}"
         );
-        Error::new(Reason::TimedOut, message).with_outcome(Outcome::Retriable)
+        // More time would not help where room is missing: the hint has to be about that.
+        let was_full = slot.last_error.as_ref().and_then(Error::reason) == Some(Reason::DiskFull);
+        let reason = match was_full && !maybe_written {
+            true => Reason::DiskFull,
+            false => Reason::TimedOut,
+        };
+        Error::new(reason, message).with_outcome(Outcome::Retriable)
     }
 
     /// Gives up what the partition has; what comes later starts over with a new identity.

@@ -3,18 +3,19 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use bytes::Bytes;
+use highwater_broker::testing::Broker;
 use highwater_proto::pb::v1;
 use highwater_proto::pb::v1::record::ValueContent;
 use highwater_tests::batches::{at, batch, changed, damaged};
-use highwater_tests::{Api, Broker, Session, program};
+use highwater_tests::{Api, Session};
 use tonic::Code;
 
 /// The largest batch of the topic `t`, in bytes.
 const LIMIT: usize = 4096;
 
-async fn broker_with_topic(dir: &tempfile::TempDir) -> (Broker, Api) {
-    let broker = Broker::start(&program!(), dir.path(), &[]);
-    let api = Api::connect(broker.listen()).await;
+async fn broker_with_topic() -> (Broker, Api) {
+    let broker = Broker::start().await.unwrap();
+    let api = Api::connect(&broker.address()).await;
     let limit = LIMIT.to_string();
     api.create("t", 1, &[("max.batch.bytes", &limit)]).await;
     (broker, api)
@@ -145,8 +146,7 @@ fn bad_batches() -> Vec<Bad> {
 
 #[tokio::test]
 async fn a_bad_batch_is_refused_by_field_and_value_and_nothing_is_written() {
-    let dir = tempfile::tempdir().unwrap();
-    let (_broker, api) = broker_with_topic(&dir).await;
+    let (_broker, api) = broker_with_topic().await;
     for bad in bad_batches() {
         let refused = api.append("t", 0, bad.batch).await.unwrap_err();
         let says: Vec<&str> = bad.says.iter().map(String::as_str).collect();
@@ -159,8 +159,7 @@ async fn a_bad_batch_is_refused_by_field_and_value_and_nothing_is_written() {
 
 #[tokio::test]
 async fn a_session_goes_on_after_each_bad_batch() {
-    let dir = tempfile::tempdir().unwrap();
-    let (_broker, api) = broker_with_topic(&dir).await;
+    let (_broker, api) = broker_with_topic().await;
     let mut session = Session::open(&api).await;
     let mut bad = bad_batches();
     bad.push(self::bad(Bytes::new(), &["ends after 0", "61"]));
@@ -187,8 +186,7 @@ async fn a_session_goes_on_after_each_bad_batch() {
 
 #[tokio::test]
 async fn batches_for_nobody_are_refused_and_the_session_goes_on() {
-    let dir = tempfile::tempdir().unwrap();
-    let (_broker, api) = broker_with_topic(&dir).await;
+    let (_broker, api) = broker_with_topic().await;
     let id = api.describe("t").await.unwrap().topic.unwrap().id;
     let mut session = Session::open(&api).await;
     let long = "n".repeat(250);
@@ -226,8 +224,7 @@ fn record(value: ValueContent) -> v1::Record {
 
 #[tokio::test]
 async fn records_or_a_batch_with_its_partition_and_nothing_else() {
-    let dir = tempfile::tempdir().unwrap();
-    let (_broker, api) = broker_with_topic(&dir).await;
+    let (_broker, api) = broker_with_topic().await;
     let records = vec![record(ValueContent::ValueText("x".to_owned()))];
     let request = |records: &[v1::Record], batch: Bytes, partition| v1::ProduceRequest {
         topic: "t".to_owned(),

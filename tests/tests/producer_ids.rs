@@ -2,8 +2,9 @@
 //! made up is refused, and nobody can be harmed by it.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use highwater_broker::testing::Broker;
 use highwater_tests::batches::sequenced;
-use highwater_tests::{Api, Broker, Cluster, program};
+use highwater_tests::{Api, Cluster, program};
 use tonic::Code;
 
 /// Appends record number `base` of a producer; gives its offset or why not.
@@ -53,9 +54,8 @@ async fn an_id_or_epoch_that_nobody_was_given_is_refused_and_harms_nobody() {
 
 #[tokio::test]
 async fn a_higher_epoch_takes_over_and_begins_at_zero() {
-    let dir = tempfile::tempdir().unwrap();
-    let broker = Broker::start(&program!(), dir.path(), &[]);
-    let api = Api::connect(broker.listen()).await;
+    let broker = Broker::start().await.unwrap();
+    let api = Api::connect(&broker.address()).await;
     api.create("t", 1, &[]).await;
     let first = (api.next_epoch("n").await.producer_id, 0);
     assert_eq!(write(&api, first, 0).await, Ok(0));
@@ -76,9 +76,8 @@ async fn a_higher_epoch_takes_over_and_begins_at_zero() {
 
 #[tokio::test]
 async fn callers_that_ask_for_an_id_at_once_get_different_ones() {
-    let dir = tempfile::tempdir().unwrap();
-    let broker = Broker::start(&program!(), dir.path(), &[]);
-    let api = Api::connect(broker.listen()).await;
+    let broker = Broker::start().await.unwrap();
+    let api = Api::connect(&broker.address()).await;
     let asked = (0..200).map(|_| api.producer_id());
     let mut given = futures_util::future::join_all(asked).await;
     given.sort_unstable();

@@ -4,19 +4,20 @@
 
 use std::time::Duration;
 
+use highwater_broker::testing::Broker;
 use highwater_client::{
     Client, Codec, ConsumerRecord, NewTopic, Outcome, PartitionIndex, Reason, Record, Timestamp,
     Until,
 };
 use highwater_proto::partitioner::partition_for_key;
 use highwater_tests::api::soon;
-use highwater_tests::{Api, Broker, program};
+use highwater_tests::{Api, program};
 
 const P0: PartitionIndex = PartitionIndex(0);
 
-async fn broker(dir: &tempfile::TempDir) -> (Broker, Client) {
-    let broker = Broker::start(&program!(), dir.path(), &[]);
-    let client = Client::connect(broker.listen()).await.unwrap();
+async fn broker() -> (Broker, Client) {
+    let broker = Broker::start().await.unwrap();
+    let client = Client::connect(broker.address()).await.unwrap();
     (broker, client)
 }
 
@@ -37,8 +38,7 @@ async fn read(client: &Client, topic: &str) -> Vec<ConsumerRecord> {
 
 #[tokio::test]
 async fn keys_values_headers_and_times_come_back_from_every_codec() {
-    let dir = tempfile::tempdir().unwrap();
-    let (_broker, client) = broker(&dir).await;
+    let (_broker, client) = broker().await;
     for codec in Codec::ALL {
         create(&client, codec.as_str(), 1).await;
         let producer = client.producer(codec.as_str()).codec(codec);
@@ -74,8 +74,7 @@ async fn keys_values_headers_and_times_come_back_from_every_codec() {
 
 #[tokio::test]
 async fn records_go_where_their_key_or_the_caller_says() {
-    let dir = tempfile::tempdir().unwrap();
-    let (_broker, client) = broker(&dir).await;
+    let (_broker, client) = broker().await;
     create(&client, "t", 5).await;
     let producer = client.producer("t").build().await.unwrap();
     for number in 0..200_u32 {
@@ -102,8 +101,7 @@ async fn records_go_where_their_key_or_the_caller_says() {
 
 #[tokio::test]
 async fn nothing_is_written_to_a_topic_that_took_the_name_of_the_one_that_was_meant() {
-    let dir = tempfile::tempdir().unwrap();
-    let (broker, client) = broker(&dir).await;
+    let (broker, client) = broker().await;
     create(&client, "t", 2).await;
     let plain = client.producer("t").build().await.unwrap();
     let named = client.producer("t").name("writer").build().await.unwrap();
@@ -126,7 +124,7 @@ async fn nothing_is_written_to_a_topic_that_took_the_name_of_the_one_that_was_me
             assert!(error.is_retry_safe());
         }
     }
-    let api = Api::connect(broker.listen()).await;
+    let api = Api::connect(&broker.address()).await;
     for partition in 0..2 {
         assert_eq!(api.high_watermark("t", partition).await, 0);
     }
@@ -137,8 +135,7 @@ async fn nothing_is_written_to_a_topic_that_took_the_name_of_the_one_that_was_me
 
 #[tokio::test]
 async fn what_no_batch_can_hold_is_refused_alone() {
-    let dir = tempfile::tempdir().unwrap();
-    let (_broker, client) = broker(&dir).await;
+    let (_broker, client) = broker().await;
     let topic = NewTopic::new("t").config("max.batch.bytes", "4096");
     client.create_topic(topic).await.unwrap();
     let producer = client.producer("t").build().await.unwrap();
@@ -158,8 +155,7 @@ async fn what_no_batch_can_hold_is_refused_alone() {
 
 #[tokio::test]
 async fn of_two_producers_with_one_name_the_later_one_writes() {
-    let dir = tempfile::tempdir().unwrap();
-    let (_broker, client) = broker(&dir).await;
+    let (_broker, client) = broker().await;
     create(&client, "t", 3).await;
     create(&client, "other", 1).await;
     let old = client.producer("t").name("writer").build().await.unwrap();
@@ -186,28 +182,25 @@ async fn of_two_producers_with_one_name_the_later_one_writes() {
     assert_eq!(read(&client, "other").await.len(), 1);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_command_line_compresses_and_takes_names() {
-    let dir = tempfile::tempdir().unwrap();
-    let (broker, client) = broker(&dir).await;
+    let (broker, client) = broker().await;
     create(&client, "t", 1).await;
+    let address = broker.address();
+    let run = |args: &[&str]| program!().run(args).env("HIGHWATER_BROKERS", &address);
     let mut expected = String::new();
     for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
         let line = format!("{codec} {}\n", "x".repeat(3000));
         let args = ["produce", "t", "-z", codec, "--producer-name", "writer"];
-        broker.run(&args).stdin(&*line).ok();
+        run(&args).stdin(&*line).ok();
         expected.push_str(&line);
     }
-    let read = broker.run(&["consume", "t", "--from", "start", "--exit-at-end"]);
+    let read = run(&["consume", "t", "--from", "start", "--exit-at-end"]);
     assert_eq!(read.ok().text(), expected);
-    let bad = broker
-        .run(&["produce", "t", "--producer-name", "a b"])
+    let bad = run(&["produce", "t", "--producer-name", "a b"])
         .stdin("x\n")
         .end();
     bad.exited(2);
-    let bad = broker
-        .run(&["produce", "t", "-z", "brotli"])
-        .stdin("x\n")
-        .end();
+    let bad = run(&["produce", "t", "-z", "brotli"]).stdin("x\n").end();
     bad.exited(2);
 }

@@ -3,15 +3,16 @@
 
 use std::collections::HashMap;
 
+use highwater_broker::testing::Broker;
 use highwater_proto::pb::v1;
 use highwater_tests::api::soon;
 use highwater_tests::batches::batch;
-use highwater_tests::{Api, Broker, Refusal, Session, program};
+use highwater_tests::{Api, Refusal, Session};
 use tonic::Code;
 
-async fn broker(dir: &tempfile::TempDir) -> (Broker, Api) {
-    let broker = Broker::start(&program!(), dir.path(), &[]);
-    let api = Api::connect(broker.listen()).await;
+async fn broker() -> (Broker, Api) {
+    let broker = Broker::start().await.unwrap();
+    let api = Api::connect(&broker.address()).await;
     (broker, api)
 }
 
@@ -29,8 +30,7 @@ fn settings(settings: &[(&str, &str)]) -> HashMap<String, String> {
 
 #[tokio::test]
 async fn names_that_are_none_are_refused_everywhere() {
-    let dir = tempfile::tempdir().unwrap();
-    let (_broker, api) = broker(&dir).await;
+    let (_broker, api) = broker().await;
     let long = "n".repeat(250);
     for (name, says) in [
         ("", "empty"),
@@ -66,8 +66,7 @@ async fn names_that_are_none_are_refused_everywhere() {
 
 #[tokio::test]
 async fn numbers_that_cannot_be_are_refused_by_field_and_value() {
-    let dir = tempfile::tempdir().unwrap();
-    let (_broker, api) = broker(&dir).await;
+    let (_broker, api) = broker().await;
     for count in [0, -1, 10_001, i32::MAX, i32::MIN] {
         let request = v1::CreateTopicRequest {
             partition_count: Some(count),
@@ -91,8 +90,7 @@ async fn numbers_that_cannot_be_are_refused_by_field_and_value() {
 
 #[tokio::test]
 async fn settings_that_are_none_are_refused_with_the_nearest() {
-    let dir = tempfile::tempdir().unwrap();
-    let (_broker, api) = broker(&dir).await;
+    let (_broker, api) = broker().await;
     api.create("there", 1, &[]).await;
     let before = api.describe("there").await.unwrap().config;
     for (name, value, says) in [
@@ -150,8 +148,7 @@ async fn settings_that_are_none_are_refused_with_the_nearest() {
 
 #[tokio::test]
 async fn a_setting_that_is_altered_holds_for_the_next_batch() {
-    let dir = tempfile::tempdir().unwrap();
-    let (_broker, api) = broker(&dir).await;
+    let (_broker, api) = broker().await;
     api.create("t", 1, &[]).await;
     let large = batch([vec![b'x'; 5000]]);
     api.append("t", 0, large.clone()).await.unwrap();
@@ -200,8 +197,7 @@ async fn read(api: &Api, topic: &str, id: &str, partition: i32) -> [Refusal; 3] 
 
 #[tokio::test]
 async fn topics_and_partitions_that_are_not_there_are_named() {
-    let dir = tempfile::tempdir().unwrap();
-    let (_broker, api) = broker(&dir).await;
+    let (_broker, api) = broker().await;
     api.create("t", 2, &[]).await;
     for refused in read(&api, "none", "", 0).await {
         refused.is(Code::NotFound, "TOPIC_NOT_FOUND", &["\"none\""]);
@@ -223,8 +219,7 @@ async fn topics_and_partitions_that_are_not_there_are_named() {
 
 #[tokio::test]
 async fn offsets_that_cannot_be_read_are_answered_with_the_range() {
-    let dir = tempfile::tempdir().unwrap();
-    let (_broker, api) = broker(&dir).await;
+    let (_broker, api) = broker().await;
     api.create("t", 1, &[]).await;
     api.append("t", 0, batch(["a", "b", "c"])).await.unwrap();
     for offset in [4, 5, 1 << 40, i64::MAX] {
@@ -265,8 +260,7 @@ async fn read_from(api: &Api, offset: i64) -> [Refusal; 2] {
 
 #[tokio::test]
 async fn a_topic_made_again_is_not_the_one_that_was_deleted() {
-    let dir = tempfile::tempdir().unwrap();
-    let (_broker, api) = broker(&dir).await;
+    let (_broker, api) = broker().await;
     let old = api.create("t", 1, &[]).await;
     api.append("t", 0, batch(["old"])).await.unwrap();
     assert_eq!(api.delete("t", &old).await.unwrap(), old);
@@ -299,8 +293,7 @@ async fn a_topic_made_again_is_not_the_one_that_was_deleted() {
 
 #[tokio::test]
 async fn who_reads_or_appends_is_told_when_the_topic_is_deleted() {
-    let dir = tempfile::tempdir().unwrap();
-    let (_broker, api) = broker(&dir).await;
+    let (_broker, api) = broker().await;
     api.create("t", 1, &[]).await;
     let mut session = Session::open(&api).await;
     let first = session.send("t", 0, batch(["a"]));

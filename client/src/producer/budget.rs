@@ -134,6 +134,8 @@ mod tests {
         assert!(poll!(&mut next).is_ready());
         assert_eq!(budget.used(), 10);
         assert!(!budget.try_take(1));
+        budget.give(10);
+        assert!(budget.try_take(1), "nobody waits any more");
     }
 
     #[tokio::test]

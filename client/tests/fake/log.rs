@@ -91,6 +91,11 @@ impl FakeBroker {
 
     fn swallows(&self) -> bool {
         let mut state = self.shared.state();
+        if state.faults.swallow_next > 0 {
+            state.faults.swallow_next -= 1;
+            self.shared.note_change();
+            return true;
+        }
         let one_in = state.faults.swallow_one_in;
         state.chance(one_in)
     }

@@ -6,6 +6,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use highwater_proto::Reason;
 use highwater_proto::pb::peer::FenceProducerRequest;
 use highwater_proto::pb::v1;
+use prost::Message;
 use tonic::Status;
 use tonic_types::StatusExt;
 
@@ -52,13 +53,17 @@ async fn fence(
                 "the name is not taken over yet, since {partition} cannot be told: {}",
                 error.message()
             );
-            Err(Status::with_details(
-                error.code(),
-                message,
-                error.details().to_vec().into(),
-            ))
+            Err(with_message(&error, message))
         }
     }
+}
+
+/// The same error with another message, which its details repeat.
+fn with_message(error: &Status, message: String) -> Status {
+    let mut details = tonic_types::Status::decode(error.details()).unwrap_or_default();
+    details.code = error.code().into();
+    details.message.clone_from(&message);
+    Status::with_details(error.code(), message, details.encode_to_vec().into())
 }
 
 fn is_gone(error: &Status) -> bool {

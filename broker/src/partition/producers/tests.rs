@@ -206,7 +206,7 @@ fn a_fence_that_comes_late_ends_nothing() {
 fn a_producer_is_forgotten_seven_days_after_its_last_append() {
     let mut producers = applied(&[(0, 10)]);
     producers.fenced(ProducerId(8), ProducerEpoch(1), SOON);
-    let week = i64::try_from(EXPIRY.as_millis()).unwrap();
+    let week = 7 * 24 * 60 * 60 * 1000;
     let (kept, over) = (Timestamp(SOON.0 + week), Timestamp(SOON.0 + week + 1));
     assert_eq!(producers.judge(&batch(7, 0, 10, 1), kept), Judgement::Fresh);
     let late = producers.judge(&batch(7, 0, 10, 1), over);

@@ -36,7 +36,7 @@ fn check(log: &Log) {
 }
 
 /// Appends `count` entries; whenever a file is begun, the log keeps only the two before it.
-fn go_on(log: &mut Log, count: u64, calls: &Calls) -> Result<(), LogError> {
+pub(super) fn go_on(log: &mut Log, count: u64, calls: &Calls) -> Result<(), LogError> {
     for _ in 0..count {
         let index = log.last().map_or(1, |last| last.index.0 + 1);
         let before = log.newest_file();
@@ -52,7 +52,7 @@ fn go_on(log: &mut Log, count: u64, calls: &Calls) -> Result<(), LogError> {
 }
 
 /// A log that has recycled files, the newest one among them.
-fn recycled(dir: &MemDir) -> Log {
+pub(super) fn recycled(dir: &MemDir) -> Log {
     let mut log = open(dir);
     go_on(&mut log, 100, &Calls::default()).unwrap();
     for _ in 0..100 {

@@ -13,6 +13,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use bytes::Bytes;
+use highwater_benches::median;
 use highwater_broker::log::dir::Job;
 use highwater_broker::log::{
     Dir, File, FrameKind, FsDir, Log, LogOptions, LogReader, NewFrame, Owner, Source, Space,
@@ -88,18 +89,6 @@ fn raw_write(dir: &FsDir, body: &Bytes, count: u64) -> Result<String, Failure> {
     }
     dir.remove("raw")?;
     Ok(median(times))
-}
-
-/// The middle and the 90th percentile: the middle is what the code costs, on a busy machine too.
-fn median(mut times: Vec<u128>) -> String {
-    times.sort_unstable();
-    let at = |part: usize| {
-        times
-            .get(times.len() * part / 10)
-            .copied()
-            .unwrap_or_default()
-    };
-    format!("p50 {} ns, p90 {} ns", at(5), at(9))
 }
 
 /// 64 partitions, one batch of 4 KiB of each in flight: how many are durable per second.

@@ -1,7 +1,7 @@
 //! Sends lines of standard input to a topic, and says where each of them is once it is durable:
 //! `cargo run --example produce -- localhost:7654 clicks`
 
-use std::io::{BufRead, Write};
+use std::io::{Write, stdin, stdout};
 use std::time::Duration;
 
 use highwater_client::{Client, Outcome, Record, Result};
@@ -15,17 +15,12 @@ async fn main() -> Result<()> {
     let client = Client::connect(address).await?;
     let producer = client.producer(topic).build().await?;
     let mut deliveries = Vec::new();
-    for line in std::io::stdin()
-        .lock()
-        .lines()
-        .map_while(std::result::Result::ok)
-    {
+    for line in stdin().lines().map_while(std::result::Result::ok) {
         // Waits only while the buffer is full; the delivery is ready when the record is durable.
         deliveries.push(producer.send(Record::new(line)).await?);
     }
-    producer.flush().await?;
 
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout().lock();
     for delivery in deliveries {
         let said = match delivery.await {
             Ok(ack) => format!("{} {:?}", ack.partition, ack.offset.map(|offset| offset.0)),

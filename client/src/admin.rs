@@ -352,6 +352,8 @@ impl Client {
     }
 
     /// Waits until the topic is known and says how many partitions it has.
+    ///
+    /// Reads only; cancel-safe.
     pub async fn partition_count(&self, topic: &str) -> Result<u32> {
         let deadline: Instant = self.metadata.deadline();
         let routes = self.metadata.topic(topic, deadline).await?;

@@ -28,17 +28,18 @@ impl Client {
         Self::builder().bootstrap(bootstrap).connect().await
     }
 
-    /// A client with other settings than the default ones.
+    /// A client with other settings than the default ones. Asks nobody.
     pub fn builder() -> ClientBuilder {
         ClientBuilder::default()
     }
 
-    /// Begins a producer for `topic`.
+    /// Begins a producer for `topic`. Each has buffers and an identity of its own; there is no order
+    /// between producers.
     pub fn producer(&self, topic: impl Into<String>) -> ProducerBuilder {
         ProducerBuilder::new(self.clone(), topic.into())
     }
 
-    /// Begins a consumer of `topic`.
+    /// Begins a consumer of `topic`. Consumers do not share anything: each gets every record.
     pub fn consumer(&self, topic: impl Into<String>) -> ConsumerBuilder {
         ConsumerBuilder::new(self.clone(), topic.into())
     }
@@ -92,7 +93,8 @@ impl ClientBuilder {
         self
     }
 
-    /// The name under which brokers show this client; ASCII.
+    /// The name under which brokers show this client; ASCII. It is no identity: a producer that fences
+    /// its predecessor has [`ProducerBuilder::name`].
     #[must_use]
     pub fn client_id(mut self, id: impl Into<String>) -> Self {
         self.client_id = id.into();
@@ -114,7 +116,8 @@ impl ClientBuilder {
         Ok(client)
     }
 
-    /// Makes a client that contacts the cluster when it is first needed.
+    /// Makes a client that contacts the cluster when it is first needed. Fails with `INVALID_REQUEST`
+    /// for an address or a name that cannot be, and for no other reason.
     pub fn build(self) -> Result<Client> {
         let bootstrap = self.bootstrap.iter().map(|address| parse_address(address));
         let bootstrap: Vec<Address> = bootstrap.collect::<Result<_>>()?;

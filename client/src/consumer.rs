@@ -114,7 +114,8 @@ impl Consumer {
         self.events().next().await
     }
 
-    /// What [`Consumer::next_event`] gives, as a stream.
+    /// What [`Consumer::next_event`] gives, as a stream. It may be dropped and asked for again at any
+    /// time: nothing is lost or repeated.
     pub fn events(&mut self) -> impl Stream<Item = Result<Event>> + '_ {
         futures_util::stream::poll_fn(move |cx| {
             let rest = self.current.take().and_then(ConsumerRecords::into_rest);
@@ -125,7 +126,9 @@ impl Consumer {
         })
     }
 
-    /// How far each partition was read.
+    /// How far each partition was read: what a program stores to go on there
+    /// ([`Start::Offsets`]). A record counts as read when it was handed out; with
+    /// [`Consumer::next_batch`] a whole batch does.
     pub fn progress(&self) -> BTreeMap<PartitionIndex, Progress> {
         let assigned = self.partitions.iter();
         let mut progress: BTreeMap<_, _> = assigned.map(|(p, a)| (*p, a.progress)).collect();

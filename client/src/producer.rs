@@ -86,7 +86,8 @@ impl Producer {
         }
     }
 
-    /// Takes a record if there is space for it now; else gives it back.
+    /// Takes a record if there is space for it now, as [`Producer::send`] does; else gives it back,
+    /// with `OVERLOADED`. Whenever this fails, nothing was sent. Never waits.
     pub fn try_send<'a>(
         &self,
         record: impl Into<Record<'a>>,
@@ -138,7 +139,7 @@ impl Producer {
         shared.take_failure().map_or(Ok(()), Err)
     }
 
-    /// How many partitions the topic has.
+    /// How many partitions the topic had when the producer was built.
     pub fn partition_count(&self) -> u32 {
         self.handle.shared.partition_count()
     }

@@ -78,7 +78,8 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// A record with this value and no key.
+    /// A record with this value and no key. It goes to any partition, so it has no order among other
+    /// records without a key.
     pub fn new(value: impl Into<Payload<'a>>) -> Self {
         Self {
             value: Some(value.into()),
@@ -91,28 +92,31 @@ impl<'a> Record<'a> {
         Self::default().key(key)
     }
 
-    /// The record's key.
+    /// The record's key. Records with one key go to one partition, and so stay in the order in which
+    /// they were sent.
     #[must_use]
     pub fn key(mut self, key: impl Into<Payload<'a>>) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    /// A name and a value beside key and value; names may repeat.
+    /// A name and a value beside key and value; names may repeat, and their order is kept.
     #[must_use]
     pub fn header(mut self, name: impl Into<Cow<'a, str>>, value: impl Into<Payload<'a>>) -> Self {
         self.headers.push((name.into(), Some(value.into())));
         self
     }
 
-    /// The record's own time; when not set, the time of sending to within some milliseconds.
+    /// The record's own time, in milliseconds since 1970; when not set, the time of sending to within
+    /// some milliseconds. It changes nothing about the order, and retention goes by the append time.
     #[must_use]
     pub fn timestamp(mut self, time: Timestamp) -> Self {
         self.timestamp = Some(time);
         self
     }
 
-    /// The partition, whatever the key says.
+    /// The partition, whatever the key says. `send` refuses one that the topic does not have, with
+    /// `PARTITION_NOT_FOUND`.
     #[must_use]
     pub fn partition(mut self, partition: PartitionIndex) -> Self {
         self.partition = Some(partition);

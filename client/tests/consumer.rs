@@ -8,7 +8,8 @@ use std::sync::atomic::Ordering;
 use fake::{FakeCluster, PATIENCE};
 use futures_util::StreamExt;
 use highwater_client::{
-    Client, Codec, Consumer, ConsumerRecord, Offset, PartitionIndex, Reason, Record, Start, Until,
+    Client, Codec, Consumer, ConsumerRecord, Offset, Outcome, PartitionIndex, Reason, Record,
+    Start, Until,
 };
 
 const P0: PartitionIndex = PartitionIndex(0);
@@ -272,7 +273,56 @@ async fn damaged_data_is_never_handed_out() {
     assert_eq!(value(&next(&mut consumer).await), 0);
     let error = patiently(consumer.next()).await.unwrap().unwrap_err();
     assert_eq!(error.reason(), Some(Reason::CorruptData));
+    let corrupt = error.corrupt_data().unwrap();
+    assert_eq!((corrupt.offset, corrupt.next_offset), (1, None));
     assert!(patiently(consumer.next()).await.is_none());
+}
+
+#[tokio::test]
+async fn a_codec_that_this_version_does_not_know_is_an_error_that_says_where_to_go_on() {
+    let cluster = FakeCluster::start(1);
+    cluster.create_topic("t", 1);
+    let client = cluster.client().await;
+    for values in [0..1, 1..4, 4..5] {
+        write(&client, values, Codec::None).await;
+    }
+    {
+        // What a later version may have let in: the second batch has a codec of number 5.
+        const CRC: usize = 17;
+        const ATTRIBUTES: usize = 21;
+        let mut state = cluster.shared.state();
+        let stored = &mut state.partition("t", 0).unwrap().log[1];
+        let mut bytes = stored.bytes.to_vec();
+        bytes[ATTRIBUTES + 1] = 5;
+        let crc = crc_fast::crc32_iscsi(&bytes[ATTRIBUTES..]);
+        bytes[CRC..ATTRIBUTES].copy_from_slice(&crc.to_be_bytes());
+        stored.bytes = bytes.into();
+    }
+    let mut consumer = client.consumer("t").build().await.unwrap();
+    assert_eq!(value(&next(&mut consumer).await), 0);
+    let error = patiently(consumer.next()).await.unwrap().unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::CorruptData));
+    assert_eq!(error.outcome(), Outcome::Refused);
+    assert!(error.message().contains("the codec is 5"), "{error}");
+    let corrupt = error.corrupt_data().unwrap().clone();
+    assert_eq!((corrupt.offset, corrupt.next_offset), (1, Some(4)));
+    assert!(patiently(consumer.next()).await.is_none());
+    assert_eq!(consumer.progress()[&P0].next_offset, Offset(1));
+    let on = Start::Offset(Offset(4));
+    assert_eq!(consumer.seek(P0, on).await.unwrap(), Offset(4));
+    assert_eq!(value(&next(&mut consumer).await), 4);
+
+    // Whoever only passes batches on gets its bytes.
+    let back = Start::Offset(Offset(1));
+    consumer.seek(P0, back).await.unwrap();
+    let batch = patiently(consumer.next_batch()).await.unwrap().unwrap();
+    assert_eq!(
+        (batch.first_offset(), batch.next_offset()),
+        (Offset(1), Offset(4))
+    );
+    let error = batch.records().unwrap_err();
+    assert_eq!(error.corrupt_data(), Some(&corrupt));
+    assert_eq!(value(&next(&mut consumer).await), 4);
 }
 
 #[tokio::test]

@@ -433,6 +433,16 @@ impl Api {
         given.producer_id
     }
 
+    /// Takes a name over; asks again while not everything can be fenced.
+    pub async fn next_epoch(&self, name: &str) -> v1::InitProducerResponse {
+        let request = v1::InitProducerRequest {
+            name: name.to_owned(),
+            ..v1::InitProducerRequest::default()
+        };
+        let given = self.led(|| self.init_producer(request.clone())).await;
+        given.expect("an epoch is given")
+    }
+
     /// Asks for a producer id or the next epoch of a name.
     pub async fn init_producer(
         &self,

@@ -209,6 +209,19 @@ impl Broker {
         kib << 10
     }
 
+    /// The processor time it has used, of the user and the system, to a tick (10 ms).
+    pub fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(self.process().join("stat")).expect("the process runs");
+        let (_, behind_name) = stat.rsplit_once(')').expect("a name in parentheses");
+        let mut fields = behind_name.split_whitespace().skip(11);
+        let mut ticks = || -> u64 {
+            let field = fields.next().and_then(|field| field.parse().ok());
+            field.expect("ticks")
+        };
+        let ticks = ticks() + ticks();
+        Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
+    }
+
     /// The address for clients.
     pub fn listen(&self) -> &str {
         self.address("listen")

@@ -24,6 +24,21 @@ const HOLD: &str = r#"
     read -r _
 "#;
 
+/// The same with the image in memory that can be taken away from it.
+const HOLD_FAILING: &str = r#"
+    PATH="$PATH:/usr/sbin:/sbin"
+    mkdir "$1/under" && mount -t tmpfs -o "size=$2" none "$1/under" &&
+    truncate -s "$2" "$1/under/image" && mkfs.ext4 -q -F -m 0 "$1/under/image" &&
+    mount -o loop "$1/under/image" "$1/disk" && echo ext4 && read -r _
+"#;
+
+/// Takes the disk away as a power loss does, and mounts what was really written.
+const POWER_CYCLE: &str = r#"
+    PATH="$PATH:/usr/sbin:/sbin"
+    umount "$1/disk" && { e2fsck -f -y "$1/under/image" >&2; test $? -lt 4; } &&
+    mount -o loop "$1/under/image" "$1/disk"
+"#;
+
 /// A small disk. What is on it is gone with it.
 #[derive(Debug)]
 pub struct SmallDisk {
@@ -39,10 +54,15 @@ impl SmallDisk {
     /// When none can be mounted here.
     #[track_caller]
     pub fn new(mib: u64) -> Self {
+        Self::hold(HOLD, mib)
+    }
+
+    #[track_caller]
+    fn hold(script: &str, mib: u64) -> Self {
         let home = tempfile::tempdir().expect("there is a place for temporary files");
         fs::create_dir(home.path().join("disk")).expect("a directory can be made");
         let mut holder = Command::new("unshare")
-            .args(["--mount", "sh", "-c", HOLD, "sh"])
+            .args(["--mount", "sh", "-c", script, "sh"])
             .arg(home.path())
             .arg((mib << 20).to_string())
             .stdin(Stdio::piped())
@@ -62,7 +82,8 @@ impl SmallDisk {
 
     /// The program, run where the disk is mounted.
     pub fn program(&self, program: &Program) -> Program {
-        program.beside(self.holder.id())
+        let target = format!("--target={}", self.holder.id());
+        program.through(&["nsenter", &target, "--mount", "--"])
     }
 
     /// The data directory for a broker on it, as that broker sees it.
@@ -76,6 +97,24 @@ impl SmallDisk {
         let disk = self.home.path().join("disk");
         let disk = disk.strip_prefix("/").unwrap_or(Path::new("disk"));
         root.join(disk).join(name)
+    }
+
+    /// Runs a script where the disk is mounted; `$1` is the directory it is in.
+    #[track_caller]
+    fn run(&self, script: &str) {
+        let target = format!("--target={}", self.holder.id());
+        let ended = Command::new("nsenter")
+            .args([&target, "--mount", "--", "sh", "-c", script, "sh"])
+            .arg(self.home.path())
+            .output()
+            .expect("nsenter (util-linux) is there");
+        assert!(ended.status.success(), "{script}: {ended:?}");
+    }
+
+    /// Mounts it read-only. No file on it may be open for writing.
+    #[track_caller]
+    pub fn make_read_only(&self) {
+        self.run(r#"mount -o remount,ro "$1/disk""#);
     }
 
     /// Takes `mib` MiB of the disk away, as a file of this name.
@@ -111,6 +150,55 @@ impl SmallDisk {
     pub fn free(&self) -> u64 {
         let found = statvfs(self.seen("")).expect("the disk is mounted");
         found.f_bavail * found.f_frsize
+    }
+}
+
+/// An ext4 whose syncs really fail on demand: the memory below its image is taken away, so what was
+/// never written before cannot be.
+#[derive(Debug)]
+pub struct FailingDisk(SmallDisk);
+
+impl FailingDisk {
+    /// A disk of so many MiB that works.
+    ///
+    /// # Panics
+    ///
+    /// When none can be mounted here.
+    #[track_caller]
+    pub fn new(mib: u64) -> Self {
+        Self(SmallDisk::hold(HOLD_FAILING, mib))
+    }
+
+    /// The disk itself.
+    pub fn disk(&self) -> &SmallDisk {
+        &self.0
+    }
+
+    fn under(&self) -> PathBuf {
+        self.0.seen("../under/taken")
+    }
+
+    /// From now on what goes to places of the disk that were never written fails when it is synced.
+    #[track_caller]
+    pub fn fail(&self) {
+        let mut file = fs::File::create(self.under()).expect("a file can be made");
+        for step in [1 << 20, 4096] {
+            let zeroes = vec![0; step];
+            while file.write_all(&zeroes).is_ok() {}
+        }
+    }
+
+    /// Makes it work again, with nothing on it but what had reached it. Nobody may use it meanwhile.
+    #[track_caller]
+    pub fn mend(&self) {
+        drop(fs::remove_file(self.under()));
+        self.0.run(POWER_CYCLE);
+    }
+
+    /// Makes the file system read-only while files on it are open, as ext4 does by itself after an error.
+    #[track_caller]
+    pub fn abort(&self) {
+        self.0.run(r#"mount -o remount,abort "$1/disk""#);
     }
 }
 

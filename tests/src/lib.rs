@@ -37,7 +37,7 @@ pub use api::{Answer, Api, Refusal};
 pub use broker::Broker;
 pub use cluster::Cluster;
 pub use conversation::Conversation;
-pub use disk::SmallDisk;
+pub use disk::{FailingDisk, SmallDisk};
 pub use http::Metrics;
 pub use load::Load;
 pub use neighbour::Neighbour;

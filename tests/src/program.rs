@@ -20,8 +20,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub struct Program {
     path: PathBuf,
-    /// The process in whose mount namespace it runs.
-    beside: Option<u32>,
+    /// The command that runs it, if it is not run itself.
+    through: Vec<String>,
 }
 
 /// A command that is not yet run.
@@ -60,26 +60,26 @@ impl Program {
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
-            beside: None,
+            through: Vec::new(),
         }
     }
 
-    /// The program, run in the mount namespace of the process with this id.
-    pub(crate) fn beside(&self, process: u32) -> Self {
+    /// The program, run by a command that ends with its name and its arguments.
+    #[must_use]
+    pub fn through(&self, command: &[&str]) -> Self {
         Self {
             path: self.path.clone(),
-            beside: Some(process),
+            through: command.iter().map(|&word| word.to_owned()).collect(),
         }
     }
 
     /// A plain command of the program, without settings of the environment.
     pub(crate) fn command(&self) -> Command {
-        let mut command = match self.beside {
+        let mut command = match self.through.split_first() {
             None => Command::new(&self.path),
-            Some(process) => {
-                let mut command = Command::new("nsenter");
-                let target = format!("--target={process}");
-                command.args([&target, "--mount", "--"]).arg(&self.path);
+            Some((first, words)) => {
+                let mut command = Command::new(first);
+                command.args(words).arg(&self.path);
                 command
             }
         };

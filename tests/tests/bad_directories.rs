@@ -4,11 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crc_fast::{CrcAlgorithm, checksum};
 use highwater_tests::files::{partition_dir, segments};
-use highwater_tests::{Broker, Program, program};
+use highwater_tests::{Broker, Program, SmallDisk, program};
 
 /// Every file with its content.
 fn content(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -115,6 +116,52 @@ fn a_place_that_cannot_be_written_is_refused() {
         assert!(refused.stderr.contains(path), "{refused}");
     }
     assert_eq!(fs::read(file.path()).unwrap(), b"");
+}
+
+/// The broker refuses to start where it may not write, and says where and what to do.
+#[track_caller]
+fn assert_not_writable(program: &Program, dir: &Path, why: &str) {
+    let path = dir.to_str().unwrap();
+    let serve = ["serve", "--data-dir", path, "--listen", "127.0.0.1:0"];
+    let refused = program.run(serve).end().exited(1).says("START");
+    for part in [path, why, "the data directory", "must be able to write"] {
+        assert!(refused.stderr.contains(part), "no {part:?} in {refused}");
+    }
+}
+
+#[test]
+fn a_directory_on_a_file_system_that_is_read_only_is_refused() {
+    let disk = SmallDisk::new(48);
+    let program = disk.program(&program!());
+    let mut broker = Broker::start(&program, &disk.data_dir(), &[]);
+    broker.run(&["topic", "create", "t", "-p", "1"]).ok();
+    broker.run(&["produce", "t"]).stdin("x\n").ok();
+    broker.stop();
+    disk.make_read_only();
+    assert_not_writable(&program, &disk.data_dir(), "Read-only file system");
+    let fresh = disk.data_dir().with_file_name("fresh");
+    assert_not_writable(&program, &fresh, "Read-only file system");
+}
+
+#[test]
+fn a_directory_without_permission_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(used(dir.path()));
+    let closed = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
+    closed(dir.path(), 0o500).unwrap();
+    // Without its capabilities root is held to permissions as everybody is.
+    let program = match rustix::process::getuid().is_root() {
+        true => program!().through(&["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--"]),
+        false => program!(),
+    };
+    assert_not_writable(&program, &dir.path().join("fresh"), "Permission denied");
+    let files = content(dir.path());
+    for file in files.keys() {
+        closed(file, 0o400).unwrap();
+    }
+    assert_not_writable(&program, dir.path(), "Permission denied");
+    assert!(content(dir.path()) == files, "the directory was changed");
+    closed(dir.path(), 0o700).unwrap();
 }
 
 #[test]

@@ -15,6 +15,9 @@ use highwater_tests::{Broker, Cluster, Metrics, figure, long_form, program};
 /// What bench needs beside the load: reading what is left, and verifying it.
 const REST: Duration = Duration::from_secs(240);
 
+/// The nine replicas take 9 GiB at most, however long it takes; half an hour writes a terabyte.
+const RETENTION: &str = "retention.bytes=1073741824";
+
 /// A counter, summed over all brokers.
 fn all(cluster: &Cluster, counter: &str) -> f64 {
     let value = |broker: &Broker| Metrics::of(broker.http()).value(counter);
@@ -26,7 +29,9 @@ fn no_leader_changes_and_nobody_is_suspected_under_full_load() {
     let seconds = long_form("HIGHWATER_LOAD_SECONDS", 10);
     let cluster = Cluster::start(&program!(), 3);
     cluster
-        .run(&["topic", "create", "t", "-p", "3", "-r", "3"])
+        .run(&[
+            "topic", "create", "t", "-p", "3", "-r", "3", "-c", RETENTION,
+        ])
         .ok();
     cluster.until_healthy();
     let counters = ["highwater_leaderships_total", "highwater_suspicions_total"];

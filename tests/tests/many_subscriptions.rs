@@ -36,20 +36,6 @@ fn request(max_bytes: i32) -> v1::SubscribeRequest {
     }
 }
 
-/// The processor time that a process has used.
-fn used(broker: &Broker) -> Duration {
-    let stat = std::fs::read_to_string(broker.process().join("stat")).unwrap();
-    let fields: Vec<&str> = stat
-        .rsplit_once(')')
-        .unwrap()
-        .1
-        .split_whitespace()
-        .collect();
-    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    let per_second = rustix::param::clock_ticks_per_second();
-    Duration::from_millis(ticks * 1000 / per_second)
-}
-
 async fn heard(subscriptions: &mut [Streaming<v1::SubscribeResponse>]) {
     for subscription in subscriptions {
         let message = soon("progress", subscription.message()).await;
@@ -74,9 +60,9 @@ async fn a_thousand_idle_subscriptions_take_little_of_a_core() {
     }
     heard(&mut subscriptions).await;
     // From one report of progress to the next, each subscription has cost what it costs.
-    let (began, before) = (Instant::now(), used(&broker));
+    let (began, before) = (Instant::now(), broker.processor_time());
     heard(&mut subscriptions).await;
-    let (took, used) = (began.elapsed(), used(&broker) - before);
+    let (took, used) = (began.elapsed(), broker.processor_time() - before);
     let share = used.as_secs_f64() / took.as_secs_f64();
     println!(
         "{IDLE} idle subscriptions: {used:?} in {took:?}, {:.2} % of a core",

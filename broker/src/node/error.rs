@@ -1,7 +1,7 @@
 //! Why a broker does not start.
 
-use std::io;
-use std::path::PathBuf;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
 
 /// Why a broker does not start. Nothing was changed on the way, except where the message says so.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +36,26 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// The system refused the data directory.
+    pub(super) fn no_access(path: &Path, error: &io::Error) -> Self {
+        let next = match error.kind() {
+            ErrorKind::ReadOnlyFilesystem => {
+                "; a broker must be able to write there: find out why the file system is read-only \
+                 (dmesg; ext4 becomes it after an error), mount it writable, or set data_dir to \
+                 another place"
+            }
+            ErrorKind::PermissionDenied => {
+                "; a broker must be able to write there: give the directory and all in it to the \
+                 user that the broker runs as, or set data_dir to another place"
+            }
+            _ => "",
+        };
+        Self::DataDir {
+            path: path.to_owned(),
+            why: format!("{error}{next}"),
+        }
+    }
+
     /// The exit code of a program that starts a broker: 2 for its usage, 1 for everything else.
     pub fn exit_code(&self) -> u8 {
         match self {

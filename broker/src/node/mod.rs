@@ -35,10 +35,11 @@ use crate::service::Services;
 use crate::tasks::Tasks;
 use start::Storage;
 
-/// How long a stop waits for others to take over.
-const HAND_OVER_LIMIT: Duration = Duration::from_secs(2);
-/// How long a stop may take before what still runs is cut off.
-const STOP_LIMIT: Duration = Duration::from_secs(6);
+/// How long a stop in order waits for others to take over, and how long it may take after that
+/// before what still runs is cut off.
+const IN_ORDER: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(6));
+/// The same of a broker that cannot go on: it is to be gone within a second.
+const AT_ONCE: (Duration, Duration) = (Duration::from_millis(300), Duration::from_millis(300));
 
 /// A running broker.
 #[derive(Debug)]
@@ -126,20 +127,29 @@ impl Broker {
     /// Stops: hands over what it leads, ends the streams, stops the groups, closes the listeners. Bounded in time; whatever
     /// was acknowledged is on the disk already.
     pub async fn shutdown(self) {
-        match self.services.hand_over(HAND_OVER_LIMIT).await {
+        self.stop(IN_ORDER).await;
+    }
+
+    /// Leaves after [`Self::failed`]: as [`Self::shutdown`], within a second.
+    pub async fn leave(self) {
+        self.stop(AT_ONCE).await;
+    }
+
+    async fn stop(&self, (hand_over, end): (Duration, Duration)) {
+        match self.services.hand_over(hand_over).await {
             true => tracing::info!("others lead what this broker led"),
-            false => tracing::warn!("not everything was taken over within {HAND_OVER_LIMIT:?}"),
+            false => tracing::warn!("not everything was taken over within {hand_over:?}"),
         }
-        self.end().await;
+        self.end(end).await;
     }
 
     /// Ends what runs at once, handing over nothing: others find out by themselves.
     pub async fn abandon(self) {
         self.listeners.cancel();
-        self.end().await;
+        self.end(IN_ORDER.1).await;
     }
 
-    async fn end(&self) {
+    async fn end(&self, limit: Duration) {
         let stop = async {
             self.tasks.cancel();
             let partitions = self.services.partitions.all();
@@ -151,8 +161,8 @@ impl Broker {
             self.listeners.stop().await;
             self.tasks.stop().await;
         };
-        if tokio::time::timeout(STOP_LIMIT, stop).await.is_err() {
-            tracing::warn!("not everything stopped within {STOP_LIMIT:?}");
+        if tokio::time::timeout(limit, stop).await.is_err() {
+            tracing::warn!("not everything stopped within {limit:?}");
         }
     }
 }

@@ -53,10 +53,7 @@ pub(super) enum Storage {
 impl Storage {
     /// The root of it, and the lock that keeps others off a data directory.
     fn open(self, path: &Path) -> Result<(Arc<dyn Dir>, Option<DirLock>), StartError> {
-        let cannot = |error: std::io::Error| StartError::DataDir {
-            path: path.to_owned(),
-            why: error.to_string(),
-        };
+        let cannot = |error| StartError::no_access(path, &error);
         match self {
             Self::Disk => {
                 let dir = FsDir::open(path, IO_THREADS).map_err(cannot)?;

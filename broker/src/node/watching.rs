@@ -119,7 +119,15 @@ pub(super) fn watch_end(
         if own.is_cancelled() {
             return;
         }
-        if replica.sync_failed() || group == GroupId::Metadata {
+        if let Some(error) = replica.sync_failed() {
+            let why = format!(
+                "{error}. What was given to the disk since the last sync may be lost; what was \
+                 acknowledged was synced before. Nothing is acknowledged any more, and no sync is \
+                 tried again: check the disk (dmesg, its health), then start this broker again"
+            );
+            tracing::error!(%group, %why, "the broker cannot go on");
+            failed.send_replace(Some(why));
+        } else if group == GroupId::Metadata {
             tracing::error!(%group, %why, "the broker cannot go on");
             failed.send_replace(Some(format!("{group}: {why}")));
         } else {

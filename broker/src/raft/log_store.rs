@@ -6,7 +6,6 @@
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
@@ -92,8 +91,8 @@ pub(crate) struct LogStore {
     purged: Option<LogId>,
     floor: Floor,
     clock: Arc<dyn Clock>,
-    /// Set once a sync of this replica has failed: it is never tried again.
-    sync_failed: Arc<AtomicBool>,
+    /// Set once a sync of this replica has failed, with how: it is never tried again.
+    sync_failed: Arc<OnceLock<String>>,
     /// Set once the leader's history was found to be another one.
     diverged: Arc<OnceLock<String>>,
     /// The newest file that is noted, or about to be, as durable.
@@ -149,8 +148,8 @@ impl LogStore {
         self.rolls.subscribe()
     }
 
-    /// Tells whether a sync of this replica has failed.
-    pub(crate) fn sync_failed(&self) -> Arc<AtomicBool> {
+    /// How a sync of this replica has failed, once one has.
+    pub(crate) fn sync_failed(&self) -> Arc<OnceLock<String>> {
         Arc::clone(&self.sync_failed)
     }
 
@@ -199,8 +198,8 @@ fn key(replica: ReplicaId, slot: u8) -> HardKey {
     HardKey { replica, slot }
 }
 
-fn sync_failed(flag: &AtomicBool, error: SyncError) -> io::Error {
-    flag.store(true, Ordering::Relaxed);
+fn sync_failed(flag: &OnceLock<String>, error: SyncError) -> io::Error {
+    let _ = flag.set(error.to_string());
     io::Error::other(error)
 }
 

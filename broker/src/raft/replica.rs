@@ -70,7 +70,7 @@ pub struct Replica {
     leadership: watch::Receiver<Leadership>,
     ended: watch::Receiver<Option<String>>,
     pass_leases: Arc<AtomicBool>,
-    sync_failed: Arc<AtomicBool>,
+    sync_failed: Arc<OnceLock<String>>,
     pub(super) rooms: Rooms,
     diverged: Arc<OnceLock<String>>,
 }
@@ -260,9 +260,9 @@ impl Replica {
         barrier.map(drop).map_err(|e| ReadError(e.to_string()))
     }
 
-    /// True once a sync of this replica's log or vote has failed.
-    pub fn sync_failed(&self) -> bool {
-        self.sync_failed.load(Ordering::Relaxed)
+    /// How a sync of this replica's log or vote has failed, if one has.
+    pub fn sync_failed(&self) -> Option<&str> {
+        self.sync_failed.get().map(String::as_str)
     }
 
     /// How the leader's history differs from the one here, if that is why the core ended.

@@ -34,6 +34,8 @@ pub(crate) fn settings(group: GroupId) -> Arc<Config> {
         api_channel_size: Some(2048),
         notification_channel_size: Some(4096),
         state_machine_channel_size: Some(1024),
+        // Reserved for each group and used only by a feature that is not compiled in.
+        log_stage_capacity: Some(1),
         backoff: "20ms 50ms 100ms 200ms".to_owned(),
         ..Config::default()
     })

@@ -1,5 +1,8 @@
-//! Producer ids: this broker takes ranges from the metadata group and gives them out one by one.
-//! Named producers are in `named_producers`.
+//! Producer ids: this broker takes from the metadata group as many as it is asked for, so that an id
+//! is known from the moment it is given to somebody, and never before: nobody can have written under
+//! an id that a producer gets. Named producers are in `named_producers`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use highwater_proto::batch::BatchHeader;
 use highwater_proto::pb::v1;
@@ -11,13 +14,37 @@ use super::{Context, Error, Resource, Services};
 use crate::cluster::{Command, ProducerIncarnation, Reply, is_named};
 use crate::partition::Partition;
 
-/// How many ids a broker takes at once; those not given out when it stops are never used.
+/// The most ids that a broker takes at once.
 const RANGE: u64 = 1_000;
+/// The epoch of every producer without a name.
+const UNNAMED: ProducerEpoch = ProducerEpoch(0);
 
-/// The range in use.
+/// The ids taken for those who are asking now.
 #[derive(Debug, Default)]
 pub struct ProducerIds {
+    // guards: the ids that are taken and not given out; those left when it stops are never used.
     range: tokio::sync::Mutex<std::ops::Range<u64>>,
+    asking: AtomicU64,
+}
+
+/// A caller that waits for an id.
+struct Asking<'a>(&'a AtomicU64);
+
+impl<'a> Asking<'a> {
+    fn begin(count: &'a AtomicU64) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+
+    fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Services {
@@ -37,7 +64,7 @@ impl Services {
         }
         let producer = ProducerIncarnation {
             id: self.fresh_producer(context).await?,
-            epoch: ProducerEpoch(0),
+            epoch: UNNAMED,
         };
         Ok(Initialized {
             response: self.initialized(producer),
@@ -46,12 +73,14 @@ impl Services {
     }
 
     async fn fresh_producer(&self, context: &Context) -> Result<ProducerId, Error> {
+        let asking = Asking::begin(&self.producer_ids.asking);
         let mut range = self.producer_ids.range.lock().await;
         if range.is_empty() {
-            let command = Command::AllocateProducerIds { count: RANGE };
+            let count = asking.count().clamp(1, RANGE);
+            let command = Command::AllocateProducerIds { count };
             match self.metadata.propose(&command, context.deadline).await? {
                 Reply::FirstProducerId(first) => {
-                    *range = first.0..first.0.saturating_add(RANGE);
+                    *range = first.0..first.0.saturating_add(count);
                 }
                 other => {
                     let message = format!("the metadata group answered {other:?}");
@@ -88,6 +117,12 @@ impl Services {
         if is_named(id) {
             let producer = ProducerIncarnation { id, epoch };
             return self.admit_named(target, partition, producer).await;
+        }
+        if epoch != UNNAMED {
+            let message = format!(
+                "epoch {epoch} of producer {id} was never given out: without a name there is only epoch 0"
+            );
+            return Err(Error::new(Reason::UnknownProducer, message));
         }
         let known = || self.metadata.state().knows_producer(id);
         if known() {

@@ -51,10 +51,15 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
         () = stop.wait() => None,
     };
     tracing::info!("stopping");
-    broker.shutdown().await;
     match failed {
-        None => Ok(()),
-        Some(why) => Err(Failure::new(Label::Stopped, ExitCode::Failure, why)),
+        None => {
+            broker.shutdown().await;
+            Ok(())
+        }
+        Some(why) => {
+            broker.leave().await;
+            Err(Failure::new(Label::Stopped, ExitCode::Failure, why))
+        }
     }
 }
 

@@ -94,8 +94,10 @@ impl ConsumerBatch {
         self.batch.bytes()
     }
 
-    /// The records that are wanted, decompressed if need be. The last item is an error if the
-    /// batch is malformed inside.
+    /// The records that are wanted, in the order of their offsets, decompressed if need be; the same
+    /// ones each time. An error, or one as the last item, is `CORRUPT_DATA`: the batch is malformed
+    /// inside, unpacks to more than 32 MiB, or has a codec that this version does not know. A consumer
+    /// that handed the batch out goes on behind it.
     pub fn records(&self) -> Result<ConsumerRecords> {
         let inner = self.batch.records();
         let inner = inner.map_err(|e| self.malformed(self.from, &e))?;

@@ -24,7 +24,9 @@ const STREAM_WINDOW: usize = 8 << 20;
 /// the processors that copy it from one end to the other.
 const MESSAGE_BYTES: (usize, usize) = (64 << 10, 256 << 10);
 
-/// Settings of a [`Consumer`].
+/// Settings of a [`Consumer`]. None of them changes what is promised: committed records alone, in the
+/// order of their offsets per partition, none left out and none twice. Nothing is asked of the cluster
+/// before [`build`](Self::build), which also refuses values that cannot be.
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct ConsumerBuilder {
@@ -52,26 +54,29 @@ impl ConsumerBuilder {
         }
     }
 
-    /// The partitions to read; all of them by default.
+    /// The partitions to read; by default all that the topic has when the consumer is built. One named
+    /// twice is read once.
     pub fn partitions(mut self, partitions: impl IntoIterator<Item = PartitionIndex>) -> Self {
         self.partitions = Some(partitions.into_iter().collect());
         self
     }
 
-    /// Where to begin; at the first record of each partition by default.
+    /// Where to begin; at the first record of each partition by default. An offset that is given is not
+    /// looked up: if it cannot be read, the partition ends with `OFFSET_OUT_OF_RANGE` when it is read.
     pub fn start(mut self, start: Start) -> Self {
         self.start = start;
         self
     }
 
-    /// Where to end; nowhere by default.
+    /// Where to end; nowhere by default. Partitions that [`Consumer::assign`] adds later do not end.
     pub fn until(mut self, until: Until) -> Self {
         self.until = until;
         self
     }
 
     /// How many bytes each broker may send ahead of what was read; 16 MiB by default, and at
-    /// least 64 KiB.
+    /// least 64 KiB. A batch that was handed out no longer counts, so what the program keeps of it is
+    /// beside this.
     pub fn prefetch_bytes(mut self, bytes: usize) -> Self {
         self.prefetch_bytes = bytes;
         self
@@ -83,13 +88,19 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Which replica to read; the leader by default.
+    /// Which replica to read; the leader by default. Moving between replicas leaves no record out and
+    /// repeats none.
     pub fn read_from(mut self, read_from: ReadFrom) -> Self {
         self.read_from = read_from;
         self
     }
 
-    /// Looks up the topic and the positions, and starts to read when first polled.
+    /// Looks up the topic and the positions, and starts to read when first polled. It reads the topic
+    /// that has the name now, and never another one that gets the name later.
+    ///
+    /// Fails with `INVALID_REQUEST` for settings that cannot be, `TOPIC_NOT_FOUND`,
+    /// `PARTITION_NOT_FOUND`, and what is left after the client's request timeout. Reads only;
+    /// cancel-safe.
     pub async fn build(self) -> Result<Consumer> {
         let (freshness, max_age_ms) = self.freshness.on_the_wire(self.read_from)?;
         let metadata = &self.client.metadata;

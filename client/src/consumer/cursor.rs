@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use highwater_proto::batch::StoredBatch;
 use highwater_proto::pb::v1;
-use highwater_proto::{BrokerId, Offset, PartitionIndex, Reason, Timestamp};
+use highwater_proto::{BrokerId, Offset, PartitionIndex, Timestamp};
 
 use super::batch::ConsumerBatch;
-use crate::error::{Error, Result};
+use crate::error::{CorruptData, Error, Result};
 use crate::topology::broker_id;
 
 /// The next offset wanted. Only moves forward, batch by batch, and never over a hole.
@@ -149,7 +149,13 @@ impl Cursor {
     fn corrupt(&self, why: String) -> Error {
         let (topic, partition) = (&self.topic, self.partition);
         let context = format!("partition {partition} of topic {topic:?}");
-        Error::new(Reason::CorruptData, why).in_context(context)
+        let detail = CorruptData {
+            topic: topic.to_string(),
+            partition: i32::try_from(partition.0).unwrap_or(i32::MAX),
+            offset: self.next.to_i64(),
+            next_offset: None,
+        };
+        Error::corrupt(why, detail).in_context(context)
     }
 }
 

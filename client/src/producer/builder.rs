@@ -18,7 +18,9 @@ use crate::client::Client;
 use crate::entropy;
 use crate::error::{Error, Result};
 
-/// Settings of a [`Producer`].
+/// Settings of a [`Producer`]. None of them changes what is promised: each record once, in the
+/// order of the calls per partition. Nothing is asked of the cluster before
+/// [`build`](Self::build), which also refuses values that cannot be.
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct ProducerBuilder {
@@ -51,13 +53,15 @@ impl ProducerBuilder {
     /// The name under which the producer is known, of 1 to 249 letters, digits, '.', '_' and '-';
     /// none by default. [`build`](Self::build) takes the name over: once it has returned, nothing
     /// that an earlier producer of this name still sends is appended, on any partition of any topic.
-    /// So at most one producer in the cluster should have a name at a time.
+    /// So at most one producer in the cluster should have a name at a time. The earlier producer's
+    /// records that were acknowledged stay; what it had on its way fails with `PRODUCER_FENCED`.
     pub fn name(mut self, name: impl AsRef<str>) -> Self {
         self.name = Some(Arc::from(name.as_ref()));
         self
     }
 
-    /// How batches are compressed; not at all by default.
+    /// How batches are compressed; not at all by default. Every consumer of this version reads every
+    /// codec.
     pub fn codec(mut self, codec: Codec) -> Self {
         self.codec = codec;
         self
@@ -65,41 +69,53 @@ impl ProducerBuilder {
 
     /// How long a batch that is not full waits for more records. With zero, the default, it goes
     /// at once when nothing else of its partition is on its way, and else gathers until that is
-    /// answered: batches grow with the load by themselves.
+    /// answered: batches grow with the load by themselves. [`Producer::flush`] and
+    /// [`Producer::shutdown`] do not wait for it.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
         self
     }
 
     /// The size at which a batch is full, before compression; 256 KiB by default, and never more
-    /// than the topic's largest batch. A larger record gets a batch of its own.
+    /// than the topic's largest batch. A larger record gets a batch of its own, and one that no batch
+    /// can hold is refused by `send` with `BATCH_TOO_LARGE`. At least 1.
     pub fn batch_bytes(mut self, bytes: usize) -> Self {
         self.batch_bytes = bytes;
         self
     }
 
-    /// The bytes of records that may be held until they are acknowledged; 32 MiB by default.
+    /// The bytes of records that may be held until they are acknowledged or have failed; 32 MiB by
+    /// default, at least 1. Beyond that `send` waits, callers in turn, and `try_send` gives the
+    /// record back. A record larger than this is refused with `BATCH_TOO_LARGE`.
     pub fn buffer_bytes(mut self, bytes: usize) -> Self {
         self.buffer_bytes = bytes;
         self
     }
 
     /// How many batches of a partition may be on their way; from 1 to 5, and 5 by default. Brokers
-    /// remember the last five of a producer, so five sent again are always recognised.
+    /// remember the last five of a producer, so five sent again are always recognised: the order
+    /// holds with any number of them.
     pub fn max_in_flight(mut self, batches: usize) -> Self {
         self.max_in_flight = batches;
         self
     }
 
-    /// How long a batch may take from its first record to its acknowledgement; 120 s by default.
+    /// How long a batch may take from its first record to its acknowledgement; 120 s by default. Until
+    /// then it is sent again whatever breaks. After that it fails with `TIMED_OUT`, and
+    /// [`Error::outcome`] says whether it may have been written.
     pub fn delivery_timeout(mut self, timeout: Duration) -> Self {
         self.delivery_timeout = timeout;
         self
     }
 
     /// Looks the topic up, takes the name over if there is one, and starts the producer on the
-    /// current runtime. Dropped before it is ready, it leaves nothing behind but perhaps a name
-    /// taken over.
+    /// current runtime. It writes to the topic that has the name now, and never to another one that
+    /// gets the name later.
+    ///
+    /// Fails with `INVALID_REQUEST` for settings that cannot be, `TOPIC_NOT_FOUND`, and what is left
+    /// after the client's request timeout; with a name also with `NO_LEADER` while a partition that
+    /// an earlier producer of the name wrote to cannot be told. Nothing is written then. Dropped
+    /// before it is ready, it leaves nothing behind but perhaps a name taken over.
     pub async fn build(self) -> Result<Producer> {
         self.check()?;
         let metadata = Arc::clone(&self.client.metadata);

@@ -31,6 +31,10 @@ pub struct Ack {
 
 /// The future of one record: ready when it is durable as the topic's level says, or has failed.
 ///
+/// An error says by its [`outcome`](crate::Error::outcome) whether the record may be in the log. Sent
+/// again by the program it is another record: only where the outcome is not `Unknown` can that not
+/// write it twice.
+///
 /// May be dropped; the record is delivered all the same. Deliveries of one partition become ready
 /// in the order in which the records were sent. Cancel-safe.
 #[derive(Debug)]
@@ -55,7 +59,7 @@ impl Delivery {
         self.slot.partition
     }
 
-    /// What became of the record, if that is known already.
+    /// What became of the record, if that is known already. It does not change any more then.
     pub fn outcome(&self) -> Option<Result<Ack>> {
         let outcome = self.slot.outcome.get()?;
         Some(outcome.clone().map(|ack| ack.of_record(self.index)))

@@ -234,7 +234,10 @@ impl ClusterService for FakeBroker {
             partition: i as i32,
             leader: p.leader,
             leader_epoch: p.epoch,
-            replicas: vec![p.leader],
+            replicas: match state.faults.followers_serve {
+                true => state.brokers.keys().copied().collect(),
+                false => vec![p.leader],
+            },
         };
         let topics = state.topics.iter().filter(|(name, _)| is_wanted(name));
         let topics = topics.map(|(name, topic)| TopicMetadata {

@@ -71,6 +71,24 @@ impl FakeBroker {
         Err(status::not_leader(&hint))
     }
 
+    /// The partition, if this broker serves this subscription of it.
+    fn served<'a>(
+        &self,
+        state: &'a mut State,
+        request: &SubscribeRequest,
+    ) -> Result<&'a mut Partition, Status> {
+        if state.faults.away == Some(self.id) {
+            return Err(Status::unavailable("away"));
+        }
+        let partition = request.partition;
+        let may_follow = request.freshness() == Freshness::Committed;
+        if may_follow && state.faults.followers_serve {
+            let found = state.partition(&request.topic, partition as u32);
+            return found.ok_or_else(|| Status::unavailable("no such partition"));
+        }
+        self.led(state, &request.topic, &request.topic_id, partition)
+    }
+
     fn swallows(&self) -> bool {
         let mut state = self.shared.state();
         let one_in = state.faults.swallow_one_in;
@@ -216,12 +234,7 @@ impl FakeBroker {
         let mut state = self.shared.state();
         let one_in = state.faults.drop_subscription_one_in;
         let dropped = state.chance(one_in);
-        let partition = self.led(
-            &mut state,
-            &request.topic,
-            &request.topic_id,
-            request.partition,
-        )?;
+        let partition = self.served(&mut state, request)?;
         let offset = request.offset as u64;
         if offset < partition.log_start || offset > partition.next_offset {
             return Err(status::out_of_range(&OffsetRange {
@@ -247,6 +260,8 @@ impl FakeBroker {
             high_watermark: partition.next_offset as i64,
             leader_epoch: partition.epoch,
             batches: batches.collect(),
+            broker: self.id,
+            follower: partition.leader != self.id,
             ..SubscribeResponse::default()
         }))
     }
@@ -321,14 +336,7 @@ impl LogService for FakeBroker {
         let request = request.into_inner();
         assert!(request.batches, "the client reads whole batches");
         // What is wrong from the start is the answer to the call.
-        let mut state = self.shared.state();
-        self.led(
-            &mut state,
-            &request.topic,
-            &request.topic_id,
-            request.partition,
-        )?;
-        drop(state);
+        self.served(&mut self.shared.state(), &request)?;
         self.shared
             .counters
             .subscriptions

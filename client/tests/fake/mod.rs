@@ -65,6 +65,10 @@ pub(crate) struct Faults {
     pub(crate) no_hints: bool,
     /// So many creations and deletions take effect and then lose their answer.
     pub(crate) lose_answers: u32,
+    /// Every broker has a replica of everything, and serves those who may read followers.
+    pub(crate) followers_serve: bool,
+    /// This broker serves no subscription, as long as it is this one.
+    pub(crate) away: Option<i32>,
     /// What a session may have on its way.
     pub(crate) credit_bytes: Option<u64>,
 }

@@ -157,6 +157,10 @@ impl NamedProducers {
         partition: (TopicId, PartitionIndex),
         now: Timestamp,
     ) -> Result<(), Refusal> {
+        if producer.id.0 >= FIRST.saturating_add(self.given_out) {
+            let message = format!("producer id {} was never given out", producer.id);
+            return Err(Refusal::new(Reason::UnknownProducer, message));
+        }
         let name = self.ids.get(&producer.id).cloned();
         let name = name.ok_or_else(|| forgotten(producer.id))?;
         let known = self.producers.get(&name);

@@ -53,7 +53,7 @@ impl FsDir {
         let synced = SyncedFile {
             handle,
             failed: Mutex::new(None),
-            name: name.to_owned(),
+            path: self.path.join(name),
         };
         Ok(Arc::new(FsFile {
             len,
@@ -153,7 +153,7 @@ impl Dir for FsDir {
     }
 
     fn sync_dir(&self) -> io::Result<()> {
-        Ok(fsync(fs::File::open(&self.path)?)?)
+        fsync(fs::File::open(&self.path)?).map_err(|errno| cannot_sync(&self.path, errno))
     }
 
     fn subdir(&self, name: &str) -> io::Result<Arc<dyn Dir>> {
@@ -218,23 +218,29 @@ struct SyncedFile {
     handle: fs::File,
     // guards: the right to sync this file, and the error that ended it. The kernel reports a lost
     // write once, to one sync: two at a time, or one after a failure, could be told "done".
-    failed: Mutex<Option<(io::ErrorKind, String)>>,
-    name: String,
+    failed: Mutex<Option<String>>,
+    path: PathBuf,
 }
 
 impl SyncedFile {
     fn sync(&self) -> io::Result<()> {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((kind, text)) = &*failed {
-            return Err(io::Error::new(*kind, text.clone()));
+        if let Some(text) = &*failed {
+            return Err(io::Error::other(text.clone()));
         }
         fdatasync(&self.handle).map_err(|errno| {
-            let error = io::Error::from(errno);
-            let text = format!("cannot sync {}: {error}", self.name);
-            *failed = Some((error.kind(), text.clone()));
-            io::Error::new(error.kind(), text)
+            let error = cannot_sync(&self.path, errno);
+            *failed = Some(error.to_string());
+            error
         })
     }
+}
+
+/// A failed sync is of a kind of its own, whatever the system says: also where a file system says
+/// that it is full, nobody may try again.
+fn cannot_sync(path: &Path, errno: Errno) -> io::Error {
+    let error = io::Error::from(errno);
+    io::Error::other(format!("cannot sync {}: {error}", path.display()))
 }
 
 impl File for FsFile {

@@ -1,4 +1,5 @@
 use bytes::{Bytes, BytesMut};
+use highwater_proto::Reason;
 use highwater_proto::batch::{BatchBuilder, BatchHeader, Codec, stamped_prefix};
 
 use super::*;

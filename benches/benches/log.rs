@@ -167,6 +167,9 @@ impl Dir for NoSync {
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.0.rename(from, to)
     }
+    fn is_in_use(&self, name: &str) -> io::Result<bool> {
+        self.0.is_in_use(name)
+    }
     fn remove(&self, name: &str) -> io::Result<()> {
         self.0.remove(name)
     }

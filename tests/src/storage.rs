@@ -1,6 +1,6 @@
 //! What a broker keeps on the disk of a partition.
 
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 
 use crate::broker::Broker;
@@ -41,4 +41,20 @@ pub fn disk_bytes(dir: &PathBuf) -> u64 {
 pub fn segments(dir: &PathBuf) -> Vec<String> {
     let names = files(dir).into_iter().map(|(name, _)| name);
     names.filter(|name| name.ends_with(".seg")).collect()
+}
+
+/// How many segment files in a directory say that they were other ones before.
+pub fn recycled(dir: &PathBuf) -> usize {
+    /// Where the header of a segment file says so.
+    const REUSED_AT: u64 = 152;
+    let is_recycled = |name: &String| {
+        let mut flag = [0];
+        let file = std::fs::File::open(dir.join(name));
+        let read = file.and_then(|file| file.read_exact_at(&mut flag, REUSED_AT));
+        read.is_ok() && flag == [1]
+    };
+    segments(dir)
+        .iter()
+        .filter(|name| is_recycled(name))
+        .count()
 }

@@ -7,7 +7,7 @@ use highwater_proto::pb::v1;
 use highwater_proto::pb::v1::trim_partition_request::To;
 use highwater_tests::api::soon;
 use highwater_tests::batches::batch;
-use highwater_tests::storage::{disk_bytes, partition_dir, segments};
+use highwater_tests::storage::{disk_bytes, partition_dir, recycled, segments};
 use highwater_tests::{Api, Broker, Cluster, program};
 
 const VALUE: usize = 100_000;
@@ -203,6 +203,39 @@ async fn a_partition_takes_as_much_of_the_disk_as_it_may() {
     assert!((370..450).contains(&start), "{start}");
     let told = percent(described.disk_bytes.cast_unsigned());
     assert!((90.0..=110.0).contains(&told), "{told:.1} %");
+}
+
+#[tokio::test]
+async fn what_is_kept_in_recycled_files_is_there_and_right_after_sigkill() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start(&program!(), dir.path(), &[]);
+    let api = Api::connect(broker.listen()).await;
+    let id = api.create("t", 1, &[("retention.bytes", "10MiB")]).await;
+    let home = partition_dir(&broker, &id, 0);
+    let value = |number: i64| format!("{number:05}").repeat(VALUE / 20);
+    let mut next = 0;
+    for round in 0..3 {
+        let api = Api::connect(broker.listen()).await;
+        // Retention goes through all files, and has seen the last record before the kill or not.
+        for _ in 0..500 + round {
+            api.append("t", 0, batch([value(next)])).await.unwrap();
+            next += 1;
+        }
+        assert!(recycled(&home) >= 3, "round {round}: {:?}", segments(&home));
+        broker.kill();
+        broker.restart();
+        let api = Api::connect(broker.listen()).await;
+        assert_eq!(api.high_watermark("t", 0).await, next);
+        let start = api.describe("t").await.unwrap().partitions[0].log_start_offset;
+        assert!(start > next - 450, "{start} of {next}");
+        let batches = stored(&api, "t", start).await;
+        assert_eq!(batches.len() as i64, next - start);
+        for (batch, number) in batches.iter().zip(start..) {
+            // A record ends with its value and the number of its headers.
+            let whole = batch[..batch.len() - 1].ends_with(value(number).as_bytes());
+            assert!(whole, "record {number}");
+        }
+    }
 }
 
 #[tokio::test]

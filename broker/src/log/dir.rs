@@ -55,6 +55,9 @@ pub trait Dir: fmt::Debug + Send + Sync {
     /// Gives a file another name, replacing what had it.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
+    /// Whether this process has the file open or a slice of it alive, by whatever name.
+    fn is_in_use(&self, name: &str) -> io::Result<bool>;
+
     /// Removes a name. Open files and the slices of them live on.
     fn remove(&self, name: &str) -> io::Result<()>;
 

@@ -40,8 +40,9 @@ pub struct Dumped {
 
 /// Lists the segment file that has these bytes.
 pub fn dump(bytes: &Bytes, out: &mut dyn Write) -> Result<Dumped, DumpError> {
-    let blank = bytes.iter().all(|byte| *byte == 0);
-    if !bytes.starts_with(&SEGMENT_MAGIC) && (!blank || bytes.len() < SEGMENT_HEADER as usize) {
+    let header = bytes.get(..SEGMENT_HEADER as usize);
+    let blank = header.is_some_and(|header| header.iter().all(|byte| *byte == 0));
+    if !bytes.starts_with(&SEGMENT_MAGIC) && !blank {
         return Err(DumpError::NotASegment { len: bytes.len() });
     }
     match SegmentHeader::decode(bytes) {
@@ -80,6 +81,12 @@ fn print_header(header: &SegmentHeader, len: usize, out: &mut dyn Write) -> io::
     )?;
     if header.file_len != len as u64 {
         writeln!(out, "but the file has {len} bytes")?;
+    }
+    if header.reused {
+        writeln!(
+            out,
+            "an earlier file was taken for it, whose bytes are behind its frames"
+        )?;
     }
     match (header.origin, header.continues) {
         (Origin::First, _) => writeln!(out, "the log begins here")?,
@@ -230,6 +237,10 @@ fn print_stop(
         };
         writeln!(out, "{verdict}")?;
         return Ok(frame.durable > here);
+    }
+    if header.reused && scan::nothing_after(bytes, header, at, header.max_unsynced) {
+        writeln!(out, "what follows is of an earlier use of the file")?;
+        return Ok(false);
     }
     Ok(fault != FrameFault::Blank)
 }

@@ -6,6 +6,7 @@ use std::io::IoSlice;
 use super::body::{self, COVERED, STAMPED};
 use super::frame::{ALIGN, FrameKind, HEADER_LEN, Head, Position, local_part};
 use super::plan::Planned;
+use super::segment_header::SEGMENT_HEADER;
 
 /// Collects what is to be written to one file in one go.
 pub(super) struct Encoder<'a> {
@@ -42,6 +43,19 @@ impl<'a> Encoder<'a> {
     /// Adds bytes that are not a frame: a file's header or footer.
     pub(super) fn push_block(&mut self, block: &[u8]) {
         self.build(block);
+    }
+
+    /// Fills the page in which all this ends with zeroes if it begins in an earlier one: for a file
+    /// whose blocks hold something, and of which the system would read the page from the disk first.
+    pub(super) fn fill_page(&mut self, start: u32) {
+        let page = u64::from(SEGMENT_HEADER);
+        let start = u64::from(start);
+        let end = start + self.len;
+        let rest = end.next_multiple_of(page) - end;
+        if start.is_multiple_of(page) || end / page > start / page {
+            let zeroes = [0; SEGMENT_HEADER as usize];
+            self.build(&zeroes[..rest as usize]);
+        }
     }
 
     /// Adds a frame.

@@ -294,6 +294,9 @@ impl Log {
         }
         let number = segment.header.number;
         let written = encoder.len();
+        if segment.header.reused {
+            encoder.fill_page(start);
+        }
         if let Err(error) = segment.file.write_at(&encoder.slices(), u64::from(start)) {
             return Err(self.poison("write to", number, error));
         }

@@ -7,11 +7,15 @@
 //! - Readers only look at bytes below a published end, and what lies below it is never written
 //!   again: a truncation is a new file. Bytes above it may change under the map and are only read
 //!   during recovery, before anything writes.
+//! - A file gets new content only when no map of it is alive in this process, whoever made it
+//!   ([`is_mapped`]), and when no log has a name for it by which it could be mapped again.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
+use std::os::unix::fs::MetadataExt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use memmap2::{Advice, Mmap, MmapOptions};
@@ -20,14 +24,66 @@ use memmap2::{Advice, Mmap, MmapOptions};
 #[derive(Debug)]
 pub(super) struct Mapped {
     pub(super) bytes: Bytes,
-    map: Option<Arc<Mmap>>,
+    map: Option<Arc<Counted>>,
 }
 
-struct Shared(Arc<Mmap>);
+/// A map, counted as long as it is there.
+#[derive(Debug)]
+struct Counted {
+    // Goes before the count does.
+    map: Mmap,
+    _count: Count,
+}
+
+/// One of the maps in [`MAPS`].
+#[derive(Debug)]
+struct Count(FileId);
+
+/// The device and the inode of a file.
+type FileId = (u64, u64);
+
+// guards: how many maps of each file this process has
+static MAPS: Mutex<BTreeMap<FileId, usize>> = Mutex::new(BTreeMap::new());
+
+fn maps() -> MutexGuard<'static, BTreeMap<FileId, usize>> {
+    MAPS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Count {
+    fn of(file: &File) -> io::Result<Self> {
+        let id = id(file)?;
+        *maps().entry(id).or_default() += 1;
+        Ok(Self(id))
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        let mut maps = maps();
+        if let Some(count) = maps.get_mut(&self.0) {
+            *count -= 1;
+            if *count == 0 {
+                maps.remove(&self.0);
+            }
+        }
+    }
+}
+
+fn id(file: &File) -> io::Result<FileId> {
+    let found = file.metadata()?;
+    Ok((found.dev(), found.ino()))
+}
+
+/// Whether a map of this file is alive in this process.
+pub(super) fn is_mapped(file: &File) -> io::Result<bool> {
+    Ok(maps().contains_key(&id(file)?))
+}
+
+struct Shared(Arc<Counted>);
 
 impl AsRef<[u8]> for Shared {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        &self.0.map
     }
 }
 
@@ -35,7 +91,7 @@ impl Mapped {
     /// Reads a range from the disk into memory and waits for it. What the disk cannot give is an
     /// error here, and the end of the process for whoever touches it.
     pub(super) fn make_resident(&self, range: Range<u64>) -> io::Result<()> {
-        let Some(map) = &self.map else {
+        let Some(Counted { map, .. }) = self.map.as_deref() else {
             return Ok(());
         };
         let at = |byte: u64| usize::try_from(byte).unwrap_or(usize::MAX).min(map.len());
@@ -60,9 +116,10 @@ pub(super) fn map(file: &File, len: u64) -> io::Result<Mapped> {
         });
     }
     let len = usize::try_from(len).map_err(io::Error::other)?;
+    let count = Count::of(file)?;
     // SAFETY: the file keeps its size while it is mapped, and published bytes never change.
     let map: Mmap = unsafe { MmapOptions::new().len(len).map(file)? };
-    let map = Arc::new(map);
+    let map = Arc::new(Counted { map, _count: count });
     Ok(Mapped {
         bytes: Bytes::from_owner(Shared(Arc::clone(&map))),
         map: Some(map),

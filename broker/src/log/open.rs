@@ -14,7 +14,7 @@ use super::options::LogOptions;
 use super::recovery::{self, Decision, FoundFile, Live, Recovered};
 use super::scan::Scan;
 use super::seal;
-use super::segment::{Segment, file_name, index_name};
+use super::segment::{Segment, dead_name, file_name, index_name};
 use super::segment_header::{HeaderFault, Origin, SEGMENT_HEADER, SegmentHeader};
 use super::view::Part;
 
@@ -50,6 +50,7 @@ pub(super) fn open(dir: &Arc<dyn Dir>, options: &LogOptions) -> Result<Opened, O
     recovery::refuse_lost_end(&files, &decision, options.durable_file)?;
     recovery::refuse_lost_beginning(&files, &decision, options.unpurged)?;
     refuse_strangers(&files, &decision)?;
+    remove_dead(&**dir, &names)?;
     for live in &decision.live {
         let file = &files[live.at];
         make_durable(&*handles[live.at], file, live.end, decision.durable)
@@ -136,6 +137,24 @@ fn refuse_strangers(files: &[FoundFile], decision: &Decision) -> Result<(), Open
         .find(|(at, file)| file.header == Err(HeaderFault::Damaged) && !live(*at))
         .map(|(_, file)| not_ours(&file_name(file.number), HeaderFault::Damaged));
     stranger.map_or(Ok(()), Err)
+}
+
+/// Removes files that were about to become others, before anything can get their new names.
+fn remove_dead(dir: &dyn Dir, names: &[String]) -> Result<(), OpenError> {
+    let is_dead = |name: &&String| {
+        let number = name.strip_suffix(".old").map(str::parse);
+        matches!(number, Some(Ok(number)) if **name == dead_name(number))
+    };
+    for name in names.iter().filter(is_dead) {
+        match dir.remove(name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(OpenError::io("remove", name)(error));
+            }
+            // Removed, or taken over by the log that was closed.
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Makes a file durable up to `end`, as far as nothing proves that it is. A sync alone would not do:
@@ -308,6 +327,7 @@ impl Opened {
             previous,
             continues,
             durable: self.durable,
+            reused: false,
         };
         file.write_at(&[IoSlice::new(&header.encode())], 0)
             .and_then(|()| file.sync_now())

@@ -122,11 +122,10 @@ pub(super) fn decide(
         let limit = link.end.unwrap_or(u32::MAX);
         let scan = scan::scan(&file.bytes, header, limit, &mut |entry| index.offer(entry));
         let scanned = Some((scan, SegmentIndex::Growing(index)));
-        let (end, tail) = (scan.end, scan.tail);
         decision.live.push(Live {
             at: link.at,
-            end,
-            tail,
+            end: scan.end,
+            tail: scan.tail,
             scanned,
         });
         let whole = match (link.end, next) {
@@ -177,11 +176,12 @@ pub(super) fn refuse_lost_beginning(
 }
 
 fn ends_clean(file: &FoundFile, scan: &Scan, proof: &Proof, reach: u64) -> bool {
-    let durable = Position {
+    let nothing = |header| scan::nothing_after(&file.bytes, header, scan.end, reach);
+    let end = Position {
         file: file.number,
         byte: scan.end,
-    } >= proof.durable;
-    durable && scan::blank_after(&file.bytes, scan.end, reach)
+    };
+    end >= proof.durable && file.header.as_ref().is_ok_and(nothing)
 }
 
 /// What is proven about durability, and what was written where.
@@ -259,7 +259,8 @@ impl Proof {
             },
         };
         if let Stop::Fault(fault) = scan.stop
-            && scan::unknown_frame(&file.bytes[scan.end as usize..], fault)
+            && let Ok(header) = &file.header
+            && scan::unknown_frame(&file.bytes[scan.end as usize..], header, fault)
         {
             return Err(OpenError::Unsupported {
                 file: damage.file,
@@ -381,19 +382,19 @@ fn chain(files: &[FoundFile], proof: &Proof) -> Result<Vec<Link>, OpenError> {
 }
 
 fn header_damage(number: u32) -> OpenError {
-    OpenError::Damaged(Damage {
-        file: file_name(number),
-        position: 0,
-        first_bad_index: None,
-        reason: HeaderFault::Damaged.to_string(),
-    })
+    damaged(number, HeaderFault::Damaged.to_string())
 }
 
 fn missing_file(number: u32) -> OpenError {
+    let reason = "the file is missing, though the log needs it";
+    damaged(number, reason.to_owned())
+}
+
+fn damaged(number: u32, reason: String) -> OpenError {
     OpenError::Damaged(Damage {
         file: file_name(number),
         position: 0,
         first_bad_index: None,
-        reason: "the file is missing, though the log needs it".to_owned(),
+        reason,
     })
 }

@@ -22,6 +22,7 @@ use super::frame::frame_bytes;
 use super::options::FIRST_SEGMENT_BYTES;
 use super::spare::{BlankFile, discard};
 
+mod recycle;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -293,15 +294,15 @@ impl Room {
                 discard(dir, blank.number);
             }
             let prepared = BlankFile::prepare(dir, number, len, fill_within);
-            room.prepared(number, prepared);
+            room.lock().failures += u64::from(prepared.is_err());
+            room.prepared(number, prepared.ok());
         }));
     }
 
-    fn prepared(&self, number: u32, prepared: io::Result<BlankFile>) {
+    fn prepared(&self, number: u32, prepared: Option<BlankFile>) {
         let mut state = self.lock();
         let awaited = matches!(state.next, Next::Preparing(awaited) if awaited == number);
-        let made = prepared.is_ok();
-        state.failures += u64::from(!made);
+        let made = prepared.is_some();
         if awaited {
             state.next = prepared.map_or(Next::None, Next::Ready);
         }

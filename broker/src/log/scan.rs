@@ -7,8 +7,10 @@ use highwater_proto::Timestamp;
 use super::frame::{ALIGN, FrameFault, HEADER_LEN, MAGIC, Position, RawFrame, Tail, check_unknown};
 use super::index::IndexEntry;
 use super::segment::{times, verify_body};
-use super::segment_header::{Footer, SEGMENT_HEADER, SegmentHeader, u32_at};
+use super::segment_header::{FOOTER_MAGIC, Footer, SEGMENT_HEADER, SegmentHeader, u32_at};
 
+/// Where in a frame the generation is.
+const GENERATION_AT: usize = 72;
 /// How much is skipped at once where nothing was written.
 const PAGE: usize = 4096;
 
@@ -124,9 +126,7 @@ pub(super) fn evidence(bytes: &[u8], number: u32, generation: Option<u32>, reach
         if at - found.written_end as usize > reach {
             break;
         }
-        let stored = rest.get(72..76).map(u32_le);
-        let likely = rest.starts_with(&MAGIC) && (generation.is_none() || generation == stored);
-        let frame = if likely {
+        let frame = if begins_frame(rest, generation) {
             RawFrame::parse_any(rest).ok().map(|(frame, _)| frame)
         } else {
             None
@@ -154,8 +154,14 @@ fn is_zero(chunk: &[u8]) -> bool {
     chunk.iter().fold(0, |any, byte| any | byte) == 0
 }
 
-fn u32_le(bytes: &[u8]) -> u32 {
-    u32_at(bytes, 0)
+/// Whether the bytes begin as a frame of this generation does, or of any without one.
+fn begins_frame(rest: &[u8], generation: Option<u32>) -> bool {
+    rest.starts_with(&MAGIC)
+        && generation.is_none_or(|generation| holds(rest, GENERATION_AT, generation))
+}
+
+fn holds(bytes: &[u8], at: usize, number: u32) -> bool {
+    bytes.len() >= at + 4 && u32_at(bytes, at) == number
 }
 
 /// The first frame behind `at` whose header is whole, and its place.
@@ -167,7 +173,10 @@ pub(super) fn first_behind(
 ) -> Option<(u32, RawFrame)> {
     let places = (at as usize..bytes.len()).step_by(ALIGN).skip(1);
     let mut found = places.filter_map(|at| {
-        let rest = bytes.get(at..).filter(|rest| rest.starts_with(&MAGIC))?;
+        let rest = bytes.get(at..)?;
+        if !begins_frame(rest, Some(generation)) {
+            return None;
+        }
         let here = Position {
             file: number,
             byte: at as u32,
@@ -179,15 +188,30 @@ pub(super) fn first_behind(
     found.next()
 }
 
-/// Whether nothing was written in the `reach` bytes after `end`.
-pub(super) fn blank_after(bytes: &[u8], end: u32, reach: u64) -> bool {
+/// Whether nothing was written in the `reach` bytes after `end`. In a file that was used before
+/// there may be anything of earlier uses: nothing was written where the generation of this use stands
+/// at no place where a frame or a footer has it, whole or torn. What is left of a frame without its
+/// generation can never be read.
+pub(super) fn nothing_after(bytes: &[u8], header: &SegmentHeader, end: u32, reach: u64) -> bool {
     let start = end as usize;
     let until = start.saturating_add(usize::try_from(reach).unwrap_or(usize::MAX));
-    let rest = bytes.get(start..until.min(bytes.len())).unwrap_or_default();
-    rest.chunks(PAGE).all(is_zero)
+    let until = until.min(bytes.len());
+    if !header.reused {
+        let rest = bytes.get(start..until).unwrap_or_default();
+        return rest.chunks(PAGE).all(is_zero);
+    }
+    let generation = header.generation();
+    let mut places = (start..until).step_by(ALIGN);
+    !places.any(|at| {
+        let rest = &bytes[at..];
+        let footer = rest.starts_with(&FOOTER_MAGIC) && holds(rest, 52, generation);
+        footer || holds(rest, GENERATION_AT, generation)
+    })
 }
 
 /// Whether the frame at the first byte is whole and of a version or kind this broker cannot read.
-pub(super) fn unknown_frame(rest: &[u8], fault: FrameFault) -> bool {
-    matches!(fault, FrameFault::Head(_)) && check_unknown(rest)
+/// One of an earlier use of the file is nothing to it.
+pub(super) fn unknown_frame(rest: &[u8], header: &SegmentHeader, fault: FrameFault) -> bool {
+    let is_ours = !header.reused || holds(rest, GENERATION_AT, header.generation());
+    matches!(fault, FrameFault::Head(_)) && is_ours && check_unknown(rest)
 }

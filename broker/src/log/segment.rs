@@ -25,6 +25,11 @@ pub(super) fn file_name(number: u32) -> String {
     format!("{number:08}.seg")
 }
 
+/// What file `number` is called when it is dead and about to become another one.
+pub(super) fn dead_name(number: u32) -> String {
+    format!("{number:08}.old")
+}
+
 /// The name of the index file beside file `number`.
 pub(super) fn index_name(number: u32) -> String {
     format!("{number:08}.idx")

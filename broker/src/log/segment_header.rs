@@ -69,6 +69,8 @@ pub(super) struct SegmentHeader {
     pub(super) continues: Option<Position>,
     /// What was known to be durable when this header was written.
     pub(super) durable: Position,
+    /// Whether the file was used before: behind the frames there may be anything.
+    pub(super) reused: bool,
 }
 
 /// Why the first bytes of a file are not the header of a segment of this log.
@@ -142,6 +144,7 @@ impl SegmentHeader {
             &self.continues.unwrap_or_default().to_u64().to_le_bytes(),
         );
         put(144, &self.durable.to_u64().to_le_bytes());
+        put(152, &u32::from(self.reused).to_le_bytes());
         let crc = hash(&out[..CRC_AT]);
         out[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
         out
@@ -176,6 +179,7 @@ impl SegmentHeader {
             previous: previous(head),
             continues: matches!(origin, Origin::Roll | Origin::Cut).then_some(continues),
             durable: Position::from_u64(u64_at(head, 144)),
+            reused: u32_at(head, 152) == 1,
         };
         if header.generation() != u32_at(head, 124) {
             return Err(HeaderFault::Damaged);

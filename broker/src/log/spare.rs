@@ -1,13 +1,15 @@
 //! The next segment file, made ready in the background: allocated and named durably before the log
-//! needs it, and then filled with zeroes where that pays.
+//! needs it, and then filled with zeroes where that pays. Or a file from the front of the log that is
+//! dead: its blocks are written already.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::dir::{Dir, File};
 use super::fill::Filling;
 use super::segment::file_name;
+use super::segment_header::SEGMENT_HEADER;
 
 /// A file without a header, for one segment.
 #[derive(Debug)]
@@ -18,6 +20,8 @@ pub(super) struct BlankFile {
     pub(super) named: bool,
     /// It is being filled until this is dropped.
     filling: Option<Filling>,
+    /// Whether it was a file of this log before, whose bytes are still in it behind the header.
+    pub(super) reused: bool,
 }
 
 impl BlankFile {
@@ -28,6 +32,7 @@ impl BlankFile {
             file: dir.create(&file_name(number), len)?,
             named: false,
             filling: None,
+            reused: false,
         })
     }
 
@@ -47,6 +52,41 @@ impl BlankFile {
         blank.named = true;
         blank.filling = fill_within.map(|within| Filling::start(dir, &blank.file, within));
         Ok(blank)
+    }
+
+    /// Makes the dead file that is called `old` file `number`; its name is durable. None if somebody
+    /// still reads it or the disk fails: then the dead file is gone, and nothing else has changed.
+    pub(super) fn reuse(dir: &dyn Dir, old: &str, number: u32) -> Option<Self> {
+        let reused = Self::take_over(dir, old, number);
+        let reused = reused.ok().flatten();
+        if reused.is_none() {
+            let _ = dir.remove(old);
+            discard(dir, number);
+        }
+        reused
+    }
+
+    fn take_over(dir: &dyn Dir, old: &str, number: u32) -> io::Result<Option<Self>> {
+        // Nobody can begin to read it: no log knows this name.
+        if dir.is_in_use(old)? {
+            return Ok(None);
+        }
+        let file = dir.open(old)?;
+        // No header and no hint of its last use may be there when it has its new name.
+        let blank = [0; SEGMENT_HEADER as usize];
+        file.write_at(&[IoSlice::new(&blank)], 0)?;
+        file.sync_now()?;
+        drop(file);
+        let name = file_name(number);
+        dir.rename(old, &name)?;
+        dir.sync_dir()?;
+        Ok(Some(Self {
+            number,
+            file: dir.open(&name)?,
+            named: true,
+            filling: None,
+            reused: true,
+        }))
     }
 
     /// Ends the filling, wherever it is: nothing else writes to the file from now on. False if the

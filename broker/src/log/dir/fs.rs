@@ -144,6 +144,10 @@ impl Dir for FsDir {
         fs::rename(self.path.join(from), self.path.join(to))
     }
 
+    fn is_in_use(&self, name: &str) -> io::Result<bool> {
+        map::is_mapped(&fs::File::open(self.path.join(name))?)
+    }
+
     fn remove(&self, name: &str) -> io::Result<()> {
         fs::remove_file(self.path.join(name))
     }

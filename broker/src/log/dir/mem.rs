@@ -10,11 +10,13 @@ use super::{Dir, File, Job, Space};
 
 mod file;
 mod mix;
+mod names;
 #[cfg(test)]
 mod tests;
 
 use file::{Inode, MemFile};
 use mix::SplitMix;
+use names::Names;
 
 /// Runs a job later (or at once): how a simulation decides when a sync is done.
 pub type Schedule = Arc<dyn Fn(Job) + Send + Sync>;
@@ -46,13 +48,6 @@ struct State {
     capacity: u64,
     /// Rises with each power cut and with each process that begins.
     power: u64,
-}
-
-#[derive(Default)]
-struct Names {
-    files: BTreeMap<String, Arc<Inode>>,
-    durable: BTreeMap<String, Arc<Inode>>,
-    dirs: BTreeMap<String, u64>,
 }
 
 impl MemDir {
@@ -245,6 +240,11 @@ impl Dir for MemDir {
         })
     }
 
+    fn is_in_use(&self, name: &str) -> io::Result<bool> {
+        self.disk.lock().operate_in(self.process)?;
+        Ok(self.find(name)?.is_open())
+    }
+
     fn remove(&self, name: &str) -> io::Result<()> {
         self.change(|names| {
             names
@@ -364,34 +364,6 @@ impl State {
             )));
         }
         Ok(())
-    }
-}
-
-impl Names {
-    fn power_cut(&mut self, random: &mut SplitMix) {
-        let mut survivors = BTreeMap::new();
-        let all: Vec<String> = self
-            .files
-            .keys()
-            .chain(self.durable.keys())
-            .cloned()
-            .collect();
-        for name in all {
-            if survivors.contains_key(&name) {
-                continue;
-            }
-            let side = if random.coin() {
-                &self.files
-            } else {
-                &self.durable
-            };
-            survivors.insert(name.clone(), side.get(&name).cloned());
-        }
-        self.files = survivors
-            .into_iter()
-            .filter_map(|(name, at)| Some((name, at?)))
-            .collect();
-        self.durable = self.files.clone();
     }
 }
 

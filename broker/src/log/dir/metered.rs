@@ -50,6 +50,10 @@ impl Dir for MeteredDir {
         self.inner.rename(from, to)
     }
 
+    fn is_in_use(&self, name: &str) -> io::Result<bool> {
+        self.inner.is_in_use(name)
+    }
+
     fn remove(&self, name: &str) -> io::Result<()> {
         self.inner.remove(name)
     }

@@ -1,5 +1,5 @@
 //! Taking entries away: from the end (a truncation is a new file whose header names the cut), from
-//! the front (whole files are unlinked), or all of them for a snapshot.
+//! the front (whole files are unlinked or become the next one), or all of them for a snapshot.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use highwater_proto::LogIndex;
 use super::super::dir::File;
 use super::super::error::LogError;
 use super::super::frame::{LastFrame, Position, Tail};
-use super::super::segment::{Segment, file_name, index_name};
+use super::super::segment::{Segment, dead_name, file_name, index_name};
 use super::super::segment_header::{Origin, SEGMENT_HEADER};
 use super::super::view::Part;
 use super::{Active, Dead, Log};
@@ -76,9 +76,36 @@ impl Log {
             self.flusher.sync_now().map_err(LogError::Poisoned)?;
         }
         self.remove_dead();
-        removed
+        let spare = removed.last().filter(|part| self.can_reuse(part));
+        let spare = spare.map(|part| part.segment.header.number);
+        let numbers: Vec<u32> = removed
             .iter()
-            .try_for_each(|part| self.unlink(part.segment.header.number))
+            .map(|part| part.segment.header.number)
+            .collect();
+        // Whoever holds a file has it open.
+        drop(removed);
+        for number in numbers {
+            let is_spare = spare == Some(number);
+            self.unlink(number, is_spare)?;
+            if is_spare {
+                self.room.recycle(number);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a file that is no longer needed may become the next one: in a log that is being
+    /// written, and fills files of the largest size.
+    fn can_reuse(&self, part: &Part) -> bool {
+        let full = self.limited(u64::MAX);
+        let is_full_size = |segment: &Segment| segment.header.file_len == full;
+        let is_written = self
+            .active
+            .as_ref()
+            .is_some_and(|active| active.began.is_some() && is_full_size(&active.segment));
+        let before = self.sealed.last().unwrap_or(part);
+        let fills = u64::from(before.end) >= before.segment.header.file_len / 2;
+        is_written && fills && is_full_size(&part.segment) && self.room.wants_dead(full)
     }
 
     /// Makes the log begin after `last`, the last entry of an installed snapshot. Everything in it
@@ -209,12 +236,16 @@ impl Log {
         )
     }
 
-    /// Unlinks a file from the front of the log. One at a time and durably, so that a crash never
-    /// leaves a hole that looks like a lost file.
-    fn unlink(&self, number: u32) -> Result<(), LogError> {
+    /// Unlinks a file from the front of the log, or only its name to keep the file. One at a time and
+    /// durably, so that a crash never leaves a hole that looks like a lost file.
+    fn unlink(&self, number: u32, keep: bool) -> Result<(), LogError> {
         let name = file_name(number);
         let _ = self.dir.remove(&index_name(number));
-        let removed = self.dir.remove(&name).and_then(|()| self.dir.sync_dir());
+        let removed = match keep {
+            true => self.dir.rename(&name, &dead_name(number)),
+            false => self.dir.remove(&name),
+        };
+        let removed = removed.and_then(|()| self.dir.sync_dir());
         removed.map_err(LogError::io("remove", name))
     }
 }

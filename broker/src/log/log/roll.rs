@@ -149,7 +149,7 @@ impl Log {
         self.limited(len)
     }
 
-    fn limited(&self, len: u64) -> u64 {
+    pub(super) fn limited(&self, len: u64) -> u64 {
         let len = len.max(self.options.first_segment_bytes);
         len.min(self.limits.bytes()).next_multiple_of(4096)
     }
@@ -252,6 +252,7 @@ impl Log {
             previous: self.last(),
             continues,
             durable: self.flusher.durable(),
+            reused: blank.reused,
         }
     }
 

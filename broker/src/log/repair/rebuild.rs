@@ -57,7 +57,10 @@ pub(super) struct Rebuild {
 
 impl Rebuild {
     pub(super) fn begin(dir: Arc<dyn Dir>, lost: Lost, old: Bytes) -> Result<Self, RepairError> {
-        let header = lost.header;
+        let header = SegmentHeader {
+            reused: false,
+            ..lost.header
+        };
         let name = file_name(header.number);
         let beside = format!("{name}.{SUFFIX}");
         let left = dir.list().map_err(OpenError::io("list", "the directory"))?;

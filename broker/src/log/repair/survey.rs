@@ -154,8 +154,7 @@ impl Place<'_> {
             return Ok(Ok(scan));
         }
         if !self.newest {
-            let blank = scan::blank_after(&file.bytes, scan.end, u64::MAX);
-            return match blank {
+            return match scan::nothing_after(&file.bytes, header, scan.end, u64::MAX) {
                 true => Ok(Ok(scan)),
                 false => Err(self.unclear("it and the file that goes on from it are damaged")),
             };
@@ -225,6 +224,7 @@ impl Place<'_> {
             previous: before.and_then(|_| tail.last()),
             continues,
             durable: continues.unwrap_or_default(),
+            reused: false,
         };
         Ok(Lost {
             at: self.node.at,

@@ -16,6 +16,7 @@ mod faults;
 mod flushing;
 mod format;
 mod model;
+mod recycled;
 mod rot;
 
 pub(super) fn owner() -> Owner {

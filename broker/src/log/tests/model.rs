@@ -58,7 +58,7 @@ fn op() -> impl Strategy<Value = Op> {
     let plain = prop_oneof![
         6 => append,
         1 => any::<u8>().prop_map(Op::Truncate),
-        1 => any::<u8>().prop_map(Op::Purge),
+        2 => any::<u8>().prop_map(Op::Purge),
         1 => (1u8..9, 0u8..9).prop_map(|(entries, records)| Op::Reset { entries, records }),
     ]
     .boxed();
@@ -96,6 +96,7 @@ type Jobs = Arc<Mutex<VecDeque<Job>>>;
 
 struct Machine {
     dir: MemDir,
+    options: LogOptions,
     jobs: Jobs,
     log: Option<Log>,
     /// The index and the next offset before the first of `entries`.
@@ -123,12 +124,13 @@ struct Acked {
 }
 
 impl Machine {
-    fn new() -> Self {
+    fn new(options: LogOptions) -> Self {
         let jobs: Jobs = Arc::default();
         let queue = Arc::clone(&jobs);
         let dir = MemDir::with_schedule(Arc::new(move |job| queue.lock().unwrap().push_back(job)));
         let mut machine = Self {
             dir,
+            options,
             jobs,
             log: None,
             base: (0, 0),
@@ -144,7 +146,7 @@ impl Machine {
     fn open(&mut self) -> Result<(), crate::log::OpenError> {
         self.log = None;
         self.jobs.lock().unwrap().clear();
-        self.log = Some(Log::open(Arc::new(self.dir.clone()), tiny())?.0);
+        self.log = Some(Log::open(Arc::new(self.dir.clone()), self.options.clone())?.0);
         Ok(())
     }
 
@@ -444,9 +446,24 @@ proptest! {
 
     #[test]
     fn a_log_is_a_vector_that_survives_everything(ops in prop::collection::vec(op(), 1..40)) {
-        let mut machine = Machine::new();
+        let mut machine = Machine::new(tiny());
         for op in &ops {
             machine.run(op);
+        }
+    }
+
+    /// Every file is of the largest size from the beginning, so that whatever is purged becomes the
+    /// next file.
+    #[test]
+    fn a_log_of_recycled_files_is_one_too(ops in prop::collection::vec(op(), 1..60)) {
+        let options = LogOptions {
+            max_segment_bytes: 8 << 10,
+            ..tiny()
+        };
+        let mut machine = Machine::new(options);
+        for op in &ops {
+            machine.run(op);
+            machine.finish(1, 0);
         }
     }
 }

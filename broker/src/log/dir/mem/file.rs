@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -19,6 +20,8 @@ pub(super) struct Inode {
     pub(super) len: u64,
     // guards: the content; never held together with the lock of the disk
     content: Mutex<Content>,
+    /// How many handles of it there are. Slices are copies here.
+    handles: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -48,7 +51,12 @@ impl Inode {
         Self {
             len,
             content: Mutex::new(content),
+            handles: AtomicUsize::new(0),
         }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.handles.load(Ordering::Acquire) > 0
     }
 
     fn lock(&self) -> MutexGuard<'_, Content> {
@@ -153,7 +161,14 @@ pub(super) struct MemFile {
 
 impl MemFile {
     pub(super) fn new(disk: Arc<Disk>, inode: Arc<Inode>, power: u64) -> Self {
+        inode.handles.fetch_add(1, Ordering::Relaxed);
         Self { disk, inode, power }
+    }
+}
+
+impl Drop for MemFile {
+    fn drop(&mut self) {
+        self.inode.handles.fetch_sub(1, Ordering::Release);
     }
 }
 

@@ -313,7 +313,6 @@ impl Log {
             active.began = active.began.or(frame.head.began());
         }
         active.end = end;
-        segment.set_verified(end);
         self.tail = tail;
         self.has_past |= !frames.is_empty();
         let end = start + written as u32;

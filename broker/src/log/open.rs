@@ -254,13 +254,8 @@ impl Opened {
         let (scan, index) = live
             .scanned
             .map_or((None, None), |(scan, index)| (Some(scan), Some(index)));
-        let verified = if scan.is_some() {
-            live.end
-        } else {
-            SEGMENT_HEADER
-        };
         let index = index.unwrap_or(SegmentIndex::Unread);
-        let segment = Arc::new(Segment::new(header, dir, handle, index, verified));
+        let segment = Arc::new(Segment::new(header, dir, handle, index));
         self.tail = live.tail;
         self.has_past |= header.previous.is_some() || live.end > SEGMENT_HEADER;
         self.durable = Position {

@@ -1,7 +1,7 @@
 //! One segment file as readers and the writer share it: where frames are and whether they are whole.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -45,8 +45,6 @@ pub(super) struct Segment {
     pub(super) index: ArcSwap<SegmentIndex>,
     /// What of it is in memory, once it is full.
     pub(super) warmth: Warmth,
-    /// Bodies below this byte were checked against their CRCs, by recovery or by a reader.
-    verified: AtomicU32,
     /// Up to which byte its hint says that it is durable.
     pub(super) marked: AtomicU32,
 }
@@ -60,13 +58,12 @@ pub(super) struct Found {
 }
 
 impl Segment {
-    /// The segment of a file in `home`, whose bodies below `verified` are known to be whole.
+    /// The segment of a file in `home`.
     pub(super) fn new(
         header: SegmentHeader,
         home: &Arc<dyn Dir>,
         file: Arc<dyn File>,
         index: SegmentIndex,
-        verified: u32,
     ) -> Self {
         Self {
             generation: header.generation(),
@@ -75,7 +72,6 @@ impl Segment {
             home: Arc::clone(home),
             file,
             index: ArcSwap::from_pointee(index),
-            verified: AtomicU32::new(verified),
             marked: AtomicU32::new(0),
         }
     }
@@ -83,7 +79,7 @@ impl Segment {
     /// A segment to be written.
     pub(super) fn begin(header: SegmentHeader, home: &Arc<dyn Dir>, file: Arc<dyn File>) -> Self {
         let index = SegmentIndex::Growing(GrowingIndex::for_file(header.file_len));
-        Self::new(header, home, file, index, SEGMENT_HEADER)
+        Self::new(header, home, file, index)
     }
 
     /// Offers a frame to the index, if the index still grows. Only the writer and recovery do.
@@ -162,18 +158,11 @@ impl Segment {
         Ok(found)
     }
 
-    /// Checks the body of a frame against its CRCs, unless that was done before.
+    /// Checks the body of a frame against its CRCs. Whoever hands bytes on does so each time, also
+    /// with those that were whole before: pages leave memory and come back from the disk.
     pub(super) fn verify(&self, frame: &Found) -> Result<(), LogError> {
-        let known = self.verified.load(Ordering::Relaxed);
-        if frame.end <= known {
-            return Ok(());
-        }
         verify_body(&frame.raw.head, &frame.body)
-            .map_err(|fault| self.damage(frame.position, Some(frame.raw.head.index), fault))?;
-        if frame.position <= known {
-            self.verified.fetch_max(frame.end, Ordering::Relaxed);
-        }
-        Ok(())
+            .map_err(|fault| self.damage(frame.position, Some(frame.raw.head.index), fault))
     }
 
     /// Walks everything up to `end`, where the log has to stand at `tail`.
@@ -188,11 +177,6 @@ impl Segment {
             Stop::Limit | Stop::Footer => FrameFault::Order,
         };
         Err(self.damage(scan.end, Some(scan.tail.next_index), fault))
-    }
-
-    /// Bodies below `end` are whole: this process wrote them.
-    pub(super) fn set_verified(&self, end: u32) {
-        self.verified.fetch_max(end, Ordering::Relaxed);
     }
 
     fn damage(&self, position: u32, index: Option<LogIndex>, fault: FrameFault) -> LogError {

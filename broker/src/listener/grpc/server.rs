@@ -32,6 +32,9 @@ use crate::service::Services;
 const MAX_REQUEST_BYTES: usize = 4 << 20;
 const MAX_STREAMS: u32 = 1024;
 const MAX_HEADER_LIST: u32 = 16 << 10;
+/// Calls that a client opened and gave up before they were looked at; with more it is taken for an
+/// attacker and its connection ended. After a broker stood still, all calls of that time are so.
+const MAX_GIVEN_UP: usize = 1024;
 
 /// A listening socket on `address` (host:port; port 0 takes any free one).
 pub async fn bind(address: &str) -> io::Result<TcpListener> {
@@ -45,6 +48,7 @@ fn server() -> Server {
         .initial_connection_window_size(Some(16 << 20))
         .max_concurrent_streams(Some(MAX_STREAMS))
         .http2_max_header_list_size(Some(MAX_HEADER_LIST))
+        .http2_max_pending_accept_reset_streams(Some(MAX_GIVEN_UP))
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
 }

@@ -1,10 +1,12 @@
 //! A disk that lies: whatever bytes rot, wherever, no wrong byte is ever served and nothing that
 //! was durable disappears in silence.
 
+use std::os::unix::fs::FileExt;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::log::{LogError, dump};
+use crate::log::{FsDir, LogError, dump};
 
 const ENTRIES: u64 = 60;
 
@@ -145,4 +147,23 @@ fn a_check_of_a_full_file_finds_rot_that_opening_does_not_look_for() {
     assert!(matches!(found, Err(LogError::Damaged(_))), "{found:?}");
     assert_eq!(reader.damage().unwrap().file, "00000001.seg");
     assert!(reader.check_file(next).is_ok(), "the next file is whole");
+}
+
+#[test]
+fn bytes_that_rot_after_they_were_written_and_read_are_not_served_either() {
+    let home = tempfile::tempdir().unwrap();
+    let dir: Arc<dyn Dir> = Arc::new(FsDir::open(home.path(), 2).unwrap());
+    let (mut log, _) = Log::open(dir, tiny()).unwrap();
+    append_and_wait(&mut log, vec![batch_frame(1, 2, 300)]);
+    let reader = log.reader();
+    let read = || reader.read_committed(Offset(0), Offset(2), 1);
+    let whole = read().unwrap()[0].bytes.len();
+    let file = home.path().join("00000001.seg");
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[4096 + 88 + whole - 8] ^= 1;
+    let rotten = std::fs::OpenOptions::new().write(true).open(&file).unwrap();
+    rotten.write_all_at(&bytes, 0).unwrap();
+    assert!(matches!(read(), Err(LogError::Damaged(_))), "{:?}", read());
+    let frames = reader.frames(LogIndex(1), LogIndex(2), usize::MAX);
+    assert!(matches!(frames, Err(LogError::Damaged(_))), "{frames:?}");
 }

@@ -132,10 +132,10 @@ async fn a_replica_that_missed_what_was_deleted_catches_up_and_can_lead() {
 }
 
 /// Waits until the partition begins at `wanted` or later; gives where it begins.
-async fn until_begins(api: &Api, wanted: i64) -> i64 {
+async fn until_begins(api: &Api, topic: &str, wanted: i64) -> i64 {
     let begins = async {
         loop {
-            let start = api.describe("t").await.unwrap().partitions[0].log_start_offset;
+            let start = api.describe(topic).await.unwrap().partitions[0].log_start_offset;
             if start >= wanted {
                 return start;
             }
@@ -158,7 +158,7 @@ async fn records_go_when_their_time_has_passed_also_when_nobody_writes() {
     };
     let before = std::time::Instant::now();
     api.alter(alter).await.unwrap();
-    assert_eq!(until_begins(&api, 3).await, 3);
+    assert_eq!(until_begins(&api, "t", 3).await, 3);
     assert!(
         before.elapsed().as_millis() >= 1000,
         "a segment must be closed first"
@@ -166,12 +166,27 @@ async fn records_go_when_their_time_has_passed_also_when_nobody_writes() {
     until_few(&api, &broker, &id, 2).await;
     let appended = std::time::Instant::now();
     fill(&api, "t", 3, 1).await;
-    until_begins(&api, 4).await;
+    until_begins(&api, "t", 4).await;
     assert!(
         appended.elapsed().as_millis() >= 1500,
         "not before its time"
     );
     assert_eq!(stored(&api, "t", 4).await, Vec::<Bytes>::new());
+}
+
+#[tokio::test]
+async fn records_written_after_an_idle_time_expire_like_any_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    let api = Api::connect(broker.listen()).await;
+    for topic in ["t", "u"] {
+        api.create(topic, 1, &[("retention.ms", "1s")]).await;
+    }
+    for (topic, end) in [("u", 1), ("t", 1), ("u", 2), ("t", 2)] {
+        // Nobody writes to one while the records of the other live and die.
+        api.append(topic, 0, batch(["v"])).await.unwrap();
+        assert_eq!(until_begins(&api, topic, end).await, end);
+    }
 }
 
 #[tokio::test]

@@ -40,10 +40,13 @@ impl Keeper {
         loop {
             self.rolls.mark_unchanged();
             self.leadership.mark_unchanged();
+            self.published.mark_unchanged();
             let retention = *self.retention.borrow_and_update();
             self.replica
                 .limit_files(retention.file_bytes, Some(retention.file_ms));
             let due = self.retain(&retention).await;
+            // Seen after the mark: a batch that comes later is published later.
+            let empty = self.replica.reader().began().is_none();
             let log_start = *self.log_start.borrow_and_update();
             let more = self.release(log_start).await;
             let wait = if more { due.min(AGAIN) } else { due };
@@ -52,6 +55,8 @@ impl Keeper {
                 changed = self.rolls.changed() => changed.is_err(),
                 changed = self.retention.changed() => changed.is_err(),
                 changed = self.leadership.changed() => changed.is_err(),
+                // The first batch of a file starts its clock, and no roll tells of it.
+                changed = self.published.changed(), if empty => changed.is_err(),
                 () = tokio::time::sleep(wait) => false,
             };
             if gone {

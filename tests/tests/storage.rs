@@ -190,6 +190,30 @@ async fn records_written_after_an_idle_time_expire_like_any_others() {
 }
 
 #[tokio::test]
+async fn a_lower_limit_keeps_the_newest_records_up_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    let api = Api::connect(broker.listen()).await;
+    api.create("t", 1, &[("max.batch.bytes", "200KiB")]).await;
+    fill(&api, "t", 0, 60).await;
+    let rest = stored(&api, "t", 50).await;
+    let limit = [("retention.bytes".to_owned(), "2MiB".to_owned())];
+    let alter = v1::AlterTopicRequest {
+        name: "t".to_owned(),
+        set: limit.into(),
+        unset: Vec::new(),
+    };
+    api.alter(alter).await.unwrap();
+    // Two MiB hold twenty of the records, the files around them included.
+    let start = until_begins(&api, "t", 40).await;
+    assert!(start <= 50, "{start}");
+    fill(&api, "t", 60, 1).await;
+    let start = until_begins(&api, "t", 40).await;
+    assert!(start <= 50, "{start}");
+    assert_eq!(stored(&api, "t", 50).await[..10], rest);
+}
+
+#[tokio::test]
 async fn a_partition_takes_as_much_of_the_disk_as_it_may() {
     const LIMIT: u64 = 10 << 20;
     let dir = tempfile::tempdir().unwrap();

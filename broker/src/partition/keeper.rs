@@ -1,6 +1,7 @@
 //! Keeps a replica's storage to what it has to hold. The leader's decides what goes and moves the log
 //! start; every replica's gives back segments that nobody can read any more, each its own.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::sync::watch;
 
 use super::error::AppendError;
 use super::machine::Published;
-use super::retention::{Retention, Storage};
+use super::retention::{Retention, Start, Storage};
 use super::trim::Trimmer;
 use crate::log::SegmentInfo;
 use crate::metrics::Metrics;
@@ -80,6 +81,9 @@ impl Keeper {
         let published = *self.published.borrow();
         let here = published.log_start_offset;
         let start = retention.start(&storage, now, published.high_watermark.offset());
+        let Ok(start) = self.resolve(start).await else {
+            return AGAIN;
+        };
         let start = start.filter(|start| *start > here);
         let closes = retention.is_to_close(&storage, now);
         if start.is_some() || closes {
@@ -93,6 +97,26 @@ impl Keeper {
         }
         let again = retention.look_again(&storage, now);
         again.map_or(IDLE, |again| again.clamp(PAUSE, IDLE))
+    }
+
+    /// The offset of a place in the log.
+    async fn resolve(&self, start: Option<Start>) -> io::Result<Option<Offset>> {
+        let (segment, byte, before) = match start {
+            None => return Ok(None),
+            Some(Start::At(offset)) => return Ok(Some(offset)),
+            Some(Start::Inside {
+                segment,
+                byte,
+                before,
+            }) => (segment, byte, before),
+        };
+        match self.replica.offset_at(segment, byte).await {
+            Ok(found) => Ok(found.filter(|offset| *offset <= before)),
+            Err(error) => {
+                tracing::warn!(replica = %self.replica.id(), %error, "the log start stays");
+                Err(error)
+            }
+        }
     }
 
     async fn storage(&self, retention: &Retention) -> Option<Storage> {

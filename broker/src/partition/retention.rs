@@ -1,10 +1,11 @@
 //! PURE. What a partition may keep, and what follows from it: where its log should begin, and when to
 //! look again. Whole segments go, oldest first, and only closed ones. Late rather than early: a
-//! segment is as old as its last record.
+//! segment is as old as its last record. Only a segment from before a limit, larger than the limit
+//! allows, is cut inside: it must not take much more with it than what is too much.
 
 use std::time::Duration;
 
-use highwater_proto::{Offset, Timestamp};
+use highwater_proto::{LogIndex, Offset, Timestamp};
 
 use crate::log::SegmentInfo;
 
@@ -32,35 +33,67 @@ pub(super) struct Storage {
     pub(super) disk_bytes: u64,
 }
 
+/// Where a log should begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Start {
+    /// At this offset, where a segment ends.
+    At(Offset),
+    /// At the first frame from `byte` on, in the segment whose first entry is `segment`. Nothing
+    /// from `before` on goes.
+    Inside {
+        segment: LogIndex,
+        byte: u64,
+        before: Offset,
+    },
+}
+
+impl Start {
+    /// No record from here on goes.
+    fn end(&self) -> Offset {
+        match *self {
+            Self::At(offset) => offset,
+            Self::Inside { before, .. } => before,
+        }
+    }
+}
+
 impl Storage {
     fn closed(&self) -> impl Iterator<Item = &SegmentInfo> {
         self.segments.iter().filter(|segment| segment.sealed)
     }
 
-    /// The bytes of files that are no segments; one more segment is always about to be made.
-    fn beside(&self, file_bytes: u64) -> u64 {
+    /// The bytes of files that are no segments; one more segment is always about to be made. No
+    /// record goes for a file made ready before the limit, nor half of all for whatever it is.
+    fn beside(&self, file_bytes: u64, limit: u64) -> u64 {
         let segments: u64 = self.segments.iter().map(|segment| segment.bytes).sum();
         let others = self.disk_bytes.saturating_sub(segments);
-        if others >= file_bytes {
+        let others = if others >= file_bytes {
             others
         } else {
             others + file_bytes
+        };
+        let from_before = |segment: &SegmentInfo| segment.bytes > file_bytes;
+        if self.segments.iter().any(from_before) {
+            others.min(file_bytes.saturating_mul(2))
+        } else {
+            others.min(limit / 2)
         }
     }
 }
 
 impl Retention {
-    /// Where the log should begin at `now`: at the end of the last closed segment that is to go, and
-    /// never beyond `committed`. `None` when nothing is to go.
+    /// Where the log should begin at `now`: at the end of the last closed segment that is to go, or
+    /// inside one, and never beyond `committed`. `None` when nothing is to go.
     pub(super) fn start(
         &self,
         storage: &Storage,
         now: Timestamp,
         committed: Offset,
-    ) -> Option<Offset> {
-        let old = self.too_old(storage, now);
+    ) -> Option<Start> {
+        let old = self.too_old(storage, now).map(Start::At);
         let large = self.too_large(storage);
-        old.max(large).filter(|start| *start <= committed)
+        let most = large.into_iter().chain(old).max_by_key(Start::end);
+        most.filter(|start| start.end() <= committed)
     }
 
     fn too_old(&self, storage: &Storage, now: Timestamp) -> Option<Offset> {
@@ -71,17 +104,37 @@ impl Retention {
         old.last().map(|segment| segment.next_offset)
     }
 
-    fn too_large(&self, storage: &Storage) -> Option<Offset> {
+    /// What a segment counts: the bytes of its frames, if it is larger than segments are made now.
+    fn weight(&self, segment: &SegmentInfo) -> u64 {
+        if segment.bytes > self.file_bytes {
+            segment.end
+        } else {
+            segment.bytes
+        }
+    }
+
+    fn too_large(&self, storage: &Storage) -> Option<Start> {
         let limit = self.bytes?;
-        let segments: u64 = storage.segments.iter().map(|s| s.bytes).sum();
-        let mut bytes = segments + storage.beside(self.file_bytes);
-        let is_needless = |segment: &&SegmentInfo| {
-            let needless = bytes > limit;
-            bytes = bytes.saturating_sub(segment.bytes);
-            needless
-        };
-        let gone = storage.closed().take_while(is_needless);
-        gone.last().map(|segment| segment.next_offset)
+        let weights = storage.segments.iter().map(|s| self.weight(s));
+        let bytes = weights.sum::<u64>() + storage.beside(self.file_bytes, limit);
+        let mut excess = bytes.saturating_sub(limit);
+        let mut start = None;
+        for segment in storage.closed() {
+            if excess == 0 {
+                break;
+            }
+            let weight = self.weight(segment);
+            if segment.bytes > self.file_bytes && excess < weight {
+                return Some(Start::Inside {
+                    segment: segment.first_index,
+                    byte: excess,
+                    before: segment.next_offset,
+                });
+            }
+            start = Some(Start::At(segment.next_offset));
+            excess = excess.saturating_sub(weight);
+        }
+        start
     }
 
     /// Whether the segment that is written to is to be closed although nobody writes.

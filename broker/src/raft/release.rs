@@ -51,6 +51,13 @@ impl Replica {
         self.limits.set(bytes, ms);
     }
 
+    /// Where records begin from `byte` on in the segment whose first entry is `first`, if it is there.
+    pub async fn offset_at(&self, first: LogIndex, byte: u64) -> io::Result<Option<Offset>> {
+        let reader = self.reader.clone();
+        let found = offloaded(self.floor.dir(), move || reader.offset_at(first, byte)).await?;
+        found.map_err(io::Error::other)
+    }
+
     /// The bytes that all files of the replica take on the disk.
     pub async fn disk_bytes(&self) -> io::Result<u64> {
         let dir = std::sync::Arc::clone(self.floor.dir());

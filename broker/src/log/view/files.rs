@@ -2,6 +2,8 @@
 
 use highwater_proto::{LogIndex, Offset, Timestamp};
 
+use super::super::error::LogError;
+use super::super::index::IndexEntry;
 use super::{LogReader, Part};
 
 /// One file of a log.
@@ -19,6 +21,8 @@ pub struct SegmentInfo {
     pub last_append_time: Timestamp,
     /// The bytes it takes on the disk.
     pub bytes: u64,
+    /// The byte after its last frame.
+    pub end: u64,
     /// Whether it is full; the last one is written to.
     pub sealed: bool,
 }
@@ -38,10 +42,35 @@ impl LogReader {
                 next_offset: part.tail.next_offset,
                 last_append_time: part.tail.append_time,
                 bytes: part.segment.header.file_len,
+                end: u64::from(part.end),
                 sealed: nth < sealed,
             }
         };
         parts.map(info).collect()
+    }
+
+    /// The first offset of the first frame that begins at `byte` or later, or of the last frame, in
+    /// the file whose first entry is `first`; `None` when that file is gone. It may read the disk.
+    pub fn offset_at(&self, first: LogIndex, byte: u64) -> Result<Option<Offset>, LogError> {
+        self.noted(self.find_byte(first, byte))
+    }
+
+    fn find_byte(&self, first: LogIndex, byte: u64) -> Result<Option<Offset>, LogError> {
+        let view = self.view.load();
+        let is_it = |part: &&Part| part.segment.header.first_index == first;
+        let Some(part) = view.sealed.iter().chain(&view.active).find(is_it) else {
+            return Ok(None);
+        };
+        let before = |entry: &IndexEntry| u64::from(entry.position) <= byte;
+        let mut walk = part.segment.seek(part.end, before);
+        let mut offset = None;
+        while let Some(found) = walk.next_header()? {
+            offset = Some(found.raw.head.base_offset);
+            if u64::from(found.position) >= byte {
+                break;
+            }
+        }
+        Ok(offset)
     }
 
     /// The first index of the first file that begins above `after`: where the state machine saves

@@ -16,6 +16,7 @@ fn segment(n: u64, last: i64, sealed: bool) -> SegmentInfo {
         next_offset: Offset(n * 10 + 10),
         last_append_time: Timestamp(last),
         bytes: MIB,
+        end: MIB - 4096,
         sealed,
     }
 }
@@ -61,9 +62,13 @@ fn closed_segments_go_when_their_last_record_is_old_enough() {
     let limited = retention(Some(50), None);
     let start = |now| limited.start(&storage, Timestamp(now), Offset(40));
     assert_eq!(start(149), None);
-    assert_eq!(start(150), Some(Offset(10)));
-    assert_eq!(start(299), Some(Offset(20)));
-    assert_eq!(start(1_000_000), Some(Offset(30)), "the open one stays");
+    assert_eq!(start(150), Some(Start::At(Offset(10))));
+    assert_eq!(start(299), Some(Start::At(Offset(20))));
+    assert_eq!(
+        start(1_000_000),
+        Some(Start::At(Offset(30))),
+        "the open one stays"
+    );
     let behind = limited.start(&storage, Timestamp(1_000_000), Offset(29));
     assert_eq!(behind, None, "what is not committed stays");
 }
@@ -73,9 +78,9 @@ fn the_oldest_segments_go_until_the_rest_and_the_next_one_fit() {
     let storage = storage(&[1, 2, 3, 4, 5]);
     let start = |mib| retention(None, Some(mib * MIB)).start(&storage, Timestamp(0), Offset(60));
     assert_eq!(start(7), None, "six, and the next one");
-    assert_eq!(start(6), Some(Offset(10)));
-    assert_eq!(start(3), Some(Offset(40)));
-    assert_eq!(start(1), Some(Offset(50)), "the open one stays");
+    assert_eq!(start(6), Some(Start::At(Offset(10))));
+    assert_eq!(start(3), Some(Start::At(Offset(40))));
+    assert_eq!(start(1), Some(Start::At(Offset(50))), "the open one stays");
 }
 
 #[test]
@@ -84,7 +89,56 @@ fn a_segment_made_ready_counts_once() {
     storage.disk_bytes += MIB + 4096;
     let start = |bytes| retention(None, Some(bytes)).start(&storage, Timestamp(0), Offset(60));
     assert_eq!(start(7 * MIB + 4096), None);
-    assert_eq!(start(7 * MIB), Some(Offset(10)));
+    assert_eq!(start(7 * MIB), Some(Start::At(Offset(10))));
+}
+
+/// Segments of 1, 2, 4 MiB and so on, full but for a little, and an open one with little in it.
+fn doubled(count: u64, spare: u64) -> Storage {
+    let mut storage = storage(&vec![1; count as usize]);
+    for (n, segment) in storage.segments.iter_mut().enumerate() {
+        segment.bytes = MIB << n;
+        segment.end = segment.bytes - 65536;
+    }
+    storage.segments[count as usize].end = 8192;
+    storage.disk_bytes = storage.segments.iter().map(|s| s.bytes).sum::<u64>() + spare;
+    storage
+}
+
+fn altered(mib: u64) -> Retention {
+    Retention {
+        file_bytes: mib * MIB / 20,
+        ..retention(None, Some(mib * MIB))
+    }
+}
+
+#[test]
+fn files_from_before_a_limit_count_what_they_hold() {
+    // Seven MiB of records in files of 15 MiB, and one of 16 MiB made ready.
+    let storage = doubled(3, 16 * MIB);
+    assert_eq!(altered(10).start(&storage, Timestamp(0), Offset(40)), None);
+}
+
+#[test]
+fn a_large_file_from_before_a_limit_is_cut_inside() {
+    for count in 3..8 {
+        let storage = doubled(count, MIB << (count + 1));
+        let start = altered(4).start(&storage, Timestamp(0), Offset(100));
+        let Some(Start::Inside { segment, byte, .. }) = start else {
+            panic!("{start:?}");
+        };
+        let place = (segment.0 / 10) as usize;
+        let held: u64 = storage.segments[place..].iter().map(|s| s.end).sum();
+        let kept = held - byte;
+        assert!((2 * MIB..=4 * MIB).contains(&kept), "{kept} of {count}");
+    }
+}
+
+#[test]
+fn other_files_never_take_half_of_a_limit_from_the_records() {
+    let mut storage = storage(&[1, 2, 3, 4, 5]);
+    storage.disk_bytes += 100 * MIB;
+    let start = retention(None, Some(8 * MIB)).start(&storage, Timestamp(0), Offset(60));
+    assert_eq!(start, Some(Start::At(Offset(20))), "four of eight stay");
 }
 
 #[test]
@@ -128,7 +182,7 @@ proptest! {
             let times: Vec<i64> = appended.iter().map(|(time, _)| *time).collect();
             prop_assert!(times.is_sorted());
             let end = Offset(appended.len() as u64 * 10 + 10);
-            let start = limited.start(&storage(&times), now, end).map_or(0, |start| start.0 / 10);
+            let start = limited.start(&storage(&times), now, end).map_or(0, |start| start.end().0 / 10);
             for (n, (_, at)) in appended.iter().enumerate() {
                 let gone = (n as u64) < start;
                 let age = monotonic - at;

@@ -66,6 +66,7 @@ impl Storage {
 }
 
 pub(super) async fn start(config: BrokerConfig, storage: Storage) -> Result<Broker, StartError> {
+    config.check(matches!(storage, Storage::Memory(_)))?;
     let addresses = config.addresses()?;
     let sockets = listen(&addresses).await?;
     let bound = sockets.bound;

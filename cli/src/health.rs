@@ -194,9 +194,9 @@ mod tests {
             leader_epoch: 1,
             replicas: vec![1, 2, 3],
             in_sync: in_sync.to_vec(),
-            log_start_offset: 0,
-            high_watermark: 10,
-            disk_bytes: 0,
+            log_start_offset: Some(0),
+            high_watermark: Some(10),
+            disk_bytes: Some(0),
             faults: vec![],
         };
         TopicView {

@@ -37,9 +37,10 @@ pub(crate) struct PartitionView {
     pub(crate) leader_epoch: i32,
     pub(crate) replicas: Vec<u32>,
     pub(crate) in_sync: Vec<u32>,
-    pub(crate) log_start_offset: u64,
-    pub(crate) high_watermark: u64,
-    pub(crate) disk_bytes: u64,
+    /// These three are known only while there is a leader that says them.
+    pub(crate) log_start_offset: Option<u64>,
+    pub(crate) high_watermark: Option<u64>,
+    pub(crate) disk_bytes: Option<u64>,
     /// Left out while there is none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) faults: Vec<FaultView>,
@@ -158,9 +159,9 @@ impl From<PartitionDescription> for PartitionView {
             leader_epoch: partition.leader_epoch,
             replicas: ids(partition.replicas),
             in_sync: ids(partition.in_sync),
-            log_start_offset: partition.log_start_offset.0,
-            high_watermark: partition.high_watermark.0,
-            disk_bytes: partition.disk_bytes,
+            log_start_offset: known(partition.leader, partition.log_start_offset.0),
+            high_watermark: known(partition.leader, partition.high_watermark.0),
+            disk_bytes: known(partition.leader, partition.disk_bytes),
             faults: partition.faults.into_iter().map(Into::into).collect(),
         }
     }
@@ -238,9 +239,9 @@ impl Row for PartitionView {
             self.leader_epoch.to_string(),
             ids(&self.replicas),
             ids(&self.in_sync),
-            self.log_start_offset.to_string(),
-            self.high_watermark.to_string(),
-            format!("{:.1} MiB", self.disk_bytes as f64 / f64::from(1 << 20)),
+            optional(self.log_start_offset),
+            optional(self.high_watermark),
+            optional(self.disk_bytes.map(mebibytes)),
         ]
     }
 }
@@ -276,7 +277,20 @@ impl TopicView {
             .collect();
         let head = format!("topic   {}\nid      {}\n", self.name, self.id);
         let config = format!("config  {}\n\n", settings.join(" "));
-        head + &config + &table(&self.partitions)
+        let faults = self.partitions.iter().flat_map(PartitionView::fault_lines);
+        head + &config + &table(&self.partitions) + &faults.collect::<String>()
+    }
+}
+
+impl PartitionView {
+    /// A line for each replica that is out of the group.
+    fn fault_lines(&self) -> impl Iterator<Item = String> {
+        self.faults.iter().map(|fault| {
+            let (broker, kind) = (optional(fault.broker), &fault.kind);
+            let partition = self.partition;
+            let message = &fault.message;
+            format!("partition {partition} on broker {broker} is {kind}: {message}\n")
+        })
     }
 }
 
@@ -298,8 +312,18 @@ impl ClusterView {
     }
 }
 
-fn optional(id: Option<u32>) -> String {
-    id.map_or_else(|| "-".to_owned(), |id| id.to_string())
+/// What a leader says; without one it is not known, and not zero.
+fn known(leader: Option<BrokerId>, value: u64) -> Option<u64> {
+    leader.map(|_| value)
+}
+
+/// A dash for what is not known.
+fn optional(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
 fn ids(ids: &[u32]) -> String {
@@ -308,70 +332,4 @@ fn ids(ids: &[u32]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn topic() -> TopicView {
-        TopicView {
-            name: "changes".to_owned(),
-            id: "7d0c".to_owned(),
-            config: BTreeMap::from([("durability".to_owned(), "quorum-fsync".to_owned())]),
-            partitions: vec![PartitionView {
-                partition: 0,
-                leader: None,
-                leader_epoch: 4,
-                replicas: vec![1, 2, 3],
-                in_sync: vec![],
-                log_start_offset: 0,
-                high_watermark: 12,
-                disk_bytes: 4096,
-                faults: vec![],
-            }],
-        }
-    }
-
-    #[test]
-    fn the_keys_of_a_description_are_the_contract() {
-        let json = serde_json::to_string(&topic()).unwrap();
-        let expected = concat!(
-            r#"{"name":"changes","id":"7d0c","config":{"durability":"quorum-fsync"},"#,
-            r#""partitions":[{"partition":0,"leader":null,"leader_epoch":4,"replicas":[1,2,3],"#,
-            r#""in_sync":[],"log_start_offset":0,"high_watermark":12,"disk_bytes":4096}]}"#
-        );
-        assert_eq!(json, expected);
-    }
-
-    #[test]
-    fn the_keys_of_lists_are_the_contract() {
-        let row = TopicRow {
-            name: "t".to_owned(),
-            id: "i".to_owned(),
-            partition_count: 6,
-            replication_factor: 3,
-        };
-        let expected = r#"{"name":"t","id":"i","partition_count":6,"replication_factor":3}"#;
-        assert_eq!(serde_json::to_string(&row).unwrap(), expected);
-        let broker = BrokerRow {
-            id: 1,
-            listen: "l".to_owned(),
-            peer: "p".to_owned(),
-            http: "h".to_owned(),
-            rack: String::new(),
-            state: BrokerState::Up,
-        };
-        let expected = r#"{"id":1,"listen":"l","peer":"p","http":"h","rack":"","state":"up"}"#;
-        assert_eq!(serde_json::to_string(&broker).unwrap(), expected);
-    }
-
-    #[test]
-    fn people_see_a_dash_for_no_leader() {
-        let text = topic().text();
-        assert!(text.contains("config  durability=quorum-fsync"), "{text}");
-        assert!(
-            text.ends_with(
-                "0          -       4      1,2,3              0      12              0.0 MiB\n"
-            ),
-            "{text}"
-        );
-    }
-}
+mod tests;

@@ -91,6 +91,42 @@ fn an_identity_of_a_newer_format_is_refused() {
 }
 
 #[test]
+fn a_directory_with_a_file_of_another_is_not_begun_in() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("file.txt"), "hi\n").unwrap();
+    let serve = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        dir.path().to_str().unwrap(),
+    ];
+    let refused = program!().run(serve).end().exited(1).says("START");
+    assert!(refused.stderr.contains("\"file.txt\""), "{refused}");
+    assert!(!dir.path().join("identity").exists());
+}
+
+#[test]
+fn damage_of_the_files_that_say_who_is_who_names_what_can_be_done() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(used(dir.path()));
+    let damage = |name: &str| change(&dir.path().join(name), |bytes| bytes[24] ^= 1);
+    damage("identity");
+    assert_refused(
+        &program!(),
+        dir.path(),
+        &["identity", "from a copy of this directory"],
+    );
+    damage("identity");
+    damage("addresses");
+    assert_refused(
+        &program!(),
+        dir.path(),
+        &["addresses", "that of another broker"],
+    );
+}
+
+#[test]
 fn hard_state_of_a_newer_format_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     drop(used(dir.path()));
@@ -114,6 +150,15 @@ fn a_place_that_cannot_be_written_is_refused() {
         let serve = ["serve", "--data-dir", path, "--listen", "127.0.0.1:0"];
         let refused = program!().run(serve).end().exited(1).says("START");
         assert!(refused.stderr.contains(path), "{refused}");
+    }
+    let serve =
+        |path: &str| program!().run(["serve", "--data-dir", path, "--listen", "127.0.0.1:0"]);
+    let dir = tempfile::tempdir().unwrap();
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink("nowhere", &link).unwrap();
+    for path in [file.path(), &link] {
+        let refused = serve(path.to_str().unwrap()).end().exited(1).says("START");
+        assert!(refused.stderr.contains("it is no directory"), "{refused}");
     }
     assert_eq!(fs::read(file.path()).unwrap(), b"");
 }
@@ -190,7 +235,12 @@ fn a_segment_of_another_replica_is_refused() {
     let foreign = segments(&partition_dir(elsewhere.path()))[0].clone();
     let partition = partition_dir(dir.path());
     fs::copy(foreign, partition.join("00000009.seg")).unwrap();
-    let names = ["00000009.seg", "not a file of this replica", "move it away"];
+    let names = [
+        "00000009.seg",
+        "not a file of this replica",
+        ", topic ",
+        "move it away",
+    ];
     assert_partition_refused(&mut broker, &partition, &names);
 }
 

@@ -3,8 +3,12 @@
 
 use highwater_proto::pb::v1::log_service_client::LogServiceClient;
 use highwater_proto::pb::v1::{ProduceRequest, SubscribeRequest};
-use highwater_tests::{Broker, program};
+use highwater_tests::api::soon;
+use highwater_tests::batches::batch;
+use highwater_tests::{Api, Broker, program};
 use rustix::process::Signal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tonic::Code;
 
 fn broker_with_topic(dir: &tempfile::TempDir) -> Broker {
@@ -91,4 +95,34 @@ async fn batches_that_are_none_are_refused_with_the_reason_and_nothing_is_writte
         .ok()
         .json();
     assert_eq!(described["partitions"][0]["high_watermark"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_open_connections_leave_descriptors_for_storage() {
+    let dir = tempfile::tempdir().unwrap();
+    let few_files = ["sh", "-c", "ulimit -n 200; exec \"$0\" \"$@\""];
+    let broker = Broker::start(&program!().through(&few_files), dir.path(), &[]);
+    let api = Api::connect(broker.listen()).await;
+    let mut half_open = Vec::new();
+    for (address, bytes) in [
+        (broker.listen(), "PRI *"),
+        (broker.peer(), "PRI *"),
+        (broker.http(), "GET /he"),
+    ] {
+        for _ in 0..100 {
+            let mut connection = TcpStream::connect(address).await.unwrap();
+            drop(connection.write_all(bytes.as_bytes()).await);
+            half_open.push(connection);
+        }
+        // They are taken in turn, and there is no room for the last.
+        let last = half_open.last_mut().unwrap();
+        let closed = last.read_u8();
+        drop(soon("the surplus is closed", closed).await.unwrap_err());
+    }
+    api.create("many", 8, &[]).await;
+    let appended = api.append("many", 7, batch(["x"])).await.unwrap();
+    assert_eq!(appended.base_offset, 0);
+    let log = broker.log();
+    assert!(log.contains("connections of clients are refused"), "{log}");
+    assert!(!log.contains("Too many open files"), "{log}");
 }

@@ -118,6 +118,29 @@ fn settings_that_are_none_are_refused_with_the_nearest() {
 }
 
 #[test]
+fn values_that_cannot_be_are_refused_before_anything_is_made_and_are_not_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    for set in [
+        "advertise=",
+        "advertise=a b",
+        "advertise=host:1",
+        "join=127.0.0.1:0",
+        "listen=foo",
+        "listen=127.0.0.1:99999",
+        "peer_listen=127.0.0.1:7654",
+        "data_dir=",
+    ] {
+        let name = set.split('=').next().unwrap();
+        for command in [&["serve"][..], &["config", "show"]] {
+            let run = program!().run([command, &["--set", set]].concat());
+            let ended = run.in_dir(dir.path()).end().exited(2).says("CONFIG");
+            assert!(ended.stderr.contains(name), "{ended}");
+        }
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn settings_come_from_file_environment_and_flags() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("highwater.toml");

@@ -2,6 +2,8 @@
 //! `/metrics` what it counts and measures.
 
 use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -11,6 +13,9 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
+
+use super::connection::Connection;
+use super::slots::Slots;
 
 /// Says why the broker does not take work, or nothing when it does.
 pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
@@ -23,7 +28,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// Serves until `stop` resolves.
 pub async fn serve(
-    listener: TcpListener,
+    (listener, slots): (TcpListener, Slots),
     readiness: Readiness,
     metrics: MetricsPage,
     stop: impl Future<Output = ()> + Send + 'static,
@@ -33,11 +38,36 @@ pub async fn serve(
         .route("/readyz", get(ready))
         .with_state(readiness)
         .route("/metrics", get(page).with_state(metrics));
+    let listener = Slotted { listener, slots };
     if let Err(error) = axum::serve(listener, app)
         .with_graceful_shutdown(stop)
         .await
     {
         tracing::error!(%error, "the HTTP listener ended");
+    }
+}
+
+/// A listener whose connections have slots.
+struct Slotted {
+    listener: TcpListener,
+    slots: Slots,
+}
+
+impl axum::serve::Listener for Slotted {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        loop {
+            let (stream, slot) = self.slots.accept(&self.listener).await;
+            if let Ok(peer) = stream.peer_addr() {
+                return (Connection::http1((stream, slot)), peer);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
     }
 }
 

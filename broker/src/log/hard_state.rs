@@ -51,8 +51,10 @@ pub enum HardStateError {
     },
     /// A value that was durable is lost: votes may have been forgotten.
     #[error(
-        "{file} is damaged at byte {position}: {reason}; votes may be lost, so this broker's \
-         replicas must be placed anew under fresh ids"
+        "{file} is damaged at byte {position}: {reason}; votes may be lost, so this broker must \
+         not vote again; the only broker of a cluster is restored from a copy of its whole data \
+         directory; one of several stays stopped, never restored from an older copy: its \
+         partitions go on with their other replicas"
     )]
     Damaged {
         /// The file.

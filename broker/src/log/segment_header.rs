@@ -197,8 +197,12 @@ impl SegmentHeader {
         let header = Self::decode(bytes)?;
         if header.owner != *owner || header.number != number {
             return Err(HeaderFault::Foreign(format!(
-                "cluster {}, partition {}, replica {}, file {}",
-                header.owner.cluster, header.owner.partition, header.owner.replica, header.number
+                "cluster {}, topic {:032x}, partition {}, replica {}, file {}",
+                header.owner.cluster,
+                u128::from_be_bytes(header.owner.group),
+                header.owner.partition,
+                header.owner.replica,
+                header.number
             )));
         }
         let sane = header.file_len == len

@@ -75,13 +75,24 @@ impl BrokerConfig {
             Some(address) => resolve("http_listen", address)?,
             None => beside(2)?,
         };
-        for (name, address) in [
+        let all = [
             ("listen", listen),
             ("peer_listen", peer),
             ("http_listen", http),
-        ] {
+        ];
+        for (name, address) in all {
             self.refuse_exposure(name, address.ip())?;
         }
+        refuse_same(&all)?;
+        if let Some(host) = &self.advertise {
+            check_host(host).map_err(|why| {
+                StartError::Config(format!(
+                    "advertise {host:?}: {why}; it is the name or the IP address, without a port, \
+                     that others reach this broker by"
+                ))
+            })?;
+        }
+        self.check_join(listen, peer, http)?;
         let wildcard = listen.ip().is_unspecified() || peer.ip().is_unspecified();
         if wildcard && self.advertise.is_none() {
             return Err(StartError::Config(
@@ -98,6 +109,57 @@ impl BrokerConfig {
         })
     }
 
+    /// Refuses what [`super::Broker::start`] would refuse without having looked at the machine. A
+    /// broker `in_memory` needs no data directory.
+    pub fn check(&self, in_memory: bool) -> Result<(), StartError> {
+        if !in_memory && self.data_dir.as_os_str().is_empty() {
+            return Err(StartError::Config(
+                "data_dir is empty; set it to the directory that the broker keeps everything in"
+                    .to_owned(),
+            ));
+        }
+        self.addresses().map(drop)
+    }
+
+    /// A broker cannot let itself in, and no other speaks to brokers on the port for clients. Its
+    /// own peer address may stand among others: all brokers may have one list.
+    fn check_join(
+        &self,
+        listen: SocketAddr,
+        peer: SocketAddr,
+        http: SocketAddr,
+    ) -> Result<(), StartError> {
+        let mut only_itself = !self.join.is_empty();
+        for address in &self.join {
+            let wrong = |why: &str| StartError::Config(format!("join {address:?}: {why}"));
+            let split = address.rsplit_once(':');
+            let port = split.and_then(|(host, port)| {
+                check_host(host).ok()?;
+                port.parse::<u16>().ok().filter(|port| *port != 0)
+            });
+            if port.is_none() {
+                let why = "it must be host:port, the peer address of a member of the cluster";
+                return Err(wrong(why));
+            }
+            let own = address.parse::<SocketAddr>().ok();
+            if own.is_some_and(|own| own == listen || own == http) {
+                return Err(wrong(
+                    "this broker itself listens there, and not for brokers; it must be the peer \
+                     address of another member of the cluster",
+                ));
+            }
+            only_itself &= own == Some(peer);
+        }
+        match only_itself {
+            true => Err(StartError::Config(format!(
+                "join {:?}: this is the peer address of this broker itself; name another member of \
+                 the cluster, or leave join out to found one",
+                self.join.join(",")
+            ))),
+            false => Ok(()),
+        }
+    }
+
     fn refuse_exposure(&self, name: &str, ip: IpAddr) -> Result<(), StartError> {
         if ip.is_loopback() || self.insecure {
             return Ok(());
@@ -106,6 +168,44 @@ impl BrokerConfig {
             "{name} {ip} can be reached from other machines and nobody is authenticated; listen \
              on 127.0.0.1, or say --insecure if the network is trusted"
         )))
+    }
+}
+
+/// Two listeners cannot have one port of an address.
+fn refuse_same(all: &[(&str, SocketAddr)]) -> Result<(), StartError> {
+    let same = |a: &SocketAddr, b: &SocketAddr| {
+        let wildcard = a.ip().is_unspecified() || b.ip().is_unspecified();
+        a.port() != 0 && a.port() == b.port() && (wildcard || a.ip() == b.ip())
+    };
+    for (at, (name, address)) in all.iter().enumerate() {
+        let others = all.iter().skip(at + 1);
+        if let Some((other, _)) = others.into_iter().find(|(_, other)| same(address, other)) {
+            return Err(StartError::Config(format!(
+                "{name} and {other} are both {address}; each needs a port of its own"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Whether it is an IP address or the name of a host, as far as its letters tell.
+fn check_host(host: &str) -> Result<(), &'static str> {
+    let bracketed = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let ip = bracketed.unwrap_or(host).parse::<IpAddr>().ok();
+    if let Some(ip) = ip {
+        return match ip.is_unspecified() {
+            true => Err("that is every address and none that can be reached"),
+            false => Ok(()),
+        };
+    }
+    let in_names = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    match host {
+        "" => Err("it is empty"),
+        _ if host.contains(':') => Err("a port does not belong there"),
+        _ if !host.chars().all(in_names) || host.starts_with('-') => Err("it names no host"),
+        _ => Ok(()),
     }
 }
 
@@ -177,6 +277,63 @@ mod tests {
                 .to_string()
                 .contains("65535")
         );
+    }
+
+    #[track_caller]
+    fn refused(change: impl FnOnce(&mut BrokerConfig), says: &str) {
+        let mut config = config("127.0.0.1:7654");
+        change(&mut config);
+        let error = config.check(false).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains(says), "{error}");
+    }
+
+    #[test]
+    fn an_advertised_host_is_a_name_or_an_address_without_a_port() {
+        for host in ["", "a b", "host:1", "0.0.0.0", "-x", "[::1]:7"] {
+            refused(
+                |config| config.advertise = Some(host.to_owned()),
+                "advertise",
+            );
+        }
+        for host in ["broker-1.example", "192.0.2.1", "::1", "[::1]"] {
+            let mut config = config("127.0.0.1:7654");
+            config.advertise = Some(host.to_owned());
+            assert!(config.check(false).is_ok(), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_cluster_is_joined_at_the_peer_address_of_another() {
+        for address in [
+            "host",
+            "host:0",
+            "host:x",
+            ":7655",
+            "a b:1",
+            "127.0.0.1:7654",
+        ] {
+            refused(|config| config.join = vec![address.to_owned()], "join");
+        }
+        refused(
+            |config| config.join = vec!["127.0.0.1:7655".to_owned()],
+            "itself",
+        );
+        let mut config = config("127.0.0.1:7654");
+        config.join = ["127.0.0.1:7655", "b2.example:7655", "[::1]:7655"]
+            .map(str::to_owned)
+            .into();
+        assert!(config.check(false).is_ok());
+    }
+
+    #[test]
+    fn settings_that_name_one_port_or_no_directory_are_refused() {
+        let same = |config: &mut BrokerConfig| config.peer_listen = Some(config.listen.clone());
+        refused(same, "listen and peer_listen are both 127.0.0.1:7654");
+        refused(|config| config.data_dir = PathBuf::new(), "data_dir");
+        let mut config = config("127.0.0.1:0");
+        config.data_dir = PathBuf::new();
+        assert!(config.check(true).is_ok());
     }
 
     #[test]

@@ -48,6 +48,10 @@ impl StartError {
                 "; a broker must be able to write there: give the directory and all in it to the \
                  user that the broker runs as, or set data_dir to another place"
             }
+            ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {
+                "; it is no directory but a file, a link to nothing, or below a file: move that \
+                 away, or set data_dir to another place"
+            }
             _ => "",
         };
         Self::DataDir {

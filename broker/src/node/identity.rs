@@ -10,7 +10,7 @@ use prost::Message;
 
 use crate::clock;
 use crate::log::Dir;
-use crate::log::small_file::{read_file, write_file};
+use crate::log::small_file::{SmallFileError, read_file, write_file};
 use crate::peer::{self, Identity};
 
 const IDENTITY_FILE: &str = "identity";
@@ -25,6 +25,8 @@ const JOIN_ATTEMPT: Duration = Duration::from_secs(10);
 /// How long a member may take to say whether it is of the same cluster.
 const PING_LIMIT: Duration = Duration::from_millis(500);
 const JOIN_AGAIN: Duration = Duration::from_millis(200);
+/// A broker that waits to be let in says so no more often than this.
+const JOIN_LOG: Duration = Duration::from_secs(5);
 
 /// This broker in its cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,7 +158,13 @@ async fn refuse_copy(
 }
 
 fn load(dir: &dyn Dir, incarnation: Incarnation) -> Result<Option<Membership>, String> {
-    let read = read_file(dir, IDENTITY_FILE).map_err(|error| error.to_string())?;
+    let read = read_file(dir, IDENTITY_FILE).map_err(|error| match error {
+        SmallFileError::Damaged { file, reason } => format!(
+            "the file {file} is damaged: {reason}; restore it from a copy of this directory: it \
+             never changes, so any copy will do"
+        ),
+        other => other.to_string(),
+    })?;
     let Some(bytes) = read else { return Ok(None) };
     let stored = pb::BrokerIdentity::decode(bytes.as_slice())
         .map_err(|error| format!("the file {IDENTITY_FILE} does not parse: {error}"))?;
@@ -186,14 +194,29 @@ fn save(dir: &dyn Dir, membership: &Membership) -> Result<(), String> {
 }
 
 fn refuse_data_without_identity(dir: &dyn Dir) -> Result<(), String> {
+    let files = dir.list().map_err(|error| error.to_string())?;
+    let foreign = |name: &&String| !may_precede_identity(name);
+    if let Some(name) = files.iter().find(foreign) {
+        return Err(format!(
+            "it holds {name:?}, which is no broker's, and no {IDENTITY_FILE:?} file: a broker begins \
+             in an empty directory only; choose another one, or move what is there away"
+        ));
+    }
     let subdirs = dir.list_subdirs().map_err(|error| error.to_string())?;
-    match subdirs.first() {
+    match subdirs.iter().find(foreign) {
         None => Ok(()),
         Some(name) => Err(format!(
             "it holds {name:?} and no {IDENTITY_FILE:?} file: it is not a new directory, and what \
              it belongs to cannot be told; choose an empty directory, or restore the file"
         )),
     }
+}
+
+/// What a file system puts there, and what a start that was cut off leaves.
+fn may_precede_identity(name: &str) -> bool {
+    let own = [IDENTITY_FILE, JOINING_FILE, ADDRESSES_FILE];
+    let written = name.strip_suffix(".tmp").unwrap_or(name);
+    name.starts_with('.') || ["lost+found", "lock"].contains(&name) || own.contains(&written)
 }
 
 /// A join that is repeated after a crash must get the same ids, so its incarnation is kept.
@@ -214,6 +237,7 @@ async fn ask_to_join(
     applicant: &Applicant,
 ) -> Result<JoinResponse, String> {
     let until = clock::monotonic() + JOIN_FOR;
+    let mut next_log = clock::monotonic();
     loop {
         match ask_members(addresses, &hello, applicant, JOIN_ATTEMPT).await {
             Ok(response) => return Ok(response),
@@ -222,7 +246,11 @@ async fn ask_to_join(
                 return Err(format!("{last}; gave up after {} s", JOIN_FOR.as_secs()));
             }
             Err(Asked::NoAnswer(last)) => {
-                tracing::info!(%last, "not let in yet; asking again");
+                let now = clock::monotonic();
+                if now >= next_log {
+                    tracing::info!(%last, "not let in yet; asking again");
+                    next_log = now + JOIN_LOG;
+                }
                 tokio::time::sleep(JOIN_AGAIN).await;
             }
         }
@@ -287,7 +315,13 @@ pub(super) fn remember_addresses(dir: &dyn Dir, members: &[pb::Member]) -> Resul
 
 /// The addresses kept by [`remember_addresses`].
 pub(super) fn remembered_addresses(dir: &dyn Dir) -> Result<Vec<pb::Member>, String> {
-    let read = read_file(dir, ADDRESSES_FILE).map_err(|error| error.to_string())?;
+    let read = read_file(dir, ADDRESSES_FILE).map_err(|error| match error {
+        SmallFileError::Damaged { file, reason } => format!(
+            "the file {file} is damaged: {reason}; it only says where the other brokers are: remove \
+             it if there are none, or put that of another broker of the cluster in its place"
+        ),
+        other => other.to_string(),
+    })?;
     let Some(bytes) = read else {
         return Ok(Vec::new());
     };
@@ -295,3 +329,6 @@ pub(super) fn remembered_addresses(dir: &dyn Dir) -> Result<Vec<pb::Member>, Str
         .map_err(|error| format!("the file {ADDRESSES_FILE} does not parse: {error}"))?;
     Ok(book.members)
 }
+
+#[cfg(test)]
+mod tests;

@@ -137,7 +137,9 @@ impl Broker {
     }
 
     async fn stop(&self, (hand_over, end): (Duration, Duration)) {
+        let led = self.services.led_here().movable;
         match self.services.hand_over(hand_over).await {
+            true if led == 0 => tracing::info!("this broker leads nothing that another could lead"),
             true => tracing::info!("others lead what this broker led"),
             false => tracing::warn!("not everything was taken over within {hand_over:?}"),
         }

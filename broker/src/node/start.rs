@@ -22,7 +22,7 @@ use crate::clock::{Clock, GuardedClock, SystemClock};
 use crate::cluster::{Leaders, Liveness, Metadata, MetadataMachine, Takeover};
 use crate::entropy;
 use crate::listener::grpc::{Door, PeerApi, bind, serve_bulk, serve_control, serve_public};
-use crate::listener::http;
+use crate::listener::{AllSlots, Slot, Slots, http};
 use crate::log::{Dir, DirLock, FsDir, HardState, MemDir, MeteredDir};
 use crate::metrics::Metrics;
 use crate::peer::Peers;
@@ -66,6 +66,7 @@ impl Storage {
 }
 
 pub(super) async fn start(config: BrokerConfig, storage: Storage) -> Result<Broker, StartError> {
+    config.check(matches!(storage, Storage::Memory(_)))?;
     let addresses = config.addresses()?;
     let sockets = listen(&addresses).await?;
     let bound = sockets.bound;
@@ -323,13 +324,21 @@ fn serve(
     listeners: &Tasks,
     own_thread: bool,
 ) -> std::io::Result<()> {
-    let public = serve_public(sockets.listen, Arc::clone(services), stop(listeners));
+    let slots = AllSlots::of_process();
+    let clients = (sockets.listen, slots.clients);
+    let public = serve_public(clients, Arc::clone(services), stop(listeners));
     listeners.spawn(async move { report("clients", public.await) });
     let api = PeerApi::new(Arc::clone(services), Arc::clone(replicas));
     let (door, sorted) = Door::new();
     let bulk = serve_bulk(sorted.bulk, api.clone(), stop(listeners));
     listeners.spawn(async move { report("brokers", bulk.await) });
-    let control = control(door, sockets.peer, sorted.control, api, listeners)?;
+    let control = control(
+        door,
+        (sockets.peer, slots.peers),
+        sorted.control,
+        api,
+        listeners,
+    )?;
     match own_thread {
         true => listeners.dedicated("control", control)?,
         false => listeners.spawn(control),
@@ -339,7 +348,12 @@ fn serve(
         true => Ok(()),
         false => Err("the broker is joining its cluster or recovering its partitions".to_owned()),
     });
-    listeners.spawn(http::serve(sockets.http, readiness, page, stop(listeners)));
+    listeners.spawn(http::serve(
+        (sockets.http, slots.http),
+        readiness,
+        page,
+        stop(listeners),
+    ));
     Ok(())
 }
 
@@ -347,8 +361,8 @@ fn serve(
 /// their answers, votes, and the door that their connections come through.
 fn control(
     door: Door,
-    listener: TcpListener,
-    connections: mpsc::Receiver<TcpStream>,
+    (listener, slots): (TcpListener, Slots),
+    connections: mpsc::Receiver<(TcpStream, Slot)>,
     api: PeerApi,
     listeners: &Tasks,
 ) -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
@@ -356,7 +370,7 @@ fn control(
     let services = api.services();
     let (peers, leaders) = (Arc::clone(&services.peers), Arc::clone(&services.leaders));
     let pings = Arc::clone(&services.liveness).run(peers, leaders, services.tasks.clone());
-    let opened = door.open(listener, listeners.clone());
+    let opened = door.open(listener, slots, listeners.clone());
     let served = serve_control(connections, api, stop(listeners));
     Ok(async move {
         let opened = async { report("brokers", opened.await) };

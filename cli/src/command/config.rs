@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::serve::{broker_config, start_failure};
 use crate::args::{ConfigArgs, ConfigVerb, ShowArgs};
 use crate::error::Failure;
 use crate::output::{self, Form, Row};
@@ -16,7 +17,10 @@ pub(super) fn run(form: Form, args: &ConfigArgs) -> Result<(), Failure> {
 
 fn show_settings(form: Form, args: &ShowArgs) -> Result<(), Failure> {
     let layers = Layers::read(&args.serve, std::env::vars())?;
-    let rows = rows(&layers, &layers.settings()?);
+    let settings = layers.settings()?;
+    let rows = rows(&layers, &settings);
+    let checked = broker_config(settings).check(args.serve.ephemeral);
+    checked.map_err(start_failure)?;
     match form {
         Form::Table if !args.origin => {
             output::list(form, &rows.iter().map(Plain).collect::<Vec<_>>())

@@ -72,7 +72,7 @@ async fn start(settings: Settings, ephemeral: bool) -> Result<Broker, StartError
     Broker::start_in_memory(config, MemDir::volatile()).await
 }
 
-fn broker_config(settings: Settings) -> BrokerConfig {
+pub(super) fn broker_config(settings: Settings) -> BrokerConfig {
     BrokerConfig {
         data_dir: settings.data_dir,
         listen: settings.listen,
@@ -86,7 +86,7 @@ fn broker_config(settings: Settings) -> BrokerConfig {
     }
 }
 
-fn start_failure(error: StartError) -> Failure {
+pub(super) fn start_failure(error: StartError) -> Failure {
     let (label, exit) = match error.exit_code() {
         2 => (Label::Config, ExitCode::Usage),
         _ => (Label::Start, ExitCode::Failure),

@@ -129,7 +129,17 @@ impl Layers {
     /// The settings that hold.
     pub(crate) fn settings(&self) -> Result<Settings, SettingsError> {
         let extracted = self.merged.extract();
-        extracted.map_err(|error| SettingsError::Invalid(error.to_string()))
+        extracted.map_err(|error| self.misfit(&error))
+    }
+
+    /// A value of the wrong kind, with the name of the setting and where it was set.
+    fn misfit(&self, error: &figment::Error) -> SettingsError {
+        let name = error.path.first();
+        let origin = name.and_then(|name| self.origins.get(name.as_str()));
+        SettingsError::Invalid(match (name, origin) {
+            (Some(name), Some(origin)) => format!("{name} in {origin}: {}", error.kind),
+            _ => error.to_string(),
+        })
     }
 
     /// Every setting, in the order of the documentation, with the origin of its value.

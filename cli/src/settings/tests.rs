@@ -101,6 +101,13 @@ fn values_that_do_not_fit_are_refused() {
         let (_file, args) = config(text);
         assert!(Settings::load(&args, []).is_err(), "{text:?}");
     }
+    for (text, name) in [("listen = 5", "listen"), ("join = [7]", "join")] {
+        let (file, args) = config(text);
+        let error = Settings::load(&args, []).unwrap_err().to_string();
+        let start = format!("{name} in {}: invalid type: ", file.path().display());
+        assert!(error.starts_with(&start), "{error}");
+        assert!(!error.contains("default"), "{error}");
+    }
 }
 
 #[test]

@@ -8,14 +8,12 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use crate::clock;
+use crate::listener::{Slot, Slots};
 use crate::peer::control::PREAMBLE;
 use crate::tasks::Tasks;
 
 /// How long a connection may be silent before it is closed.
 const FIRST_BYTES: Duration = Duration::from_secs(10);
-/// Without descriptors or memory for a connection it is tried again after this long.
-const REST: Duration = Duration::from_millis(50);
 /// Connections that wait to be served.
 const WAITING: usize = 64;
 
@@ -24,16 +22,16 @@ const WAITING: usize = 64;
 #[derive(Debug)]
 pub struct Sorted {
     /// Behind their first bytes.
-    pub control: mpsc::Receiver<TcpStream>,
+    pub control: mpsc::Receiver<(TcpStream, Slot)>,
     /// Not read from yet, and of no runtime.
-    pub bulk: mpsc::Receiver<std::net::TcpStream>,
+    pub bulk: mpsc::Receiver<(std::net::TcpStream, Slot)>,
 }
 
 /// Takes connections from a listener and tells them apart.
 #[derive(Debug)]
 pub struct Door {
-    control: mpsc::Sender<TcpStream>,
-    bulk: mpsc::Sender<std::net::TcpStream>,
+    control: mpsc::Sender<(TcpStream, Slot)>,
+    bulk: mpsc::Sender<(std::net::TcpStream, Slot)>,
 }
 
 impl Door {
@@ -49,43 +47,41 @@ impl Door {
     }
 
     /// Takes connections for ever. `tasks` wait for the first bytes of each.
-    pub async fn open(self, listener: std::net::TcpListener, tasks: Tasks) -> io::Result<()> {
+    pub async fn open(
+        self,
+        listener: std::net::TcpListener,
+        slots: Slots,
+        tasks: Tasks,
+    ) -> io::Result<()> {
         // A listener belongs to the runtime that it was made on, which may be busy elsewhere.
         let listener = TcpListener::from_std(listener)?;
         loop {
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let (control, bulk) = (self.control.clone(), self.bulk.clone());
-                    tasks.spawn(async move {
-                        let told = sort(stream, &control, &bulk);
-                        if let Err(error) = told.await {
-                            tracing::debug!(%error, "a connection to the peer listener is closed");
-                        }
-                    });
+            let accepted = slots.accept(&listener).await;
+            let (control, bulk) = (self.control.clone(), self.bulk.clone());
+            tasks.spawn(async move {
+                let told = sort(accepted, &control, &bulk);
+                if let Err(error) = told.await {
+                    tracing::debug!(%error, "a connection to the peer listener is closed");
                 }
-                Err(error) => {
-                    tracing::warn!(%error, "a broker could not connect");
-                    tokio::time::sleep_until(clock::monotonic() + REST).await;
-                }
-            }
+            });
         }
     }
 }
 
 async fn sort(
-    mut stream: TcpStream,
-    control: &mpsc::Sender<TcpStream>,
-    bulk: &mpsc::Sender<std::net::TcpStream>,
+    (mut stream, slot): (TcpStream, Slot),
+    control: &mpsc::Sender<(TcpStream, Slot)>,
+    bulk: &mpsc::Sender<(std::net::TcpStream, Slot)>,
 ) -> io::Result<()> {
     let silent = |_| io::Error::new(io::ErrorKind::TimedOut, "it stayed silent");
     let is_control = is_control(&mut stream);
     let is_control = tokio::time::timeout(FIRST_BYTES, is_control).await;
     if is_control.map_err(silent)?? {
         stream.set_nodelay(true)?;
-        return control.send(stream).await.map_err(io::Error::other);
+        return control.send((stream, slot)).await.map_err(io::Error::other);
     }
     let stream = stream.into_std()?;
-    bulk.send(stream).await.map_err(io::Error::other)
+    bulk.send((stream, slot)).await.map_err(io::Error::other)
 }
 
 /// Whether the connection is a control connection; reads the preamble only if it is one.

@@ -1,7 +1,6 @@
 //! gRPC: the public API on one listener, the peers' on another.
 
 mod cluster;
-mod connection;
 mod context;
 mod counted;
 mod door;

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, stream};
 use highwater_proto::pb;
 use highwater_proto::pb::peer::peer_service_server::PeerServiceServer;
 use highwater_proto::pb::v1::cluster_service_server::ClusterServiceServer;
@@ -15,15 +15,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
-use tonic::transport::server::{Router, TcpIncoming};
+use tonic::transport::server::Router;
 
 use super::cluster::ClusterApi;
-use super::connection::{Connection, Which};
 use super::counted::Counting;
 use super::explained::Explaining;
 use super::log::LogApi;
 use super::peer::PeerApi;
 use super::topic::TopicApi;
+use crate::listener::connection::{Connection, Which};
+use crate::listener::{Slot, Slots};
 use crate::metrics::Metrics;
 use crate::peer::MAX_MESSAGE_BYTES;
 use crate::service::Services;
@@ -56,19 +57,24 @@ fn server() -> Server {
 /// Nagle's algorithm would hold back small messages; a bare incoming stream leaves it on.
 fn incoming(
     listener: TcpListener,
+    slots: Slots,
     metrics: Arc<Metrics>,
     which: Which,
 ) -> impl Stream<Item = io::Result<Connection>> {
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    incoming.map(move |accepted| {
-        let counted = |stream| Connection::new(stream, Arc::clone(&metrics), which);
-        accepted.map(counted)
+    let accepted = stream::unfold((listener, slots), async |(listener, slots)| {
+        let accepted = slots.accept(&listener).await;
+        Some((accepted, (listener, slots)))
+    });
+    accepted.map(move |(stream, slot)| {
+        stream.set_nodelay(true)?;
+        let metrics = Arc::clone(&metrics);
+        Ok(Connection::http2((stream, slot), metrics, which))
     })
 }
 
 /// Serves the public API until `stop` resolves.
 pub async fn serve_public(
-    listener: TcpListener,
+    (listener, slots): (TcpListener, Slots),
     services: Arc<Services>,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), tonic::transport::Error> {
@@ -91,9 +97,8 @@ pub async fn serve_public(
         .set_serving::<ClusterServiceServer<ClusterApi>>()
         .await;
     let router = with_reflection(router.add_service(health_service));
-    router
-        .serve_with_incoming_shutdown(incoming(listener, metrics, |all| &all.clients), stop)
-        .await
+    let incoming = incoming(listener, slots, metrics, |all| &all.clients);
+    router.serve_with_incoming_shutdown(incoming, stop).await
 }
 
 /// Clients with nothing but reflection see the public API, in both versions of the protocol.
@@ -118,7 +123,7 @@ fn with_reflection<L>(router: Router<L>) -> Router<L> {
 
 /// Serves the control connections of other brokers until `stop` resolves.
 pub async fn serve_control(
-    connections: mpsc::Receiver<TcpStream>,
+    connections: mpsc::Receiver<(TcpStream, Slot)>,
     api: PeerApi,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), tonic::transport::Error> {
@@ -127,20 +132,20 @@ pub async fn serve_control(
 
 /// Serves the other connections of brokers until `stop` resolves.
 pub async fn serve_bulk(
-    connections: mpsc::Receiver<std::net::TcpStream>,
+    connections: mpsc::Receiver<(std::net::TcpStream, Slot)>,
     api: PeerApi,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), tonic::transport::Error> {
-    let here = |stream: std::net::TcpStream| {
+    let here = |(stream, slot): (std::net::TcpStream, Slot)| {
         let stream = TcpStream::from_std(stream)?;
         stream.set_nodelay(true)?;
-        Ok(stream)
+        Ok((stream, slot))
     };
     serve_peers(ReceiverStream::new(connections).map(here), api, stop).await
 }
 
 async fn serve_peers(
-    connections: impl Stream<Item = io::Result<TcpStream>>,
+    connections: impl Stream<Item = io::Result<(TcpStream, Slot)>>,
     api: PeerApi,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), tonic::transport::Error> {
@@ -149,7 +154,9 @@ async fn serve_peers(
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let counted = connections.map(move |stream| {
-        stream.map(|stream| Connection::new(stream, Arc::clone(&metrics), |all| &all.peers))
+        let counted =
+            |accepted| Connection::http2(accepted, Arc::clone(&metrics), |all| &all.peers);
+        stream.map(counted)
     });
     server()
         .add_service(service)

@@ -19,8 +19,12 @@ pub fn disk(path: &Path) -> io::Result<(u64, u64)> {
 pub fn files() -> io::Result<(u64, u64)> {
     // The directory that is read is open itself.
     let open = fs::read_dir("/proc/self/fd")?.count().saturating_sub(1);
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    Ok((open as u64, limit))
+    Ok((open as u64, file_limit()))
+}
+
+/// How many files this process may have open.
+pub fn file_limit() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// Allows as many open files as the system does; when that is refused, the limit stays.

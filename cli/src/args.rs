@@ -177,14 +177,29 @@ pub(crate) fn refuse(error: &clap::Error) -> Result<(), Failure> {
             Err(Failure::Told(ExitCode::Usage))
         }
         _ => {
-            let (message, hint) = reworded(&error.render().to_string());
+            let words = std::env::args().skip(1);
+            let (message, hint) = reworded(&error.render().to_string(), &verbs_of(words));
             Err(Failure::new(Label::Usage, ExitCode::Usage, message).hint(hint))
         }
     }
 }
 
-/// Splits clap's text into the message and the next step that it ends with.
-fn reworded(text: &str) -> (String, String) {
+/// The command that these words begin with, whatever stands between its names.
+fn verbs_of(words: impl Iterator<Item = String>) -> String {
+    let mut command = Args::command();
+    let mut verbs = "highwater".to_owned();
+    for word in words {
+        if let Some(below) = command.find_subcommand(&word).cloned() {
+            verbs = format!("{verbs} {word}");
+            command = below;
+        }
+    }
+    verbs
+}
+
+/// Splits clap's text into the message and the next step, the help of the command: that of its usage
+/// line, else that of the `typed` names.
+fn reworded(text: &str, typed: &str) -> (String, String) {
     let text = text.trim_end();
     let text = text.strip_prefix("error: ").unwrap_or(text);
     let (message, _) = text
@@ -193,7 +208,7 @@ fn reworded(text: &str) -> (String, String) {
     let usage = message
         .lines()
         .find_map(|line| line.strip_prefix("Usage: "));
-    let verbs = usage.map_or("highwater", |line| {
+    let verbs = usage.map_or(typed, |line| {
         line.split([' ', '\n'])
             .take_while(plain_word)
             .last()

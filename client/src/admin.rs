@@ -347,8 +347,7 @@ impl Client {
         if partition.0 < count {
             return Ok(routes);
         }
-        let message = format!("topic {topic:?} has {count} partitions, and no {partition}");
-        Err(Error::new(Reason::PartitionNotFound, message))
+        Err(no_partition(topic, partition, count))
     }
 
     /// Waits until the topic is known and says how many partitions it has.
@@ -363,7 +362,8 @@ impl Client {
 
 /// The error of a partition that the topic does not have.
 pub(crate) fn no_partition(topic: &str, partition: PartitionIndex, count: u32) -> Error {
-    let message = format!("topic {topic:?} has {count} partitions, and no {partition}");
+    let message =
+        format!("topic {topic:?} has no partition {partition}; it has {count}, numbered from 0");
     Error::new(Reason::PartitionNotFound, message)
 }
 

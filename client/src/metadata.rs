@@ -8,9 +8,11 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use highwater_proto::pb::v1;
+use highwater_proto::reason::DOMAIN;
 use highwater_proto::{PartitionIndex, Reason};
 use tokio::time::{Instant, timeout_at};
-use tonic::{Response, Status};
+use tonic::{Code, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::channels::{Address, Api, Channels};
 use crate::entropy;
@@ -114,15 +116,30 @@ impl Metadata {
         self.topology().hint(hint)
     }
 
-    /// Contacts the cluster once: each known address has one chance.
+    /// Contacts the cluster: each known address has one chance, and one that is starting is waited
+    /// for until the request timeout.
     pub(crate) async fn contact(&self) -> Result<()> {
         let ask = |api: Api| async move {
             let request = v1::ListBrokersRequest {};
-            api.cluster().list_brokers(request).await
+            let answer = api.cluster().list_brokers(request).await;
+            answer.map_err(|status| no_client_port(&status).unwrap_or(status))
         };
-        let answer = self.ask_any(self.deadline(), ask).await?;
-        self.topology()
-            .learn_brokers(&answer.cluster_id, &answer.brokers)
+        let deadline = self.deadline();
+        let mut backoff = Backoff::default();
+        loop {
+            let error = match self.ask_any(deadline, ask).await {
+                Ok(answer) => {
+                    let mut topology = self.topology();
+                    return topology.learn_brokers(&answer.cluster_id, &answer.brokers);
+                }
+                Err(error) => error,
+            };
+            let wait = backoff.next(entropy::random());
+            if error.reason() != Some(Reason::NotReady) || too_late(wait, deadline) {
+                return Err(error);
+            }
+            tokio::time::sleep(wait).await;
+        }
     }
 
     /// The topic's routes, from memory or from the cluster.
@@ -223,10 +240,28 @@ fn at(address: &Address, status: Status) -> Error {
     Error::from(status).in_context(address)
 }
 
-/// Of two brokers' errors, the one that says more: a refusal beats a broker that is away.
+/// What listens there speaks HTTP/2 and does not know the first call of every client.
+fn no_client_port(status: &Status) -> Option<Status> {
+    let known = status.code() != Code::Unimplemented || !status.details().is_empty();
+    (!known).then(|| {
+        let message =
+            "that is no port for clients of a broker; perhaps it is its HTTP or peer port";
+        let reason = Reason::Unreachable;
+        let details = ErrorDetails::with_error_info(reason.as_str(), DOMAIN, HashMap::new());
+        Status::with_error_details(reason.code(), message, details)
+    })
+}
+
+/// Of two brokers' errors, the one that says more: a refusal beats a broker that answered something
+/// else, and that beats one that is away or silent.
 fn more_telling(known: Option<Error>, new: Error) -> Error {
+    let away = |error: &Error| {
+        let reason = error.reason();
+        reason == Some(Reason::Unreachable) || reason == Some(Reason::TimedOut)
+    };
     match known {
         Some(known) if known.outcome() == Outcome::Refused => known,
+        Some(known) if !away(&known) && away(&new) => known,
         _ => new,
     }
 }

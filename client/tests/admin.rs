@@ -122,6 +122,21 @@ async fn without_any_broker_connecting_fails_at_once_and_calls_at_their_timeout(
 }
 
 #[tokio::test]
+async fn a_broker_that_starts_is_waited_for_until_the_request_timeout() {
+    let cluster = FakeCluster::start(1);
+    cluster.faults(|faults| faults.starting = 4);
+    let client = patiently(Client::connect(cluster.bootstrap()))
+        .await
+        .unwrap();
+    assert!(client.list_topics().await.unwrap().is_empty());
+    cluster.faults(|faults| faults.starting = u32::MAX);
+    let builder = Client::builder().bootstrap(cluster.bootstrap());
+    let builder = builder.request_timeout(Duration::from_millis(50));
+    let error = patiently(builder.connect()).await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::NotReady), "{error}");
+}
+
+#[tokio::test]
 async fn offsets_come_from_the_leader_even_after_it_moved() {
     let cluster = FakeCluster::start(2);
     cluster.create_topic("t", 1);

@@ -248,8 +248,11 @@ async fn positions_and_formats_that_say_nothing_are_refused_at_once() {
     let missing = broker.run(&["consume", "t", "-p", "7"]).end();
     missing.exited(3).says("PARTITION_NOT_FOUND");
     for beyond in ["2", "18446744073709551615"] {
-        let refused = broker.run(&["consume", "t", "--from", beyond]).end();
-        refused.exited(1).says("OFFSET_OUT_OF_RANGE");
+        for to_the_end in [&[][..], &["--exit-at-end"]] {
+            let args = [&["consume", "t", "--from", beyond], to_the_end].concat();
+            let refused = broker.run(&args).end();
+            refused.exited(1).says("OFFSET_OUT_OF_RANGE");
+        }
     }
     let format = r"%t|%p|%o|%k|%v|%h|%K|%V|%%\t\x41\n";
     let read = broker.run(&["consume", "t", "-n", "1", "-p", "0", "-f", format]);

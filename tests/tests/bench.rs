@@ -1,7 +1,10 @@
 //! `highwater bench`: tiny runs against one broker, verified, and refused where others have data.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::time::{Duration, Instant};
+
 use highwater_tests::{Broker, program};
+use rustix::process::Signal;
 use serde_json::Value;
 
 fn keys(value: &Value) -> Vec<&str> {
@@ -93,6 +96,50 @@ fn a_topic_with_records_of_others_is_refused_and_not_written_to() {
     assert_eq!(all.lines(), ["precious"]);
     let missing = ["bench", "e2e", "--topic", "none", "--records", "10"];
     broker.run(&missing).end().exited(3).says("TOPIC_NOT_FOUND");
+}
+
+/// The topic of a run that is under way, once it has records.
+fn under_way(broker: &Broker) -> String {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let topics = broker.run(&["topic", "list", "-o", "json"]).ok().json();
+        if let Some(name) = topics[0]["name"].as_str() {
+            let described = broker.run(&["topic", "describe", name, "-o", "json"]).end();
+            if described.code == Some(0)
+                && described.json()["partitions"][0]["high_watermark"].as_u64() > Some(100)
+            {
+                return name.to_owned();
+            }
+        }
+        assert!(Instant::now() < deadline, "the run does not begin");
+    }
+}
+
+#[test]
+fn a_run_that_is_ended_with_sigterm_leaves_no_topic() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    let args = ["bench", "produce", "--duration", "60s", "--rate", "2000"];
+    let run = broker.run(&args).start();
+    under_way(&broker);
+    run.signal(Signal::TERM);
+    run.end().exited(130);
+    let topics = broker.run(&["topic", "list", "-o", "json"]).ok().json();
+    assert_eq!(topics, Value::Array(Vec::new()));
+}
+
+#[test]
+fn a_run_whose_broker_dies_ends_at_its_timeout_with_a_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start(&program!(), dir.path(), &[]);
+    let kind = ["bench", "produce", "--duration", "8s", "--rate", "2000"];
+    let args = [&kind[..], &["--timeout", "1s", "-o", "json"]].concat();
+    let run = broker.run(&args).within(Duration::from_secs(40)).start();
+    under_way(&broker);
+    broker.kill();
+    let ended = run.end().exited(1).says("BENCH");
+    assert!(ended.json()["errors"].as_u64() > Some(0), "{ended}");
+    assert!(ended.stderr.contains("were not acknowledged"), "{ended}");
 }
 
 #[test]

@@ -101,11 +101,27 @@ fn topics_that_cannot_be_are_refused_with_the_reason() {
         there.stderr.contains("changes has 2 partitions, not 5"),
         "{there}"
     );
+    let setting = "retention.ms=86400001";
+    let there = create(&["changes", "-p", "2", "-c", setting, "--if-not-exists"]).exited(0);
+    assert!(
+        there.stderr.contains("not 86400001; it was not changed"),
+        "{there}"
+    );
     let topics = fixture
         .run(&["topic", "list", "-o", "json"])
         .exited(0)
         .json();
     assert_eq!(topics.as_array().unwrap().len(), 1, "{topics}");
+}
+
+#[test]
+fn a_port_that_is_not_for_clients_is_named() {
+    let fixture = Fixture::new();
+    for port in [fixture.broker.http(), fixture.broker.peer()] {
+        let ended = program!().run(["-b", port, "topic", "list"]).end();
+        let ended = ended.exited(5).says("UNREACHABLE");
+        assert!(ended.stderr.contains("no port for clients"), "{ended}");
+    }
 }
 
 #[test]

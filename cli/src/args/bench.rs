@@ -81,7 +81,7 @@ pub(crate) struct LoadArgs {
     pub(crate) rate: Option<u64>,
 
     /// The bytes at which a batch is full [default: that of the client library].
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(512..))]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(512..=3 << 20))]
     pub(crate) batch: Option<u32>,
 
     /// How many producers send, and how many consumers share the partitions.

@@ -11,12 +11,33 @@ fn read(line: &str) -> Args {
 
 fn refusal(line: &str) -> (String, String) {
     let error = Args::read(line.split_whitespace()).unwrap_err();
-    reworded(&error.render().to_string())
+    let words = line.split_whitespace().skip(1).map(str::to_owned);
+    reworded(&error.render().to_string(), &verbs_of(words))
 }
 
 #[test]
 fn the_definitions_are_consistent() {
     Args::definition().debug_assert();
+}
+
+#[test]
+fn a_value_that_cannot_be_is_answered_with_the_help_of_its_command() {
+    for (line, help) in [
+        (
+            "highwater topic create t -p x",
+            "highwater topic create --help",
+        ),
+        (
+            "highwater -b a:1 bench e2e --batch 99999999",
+            "highwater bench e2e --help",
+        ),
+        (
+            "highwater --timeout never topic list",
+            "highwater topic list --help",
+        ),
+    ] {
+        assert_eq!(refusal(line).1, help, "{line}");
+    }
 }
 
 #[test]

@@ -40,13 +40,13 @@ pub(super) async fn run(
     interrupted: &CancellationToken,
 ) -> Result<(), Failure> {
     let form = client_args.output;
-    let patience = client_args.call_timeout();
+    let times = (client_args.call_timeout(), client_args.delivery_timeout());
     let plan = Plan::new(args.verb)?;
     let client = connect(client_args).await?;
     let calibration = calibrated(&plan).await?;
     let run = new_run();
     let ground = Ground::prepare(&client, &plan, run).await?;
-    let measurement = Measurement::new(&client, &plan, &ground, run, patience);
+    let measurement = Measurement::new(&client, &plan, &ground, run, times);
     let measured = tokio::select! {
         biased;
         () = interrupted.cancelled() => Err(Failure::Interrupted),
@@ -84,17 +84,19 @@ fn verdict(measured: &Measured) -> Result<(), Failure> {
     if measured.errors() == 0 {
         return Ok(());
     }
-    let message = format!(
-        "{} records failed, {} are missing, {} repeated or out of order, {} damaged{}",
-        measured.failed,
-        tally.missing,
-        tally.repeated,
-        tally.broken,
-        match &measured.failure {
-            Some(error) => format!("; the first failure: {error}"),
-            None => String::new(),
-        }
-    );
+    let counts = [
+        (measured.failed, "were not acknowledged"),
+        (tally.missing, "were sent and not read"),
+        (tally.repeated, "came repeated or out of order"),
+        (tally.broken, "were damaged"),
+    ];
+    let wrong = counts.iter().filter(|(count, _)| *count > 0);
+    let wrong: Vec<String> = wrong.map(|(n, what)| format!("{n} {what}")).collect();
+    let cause = match &measured.failure {
+        Some(error) => format!("; the first error in sending: {error}"),
+        None => String::new(),
+    };
+    let message = format!("of the records {}{cause}", wrong.join(", "));
     talk(format!("error[{}]: {message}", Label::Bench));
     Err(Failure::Told(ExitCode::Failure))
 }

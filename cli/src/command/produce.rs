@@ -226,10 +226,17 @@ impl Run {
             }
             (Err(failure), _) => failure,
         };
-        Err(failure.exiting(match self.acks.tally().acknowledged {
-            0 => ExitCode::Failure,
-            _ => ExitCode::Partial,
-        }))
+        let exit = exit_after(self.acks.tally().acknowledged, failure.exit_code());
+        Err(failure.exiting(exit))
+    }
+}
+
+/// The exit code after so many acknowledged records and then a failure with this one.
+fn exit_after(acknowledged: u64, failure: ExitCode) -> ExitCode {
+    match (acknowledged, failure) {
+        (0, ExitCode::Unavailable) => failure,
+        (0, _) => ExitCode::Failure,
+        _ => ExitCode::Partial,
     }
 }
 

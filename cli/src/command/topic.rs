@@ -76,7 +76,7 @@ async fn create_topic(client_args: &ClientArgs, args: CreateArgs) -> Result<(), 
 }
 
 /// The topic that is there in place of the one to create, with a warning when it has another
-/// number of partitions.
+/// number of partitions or other settings.
 async fn existing(client: &Client, args: &CreateArgs) -> Result<Topic, Failure> {
     let found = client.describe_topic(&args.name).await?;
     let partitions = found.topic.partition_count;
@@ -85,6 +85,15 @@ async fn existing(client: &Client, args: &CreateArgs) -> Result<Topic, Failure> 
             "warning: {} has {partitions} partitions, not {}",
             args.name, args.partitions
         ));
+    }
+    for (key, wanted) in &args.config {
+        let is = found.config.get(key).map_or("not set", String::as_str);
+        if is != wanted {
+            let name = &args.name;
+            talk(format!(
+                "warning: {key} of {name} is {is}, not {wanted}; it was not changed"
+            ));
+        }
     }
     Ok(found.topic)
 }

@@ -14,7 +14,7 @@ use crate::admin::no_partition;
 use crate::channels::Windows;
 use crate::client::Client;
 use crate::entropy;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// How many partitions are looked up at a time.
 const LOOKUPS: usize = 32;
@@ -61,8 +61,9 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Where to begin; at the first record of each partition by default. An offset that is given is not
-    /// looked up: if it cannot be read, the partition ends with `OFFSET_OUT_OF_RANGE` when it is read.
+    /// Where to begin; at the first record of each partition by default. An offset that is given is looked up
+    /// only with [`Until::Latest`], and then the build fails with `OFFSET_OUT_OF_RANGE` if it is above the
+    /// end; else, if it cannot be read, the partition ends with that error when it is read.
     pub fn start(mut self, start: Start) -> Self {
         self.start = start;
         self
@@ -156,7 +157,11 @@ impl ConsumerBuilder {
                 let found = self.client.list_offsets(&self.topic, partition, position);
                 let found = found.await?;
                 let end = self.until.resolve(partition, found.high_watermark);
-                Ok((self.start.resolve(partition, &found), end))
+                let start = self.start.resolve(partition, &found);
+                match start > found.high_watermark {
+                    false => Ok((start, end)),
+                    true => Err(Error::out_of_range(start, &found)),
+                }
             }
         }
     }

@@ -43,7 +43,9 @@ impl Partitioner {
             (Some(partition), _) if partition.0 < self.partitions => Ok(partition),
             (Some(partition), _) => {
                 let count = self.partitions;
-                let message = format!("the topic has {count} partitions, and no {partition}");
+                let message = format!(
+                    "the topic has no partition {partition}; it has {count}, numbered from 0"
+                );
                 Err(Error::new(Reason::PartitionNotFound, message))
             }
             (None, Some(key)) => Ok(partition_for_key(key, self.partitions)),

@@ -213,9 +213,14 @@ impl ClusterService for FakeBroker {
     }
 
     async fn list_brokers(&self, _: Request<ListBrokersRequest>) -> Answer<ListBrokersResponse> {
+        let mut state = self.shared.state();
+        if state.faults.starting > 0 {
+            state.faults.starting -= 1;
+            return Err(status::of(Reason::NotReady, "the broker is starting"));
+        }
         Ok(Response::new(ListBrokersResponse {
             cluster_id: CLUSTER.to_owned(),
-            brokers: brokers(&self.shared.state()),
+            brokers: brokers(&state),
         }))
     }
 

@@ -63,6 +63,8 @@ pub(crate) struct Faults {
     pub(crate) mute: Option<i32>,
     /// So many calls find a broker that has yet to learn of its topics.
     pub(crate) ignorance: u32,
+    /// So many first calls of clients find a broker that is starting.
+    pub(crate) starting: u32,
     /// NOT_LEADER does not say who is.
     pub(crate) no_hints: bool,
     /// So many creations and deletions take effect and then lose their answer.

@@ -33,6 +33,8 @@ pub(super) struct Measurement<'a> {
     ground: &'a Ground,
     shared: Arc<Shared>,
     patience: Duration,
+    /// How long a record may take to be acknowledged.
+    delivery: Duration,
 }
 
 /// What was found.
@@ -72,7 +74,7 @@ impl<'a> Measurement<'a> {
         plan: &'a Plan,
         ground: &'a Ground,
         run: u64,
-        patience: Duration,
+        (patience, delivery): (Duration, Duration),
     ) -> Self {
         let shared = Shared {
             run,
@@ -88,6 +90,7 @@ impl<'a> Measurement<'a> {
             ground,
             shared: Arc::new(shared),
             patience,
+            delivery,
         }
     }
 
@@ -118,7 +121,11 @@ impl<'a> Measurement<'a> {
             .await;
         let acked = followers.finish().await;
         let cpu = processor_time().saturating_sub(used);
-        let found = self.read_back(&loaded.sent).await?;
+        let found = match self.read_back(&loaded.sent).await {
+            // What failed is reported also where nobody is left to read from.
+            Err(_) if acked.failed > 0 => AllFound::nothing_of(&loaded.sent),
+            found => found?,
+        };
         Ok(Measured {
             records: acked.records,
             nanos: acked.last.saturating_sub(start),
@@ -247,6 +254,7 @@ impl<'a> Measurement<'a> {
             let builder = self
                 .client
                 .producer(&self.ground.topic)
+                .delivery_timeout(self.delivery)
                 .batch_bytes(self.plan.batch)
                 .buffer_bytes(self.plan.buffer(self.ground.partitions));
             let producer = builder.build().await?;
@@ -315,13 +323,23 @@ impl Measured {
     }
 }
 
+impl AllFound {
+    /// Nothing was read, so that all of it is missing.
+    fn nothing_of(sent: &Sent) -> Self {
+        Self {
+            tally: Tally {
+                missing: sent.values().sum(),
+                ..Tally::default()
+            },
+            latencies: Latencies::new(),
+            last: 0,
+        }
+    }
+}
+
 /// Waits for all readers.
 async fn finish(mut readers: Readers, sent: &Sent) -> Result<AllFound, Failure> {
-    let mut all = AllFound {
-        tally: Tally::default(),
-        latencies: Latencies::new(),
-        last: 0,
-    };
+    let mut all = AllFound::nothing_of(&Sent::new());
     while let Some(found) = readers.join_next().await {
         let found = joined(found)??;
         all.tally = all.tally.plus(found.verifier.finish(sent));

@@ -1,3 +1,5 @@
+use highwater_proto::Reason;
+
 use super::*;
 use crate::args::{Args, Command};
 
@@ -49,4 +51,13 @@ fn arguments_that_do_not_fit_together_are_refused() {
     assert!(newline.starts_with("error[USAGE]: "), "{newline}");
     let escape = message(form(r"highwater produce t -f kv --separator \q"));
     assert!(escape.contains("'\\q' is no escape"), "{escape}");
+}
+
+#[test]
+fn when_nothing_was_acknowledged_in_time_that_is_the_exit_code() {
+    let after = |count, reason| exit_after(count, ExitCode::of(reason));
+    assert_eq!(after(0, Reason::TimedOut), ExitCode::Unavailable);
+    assert_eq!(after(0, Reason::QuorumLost), ExitCode::Unavailable);
+    assert_eq!(after(0, Reason::BatchTooLarge), ExitCode::Failure);
+    assert_eq!(after(1, Reason::TimedOut), ExitCode::Partial);
 }

@@ -212,7 +212,7 @@ impl Sender {
         let slot = &self.slots[partition.0 as usize];
         let timeout = self.rules.delivery_timeout;
         let last = match &slot.last_error {
-            Some(error) => format!("; the last error was: {error}"),
+            Some(error) => format!("; the last answer was: {error}"),
             None => String::new(),
         };
         let maybe_written = slot.lane.oldest_maybe_written();

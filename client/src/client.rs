@@ -23,7 +23,8 @@ pub struct Client {
 
 impl Client {
     /// Connects to the cluster that any of the brokers in `bootstrap` (`host:port,host:port`)
-    /// belongs to. Each gets one chance; fails with `UNREACHABLE` when none answers. Cancel-safe.
+    /// belongs to. One that is just starting is waited for until the request timeout; fails with
+    /// `UNREACHABLE` when none answers. Cancel-safe.
     pub async fn connect(bootstrap: impl AsRef<str>) -> Result<Self> {
         Self::builder().bootstrap(bootstrap).connect().await
     }

@@ -151,7 +151,7 @@ async fn a_producer_waits_for_room_and_says_that_the_disk_is_full_when_its_time_
         let run = broker.run(&["produce", "t", "-z", "none", "--timeout", timeout]);
         run.stdin(line.clone())
     };
-    let late = produce("2s").end().exited(1).says("DISK_FULL");
+    let late = produce("2s").end().exited(5).says("DISK_FULL");
     for said in ["it was not written", "is full: ", "free space on the disk"] {
         assert!(late.stderr.contains(said), "{said:?}: {late}");
     }

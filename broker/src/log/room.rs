@@ -161,6 +161,11 @@ impl Room {
         left.saturating_sub(RESERVE + state.on_its_way())
     }
 
+    /// Whether the file after the active one is ready to be used.
+    pub fn has_next_file(&self) -> bool {
+        matches!(self.lock().next, Next::Ready(_))
+    }
+
     /// Whether something was refused for want of room on the disk since there last was enough.
     pub fn is_disk_full(&self) -> bool {
         self.shared.dir.space().is_short()

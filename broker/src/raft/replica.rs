@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::{Future, FutureExt};
 use highwater_proto::{BrokerId, LogIndex, ReplicaId, Term};
 use openraft::async_runtime::WatchReceiver;
+use openraft::errors::ClientWriteError;
 use openraft::{ChangeMembers, Raft, ReadPolicy};
 use tokio::sync::watch;
 
@@ -253,6 +254,10 @@ impl Replica {
         Ok(Box::pin(async move {
             match fate.await {
                 Ok(Ok(response)) => Ok(response.data),
+                Ok(Err(ClientWriteError::ForwardToLeader(_))) => {
+                    let why = "this replica stopped leading";
+                    Err(ProposeError::Unknown(why.to_owned()))
+                }
                 Ok(Err(error)) => Err(ProposeError::Unknown(error.to_string())),
                 Err(_) => Err(ProposeError::Unknown("the group stopped".to_owned())),
             }

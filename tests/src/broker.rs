@@ -339,6 +339,12 @@ pub struct Launched {
 }
 
 impl Launched {
+    /// The first line of its log with `wanted` in it; waits for it.
+    #[track_caller]
+    pub fn log_line(&self, wanted: &str) -> String {
+        self.log.line_with(wanted)
+    }
+
     /// Waits until it is ready.
     #[track_caller]
     pub fn until_ready(mut self) -> Broker {

@@ -131,7 +131,14 @@ async fn a_disk_that_becomes_read_only_acknowledges_nothing_more_and_loses_nothi
     // It stays, says why, and tries to open the replica again.
     victim.broker.log_line("a replica stays out of its group");
     let health = victim.broker.run(&["cluster", "health"]).end().exited(1);
-    for part in ["the replica is stopped", "Read-only file system"] {
+    let place = victim.broker.data_dir().to_str().unwrap();
+    let place = format!("the data directory {place} has become read-only");
+    for part in [
+        "the replica is stopped",
+        "Read-only file system",
+        &place,
+        "restart",
+    ] {
         assert!(health.text().contains(part), "no {part:?} in {health}");
     }
     victim.broker.kill();

@@ -30,6 +30,41 @@ fn a_setting_can_be_changed_and_returned_to_its_default() {
 }
 
 #[test]
+fn a_lower_limit_says_how_much_it_deletes_and_where() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    let create = [
+        "topic",
+        "create",
+        "t",
+        "-p",
+        "2",
+        "-c",
+        "max.batch.bytes=16KiB",
+    ];
+    broker.run(&create).ok();
+    let records = format!("{}\n", "x".repeat(1000)).repeat(2000);
+    let produce = ["produce", "t", "-p", "1", "-z", "none"];
+    broker.run(&produce).stdin(records).ok();
+    let alter = |setting| {
+        let args = ["-o", "json", "topic", "alter", "t", "-c", setting];
+        broker.run(&args).ok()
+    };
+    let altered = alter("retention.bytes=1MiB");
+    let says = "this deletes the oldest records, within seconds and for good: up to ";
+    assert!(altered.stderr.contains(says), "{altered}");
+    let json = altered.json();
+    let deletes = json["deletes"].as_array().unwrap();
+    assert_eq!(deletes.len(), 1, "the other one is empty: {json}");
+    assert_eq!(deletes[0]["partition"], 1);
+    assert!(deletes[0]["bytes"].as_u64().unwrap() > 0, "{json}");
+    // A higher limit deletes nothing.
+    let altered = alter("retention.bytes=100MiB");
+    assert!(!altered.stderr.contains(says), "{altered}");
+    assert_eq!(altered.json()["deletes"], serde_json::json!([]));
+}
+
+#[test]
 fn changes_that_cannot_be_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(&program!(), dir.path(), &[]);

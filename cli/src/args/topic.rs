@@ -98,9 +98,11 @@ pub(crate) struct CreateArgs {
 
 /// Change settings of a topic.
 ///
-/// What is not named stays as it is. The new values hold when the command returns.
+/// What is not named stays as it is. The new values hold when the command returns. A lower
+/// retention.ms or retention.bytes deletes the oldest records; it says how much.
 ///
-/// JSON: {"name","config":{…}}, with every setting as it is then.
+/// JSON: {"name","config":{…},"deletes":[{"partition","log_start_offset","bytes","records"}]}, with
+/// every setting as it is then.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:

@@ -1,22 +1,22 @@
 //! `highwater topic`.
 
-use std::collections::BTreeMap;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::time::Duration;
 
 use highwater_client::topic::Topic;
-use highwater_client::{Client, NewTopic, TopicChanges};
+use highwater_client::{Client, NewTopic};
 use highwater_proto::Reason;
 use serde::Serialize;
 use tokio::time::MissedTickBehavior;
 
-use crate::args::{AlterArgs, ClientArgs, CreateArgs, TopicArgs, TopicVerb};
+use crate::args::{ClientArgs, CreateArgs, TopicArgs, TopicVerb};
 use crate::connection::{about_topic, connect};
 use crate::error::{Failure, talk};
 use crate::exit::ExitCode;
 use crate::output::{self, Form};
 use crate::view::{TopicRow, TopicView};
 
+mod alter;
 mod trim;
 
 /// Empties a terminal and returns to its first line.
@@ -38,7 +38,7 @@ pub(super) async fn run(client_args: &ClientArgs, args: TopicArgs) -> Result<(),
                 Some(every) => watch_topic(&client, &name, form, every).await,
             }
         }
-        TopicVerb::Alter(alter) => alter_topic(client_args, alter).await,
+        TopicVerb::Alter(args) => alter::run(client_args, args).await,
         TopicVerb::Trim(args) => trim::run(client_args, args).await,
         TopicVerb::Delete { names, yes } => {
             if !yes {
@@ -131,39 +131,6 @@ async fn watch_topic(
             Err(failure) if failure.exit_code() == ExitCode::Unavailable => failure.tell(),
             Err(failure) => return Err(failure),
         }
-    }
-}
-
-/// A topic whose settings were changed.
-#[derive(Debug, Serialize)]
-struct Altered {
-    name: String,
-    config: BTreeMap<String, String>,
-}
-
-impl Altered {
-    fn text(&self) -> String {
-        let line = |(name, value): (&String, &String)| format!("{name}={value}\n");
-        self.config.iter().map(line).collect()
-    }
-}
-
-async fn alter_topic(client_args: &ClientArgs, args: AlterArgs) -> Result<(), Failure> {
-    let name = args.name;
-    if args.config.is_empty() && args.unset.is_empty() {
-        return Err(Failure::usage("there is nothing to change")
-            .hint(format!("highwater topic alter {name} -c retention.ms=7d")));
-    }
-    let set = |changes: TopicChanges, (key, value)| changes.set(key, value);
-    let changes = args.config.into_iter().fold(TopicChanges::new(), set);
-    let changes = args.unset.into_iter().fold(changes, TopicChanges::unset);
-    let client = connect(client_args).await?;
-    match client.alter_topic(&name, changes).await {
-        Ok(config) => {
-            talk(format!("altered topic {name}"));
-            output::object(client_args.output, &Altered { name, config }, Altered::text)
-        }
-        Err(error) => Err(about_topic(&client, &name, error).await),
     }
 }
 

@@ -239,7 +239,8 @@ impl AppendLoop {
     fn leading(&mut self) -> Result<Term, AppendError> {
         let leadership = *self.leadership.borrow_and_update();
         if !leadership.mine {
-            return Err(AppendError::NotLeader);
+            let permitted = (self.permission)(self.on_its_way());
+            return Err(admit::elsewhere(&leadership, &permitted));
         }
         (self.permission)(self.on_its_way())?;
         let ready = self.published.borrow_and_update().term == leadership.term;
@@ -258,7 +259,7 @@ impl AppendLoop {
     /// entry behind everything that may still be applied.
     async fn renew_if_in_doubt(&mut self) {
         let leadership = *self.leadership.borrow();
-        if self.doubt.is_of(leadership.term) && self.renewed < leadership.term {
+        if leadership.mine && self.doubt.is_of(leadership.term) && self.renewed < leadership.term {
             self.renewed = leadership.term;
             self.replica.take_over().await;
         }

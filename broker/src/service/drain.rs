@@ -6,7 +6,7 @@ use highwater_proto::BrokerId;
 use highwater_proto::pb::v1;
 
 use super::{Context, Error, Resource, Services};
-use crate::raft::{Members, Replica};
+use crate::raft::{GroupId, Members, Replica};
 
 /// What this broker leads.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -64,12 +64,19 @@ impl Services {
     }
 
     /// Has others take over what this broker leads, as far as there are others that can, and leads
-    /// nothing any more that they could. True when nothing of that kind was left within `limit`.
+    /// nothing any more that they could. True when nothing of that kind was left, and everything of it
+    /// had a leader that is known here, within `limit`.
     pub async fn hand_over(&self, limit: Duration) -> bool {
         let mut changes = self.leaders.changes();
+        let led = self.movable_here();
         self.liveness.set_leaving(true, &self.peers).await;
-        let handed_over =
-            async { while self.led_here().movable > 0 && changes.changed().await.is_ok() {} };
+        // What waits here is sent to the new leaders: each must be known.
+        let is_led = |group: &GroupId| {
+            let leader = self.leaders.leader(*group);
+            leader.is_some_and(|leader| leader.broker != self.me.broker)
+        };
+        let done = || self.led_here().movable == 0 && led.iter().all(is_led);
+        let handed_over = async { while !done() && changes.changed().await.is_ok() {} };
         tokio::time::timeout(limit, handed_over).await.is_ok()
     }
 
@@ -85,6 +92,15 @@ impl Services {
             }
         }
         led
+    }
+
+    /// The groups led here that another broker could lead.
+    fn movable_here(&self) -> Vec<GroupId> {
+        let partitions = self.partitions.all();
+        let replicas = partitions.values().map(|partition| partition.replica());
+        let led = replicas.chain([self.metadata.replica()]).filter(is_leader);
+        let movable = led.filter(|replica| self.is_movable(&replica.members()));
+        movable.map(Replica::group).collect()
     }
 
     /// Whether another broker could lead the group: one that votes, answers, and does not itself

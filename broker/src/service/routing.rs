@@ -7,7 +7,7 @@ use std::time::Duration;
 use highwater_proto::{PartitionIndex, Reason, TopicId, TopicName};
 
 use super::{Error, LeaderHint, Services};
-use crate::cluster::Topic;
+use crate::cluster::{Leader, Topic};
 use crate::partition::{AppendError, Partition, ReadError};
 use crate::raft::GroupId;
 
@@ -98,7 +98,8 @@ impl Services {
         }
         let leader = self
             .leaders
-            .leader(GroupId::Partition(target.topic.id, target.partition));
+            .leader(GroupId::Partition(target.topic.id, target.partition))
+            .or_else(|| self.seen_here(target));
         // This broker is not sent to itself: while it takes over, nobody can answer.
         let elsewhere = leader.filter(|leader| leader.broker != self.me.broker);
         let state = self.metadata.state();
@@ -111,6 +112,18 @@ impl Services {
             partition: target.partition,
             leader: address,
             leader_epoch: leader.map_or(-1, |leader| leader.term.to_epoch()),
+        })
+    }
+
+    /// The leader as the replica here knows it: the table of leaders is told a moment later.
+    fn seen_here(&self, target: &Target) -> Option<Leader> {
+        let partition = self.partitions.get(target.topic.id, target.partition)?;
+        let now = *partition.replica().leadership().borrow();
+        let (replica, broker) = now.leader?;
+        Some(Leader {
+            broker,
+            replica,
+            term: now.term,
         })
     }
 

@@ -7,10 +7,22 @@ use super::super::partition::BUDGET_BYTES;
 use super::super::producers::Judgement;
 use super::{AppendLoop, Work, sequenced};
 use crate::log::{Held, Purpose, Shortage};
-use crate::raft::room_changed;
+use crate::raft::{Leadership, room_changed};
 
 /// More than the command of a fence takes.
 const FENCE_BYTES: usize = 64;
+
+/// Why a replica that does not lead judges nothing. What this broker leaves to others waits until it is
+/// known to whom: then it is sent there, while without a leader its sender would have to look for one.
+pub(super) fn elsewhere(
+    leadership: &Leadership,
+    permitted: &Result<(), AppendError>,
+) -> AppendError {
+    match (leadership.leader, permitted) {
+        (None, Err(AppendError::NotReady)) => AppendError::NotReady,
+        _ => AppendError::NotLeader,
+    }
+}
 
 impl AppendLoop {
     /// The term in which the batch may be judged, and room in the log for it. What is in the log
@@ -59,5 +71,26 @@ impl AppendLoop {
     pub(super) fn on_its_way(&self) -> u64 {
         let left = u32::try_from(self.budget.available_permits()).unwrap_or(u32::MAX);
         u64::from(BUDGET_BYTES.saturating_sub(left))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use highwater_proto::{BrokerId, ReplicaId};
+
+    use super::*;
+
+    #[test]
+    fn a_broker_that_hands_over_sends_nobody_away_before_it_knows_where_to() {
+        let mut leadership = Leadership {
+            term: Term(3),
+            leader: None,
+            mine: false,
+        };
+        let leaving = Err(AppendError::NotReady);
+        assert_eq!(elsewhere(&leadership, &leaving), AppendError::NotReady);
+        assert_eq!(elsewhere(&leadership, &Ok(())), AppendError::NotLeader);
+        leadership.leader = Some((ReplicaId(2), BrokerId(2)));
+        assert_eq!(elsewhere(&leadership, &leaving), AppendError::NotLeader);
     }
 }

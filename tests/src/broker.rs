@@ -69,6 +69,21 @@ impl Broker {
         Self::launch(program, data_dir, args).until_ready()
     }
 
+    /// Starts a broker that joins the one with this peer address and tells everybody to come to a host
+    /// where nobody listens: it is a member, and nobody reaches it.
+    pub fn launch_astray(program: &Program, data_dir: &Path, join: &str) -> Launched {
+        let listen = format!("127.0.0.1:{}", ports::in_a_row(3));
+        let args = [
+            "--listen",
+            &listen,
+            "--advertise",
+            "127.0.0.3",
+            "--join",
+            join,
+        ];
+        Self::launch(program, data_dir, args.map(str::to_owned).into())
+    }
+
     /// Starts a broker and does not wait until it is ready.
     fn launch(program: &Program, data_dir: &Path, args: Vec<String>) -> Launched {
         let mut command = program.command();

@@ -246,6 +246,19 @@ impl Three {
         }
     }
 
+    /// Waits until the health has a line like this.
+    #[track_caller]
+    fn until_said(&self, wanted: impl Fn(&str) -> bool) {
+        let begun = Instant::now();
+        loop {
+            let health = self.brokers[0].run(&["cluster", "health"]).end();
+            if health.text().lines().any(&wanted) {
+                return;
+            }
+            assert!(begun.elapsed() < LIMIT, "not said: {health}");
+        }
+    }
+
     /// The place of the partition's leader, as the broker at `by` knows it.
     async fn leader(&self, by: usize, wanted: impl Fn(usize) -> bool) -> usize {
         let place = |id: i32| {
@@ -305,7 +318,13 @@ async fn a_follower_on_a_full_disk_counts_as_unreachable_and_catches_up() {
     while producer.acked < 100 {
         producer.heal(&api).await;
     }
-    cluster.health(1);
+    let id = cluster.brokers[follower].id().to_string();
+    let named = |line: &str| {
+        let place = cluster.disks[follower].data_dir();
+        let says = "the replica is behind: its disk is full: ";
+        line.starts_with(&id) && line.contains(says) && line.contains(place.to_str().unwrap())
+    };
+    cluster.until_said(named);
     let log = cluster.brokers[follower].log();
     assert!(!log.contains("has stopped"), "{log}");
     cluster.disks[follower].release("rest");

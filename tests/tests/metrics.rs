@@ -115,6 +115,29 @@ fn assert_never_fall(before: &Metrics, after: &Metrics) {
     }
 }
 
+#[track_caller]
+fn assert_declared(metrics: &Metrics) {
+    for name in metrics.names() {
+        assert!(name.starts_with("highwater_"), "{name}");
+    }
+    for (name, unit) in [
+        ("highwater_replicate_seconds", Some("seconds")),
+        ("highwater_produced_bytes", Some("bytes")),
+        ("highwater_disk_free_bytes", Some("bytes")),
+        ("highwater_replicas", None),
+    ] {
+        assert_eq!(metrics.unit_of(name), unit, "{name}");
+    }
+    for (name, kind) in [
+        ("highwater_produce_commit_seconds", "histogram"),
+        ("highwater_produced_records", "counter"),
+        ("highwater_partitions_led", "gauge"),
+        ("highwater_build", "info"),
+    ] {
+        assert_eq!(metrics.type_of(name), Some(kind), "{name}");
+    }
+}
+
 #[test]
 fn metrics_have_names_and_types_and_tell_the_state() {
     let dir = tempfile::tempdir().unwrap();
@@ -130,17 +153,7 @@ fn metrics_have_names_and_types_and_tell_the_state() {
         .end()
         .exited(3);
     let metrics = Metrics::of(broker.http());
-    for name in metrics.names() {
-        assert!(name.starts_with("highwater_"), "{name}");
-    }
-    for (name, kind) in [
-        ("highwater_produce_commit_seconds", "histogram"),
-        ("highwater_produced_records", "counter"),
-        ("highwater_partitions_led", "gauge"),
-        ("highwater_build", "info"),
-    ] {
-        assert_eq!(metrics.type_of(name), Some(kind), "{name}");
-    }
+    assert_declared(&metrics);
     for (series, value) in [
         ("highwater_ready", 1.0),
         ("highwater_controller", 1.0),
@@ -154,6 +167,9 @@ fn metrics_have_names_and_types_and_tell_the_state() {
         ("highwater_replicas", 2.0),
         ("highwater_replicas_out", 0.0),
         ("highwater_leaderships_total", 3.0),
+        // There is nobody to replicate to.
+        ("highwater_replicate_seconds_count", 0.0),
+        ("highwater_log_reused_segments_total", 0.0),
         (
             "highwater_requests_total{method=\"TopicService/CreateTopic\",code=\"OK\"}",
             1.0,
@@ -177,6 +193,9 @@ fn metrics_have_names_and_types_and_tell_the_state() {
     ] {
         assert_eq!(metrics.value(series), value, "{series}");
     }
+    // The log of the metadata and two of partitions.
+    assert!(metrics.count("highwater_log_made_segments_total") >= 3);
+    assert!(metrics.has("highwater_log_ready_segments"));
     let missing =
         "highwater_requests_total{method=\"TopicService/DescribeTopic\",code=\"NOT_FOUND\"}";
     assert_eq!(metrics.value(missing), 1.0);
@@ -195,12 +214,28 @@ fn the_loss_of_a_broker_shows_and_passes() {
         .run(&["topic", "create", "t", "-p", "6", "-r", "3"])
         .ok();
     cluster.until_healthy();
+    let before = replicated(&cluster);
+    cluster.run(&["produce", "t"]).stdin("a\nb\n").ok();
+    // An acknowledgement means that a follower had it, whoever leads.
+    assert!(replicated(&cluster) > before);
     assert_eq!(state(&cluster, 0..3), (0, 0, 0, 6));
     cluster.brokers[2].kill();
     until(&cluster, 0..2, (6, 0, 2, 6));
     let restarted = cluster.brokers[2].relaunch().until_ready();
     cluster.brokers[2] = restarted;
     until(&cluster, 0..3, (0, 0, 0, 6));
+}
+
+/// How many requests with entries followers have answered, all leaders summed up.
+fn replicated(cluster: &Cluster) -> u64 {
+    let brokers = cluster.brokers.iter();
+    let metrics = brokers.map(|broker| Metrics::of(broker.http()));
+    metrics
+        .map(|metrics| {
+            assert_adds_up(&metrics, "highwater_replicate_seconds");
+            metrics.count("highwater_replicate_seconds_count")
+        })
+        .sum()
 }
 
 /// Under-replicated, leaderless and led partitions, and brokers that are down, as the brokers see

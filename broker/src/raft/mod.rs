@@ -38,6 +38,7 @@ mod transfer;
 #[cfg(test)]
 mod traps;
 mod types;
+mod watcher;
 mod wire;
 
 pub use error::{OpenError, ProposeError, ReadError};

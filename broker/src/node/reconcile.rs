@@ -181,11 +181,11 @@ impl Reconciler {
         self.services.metrics.replica_failures.add(1);
         let full = self.groups.root.space().is_short();
         let again_in = self.broken.put(replica, kind, full);
-        let why = why.to_owned();
-        tracing::error!(%group, %replica, ?kind, %why, ?again_in, "a replica stays out of its group");
-        self.services
-            .faults
-            .put(group, Fault { replica, kind, why });
+        // First noted, then told: who reads the line finds it in the health of the cluster.
+        let (told, why) = (why, why.to_owned());
+        let fault = Fault { replica, kind, why };
+        self.services.faults.put(group, fault);
+        tracing::error!(%group, %replica, ?kind, why = %told, ?again_in, "a replica stays out of its group");
     }
 
     fn is_back(&mut self, group: GroupId, replica: ReplicaId) {

@@ -48,6 +48,7 @@ async fn partition(shared: &Arc<machine::Shared>, permission: Permission) -> Par
         incarnation: Incarnation::from_bytes([3; 16]),
     };
     let (tasks, clock) = (Tasks::new(), Arc::new(SystemClock));
+    let metrics = Arc::new(Metrics::new([]));
     let hard_state = root.subdir("hard-state").unwrap();
     let open = OpenReplica {
         group,
@@ -58,11 +59,12 @@ async fn partition(shared: &Arc<machine::Shared>, permission: Permission) -> Par
         machine: Box::new(PartitionMachine(Arc::clone(shared))),
         peers: Arc::new(Peers::new(identity, tasks.clone())),
         clock: clock.clone(),
+        metrics: Arc::clone(&metrics),
     };
     let replica = Replica::open(open, &tasks).await.unwrap();
     let around = Surroundings {
         clock,
-        metrics: Arc::new(Metrics::new([])),
+        metrics,
         permission,
         retention: Retention {
             ms: None,

@@ -24,6 +24,8 @@ use crate::metrics::Metrics;
 use crate::raft::{Answered, Leadership, Proposal, ProposalKind, ProposeError, Replica, Reply};
 
 mod admit;
+#[cfg(test)]
+mod tests;
 
 /// Batches taken up at once.
 const TAKE: usize = 64;
@@ -207,6 +209,9 @@ impl AppendLoop {
     }
 
     async fn take(&mut self, work: Work) {
+        if !self.early.is_empty() {
+            return self.early.push(work);
+        }
         let admitted = self.admit(&work).await;
         let (term, held) = match admitted {
             Ok(admitted) => admitted,

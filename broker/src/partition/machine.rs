@@ -56,6 +56,12 @@ impl Shared {
         self.log_start.subscribe()
     }
 
+    /// Says that the last applied entry is of this term.
+    #[cfg(test)]
+    pub(super) fn publish_term(&self, term: Term) {
+        self.published.send_modify(|now| now.term = term);
+    }
+
     /// Wakes whoever waits for data, to look again at who leads.
     pub(super) fn wake(&self) {
         self.published.send_modify(|_| ());

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::HashMap;
+use std::sync::mpsc::TryRecvError;
 
 use bytes::Bytes;
 use highwater_proto::pb::v1;
@@ -10,11 +11,50 @@ use highwater_proto::pb::v1::trim_partition_request::To;
 use highwater_tests::api::{Refusal, soon};
 use highwater_tests::batches::{batch, sequenced};
 use highwater_tests::storage::{disk_bytes, partition_dir, recycled, segments};
-use highwater_tests::{Api, Broker, Cluster, program};
+use highwater_tests::{Api, Broker, Cluster, Session, program};
 
 const VALUE: usize = 100_000;
+/// Batches of a burst that are not yet answered, at most.
+const IN_FLIGHT: u64 = 24;
 /// The smallest segments that a topic can have.
 const SMALL: (&str, &str) = ("segment.bytes", "1MiB");
+
+/// Sends eight times the limit in batches of `bytes` as fast as the partition takes them; gives the
+/// most that its files took meanwhile, and what it then keeps, in percent of the limit.
+async fn burst(limit: u64, bytes: usize) -> (u64, u64) {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    let api = Api::connect(broker.listen()).await;
+    let bound = limit.to_string();
+    let id = api.create("t", 1, &[("retention.bytes", &bound)]).await;
+    let home = partition_dir(&broker, &id, 0);
+    let (ended, end) = std::sync::mpsc::channel::<()>();
+    let watching = tokio::task::spawn_blocking(move || {
+        let mut most = 0;
+        while end.try_recv() == Err(TryRecvError::Empty) {
+            // While a file is renamed it may be counted twice.
+            let looks = [(); 3].map(|()| disk_bytes(&home));
+            most = most.max(looks.into_iter().min().unwrap_or(0));
+        }
+        most
+    });
+    let mut session = Session::open(&api).await;
+    let count = 8 * limit / bytes as u64;
+    for number in 1..=count + IN_FLIGHT {
+        if number <= count {
+            let value = format!("{number:08}").repeat(bytes / 8);
+            session.send("t", 0, batch([value]));
+        }
+        if number > IN_FLIGHT {
+            session.answer(number - IN_FLIGHT).await.unwrap();
+        }
+    }
+    drop(ended);
+    let most = watching.await.unwrap();
+    let start = api.describe("t").await.unwrap().partitions[0].log_start_offset;
+    let kept = (count - start.cast_unsigned()) * bytes as u64;
+    (most * 100 / limit, kept * 100 / limit)
+}
 
 /// Appends records of 100 kB each, of which a segment of 1 MiB holds ten. They are numbered, so that
 /// they are there once whoever leads.
@@ -271,6 +311,22 @@ async fn a_partition_takes_as_much_of_the_disk_as_it_may() {
         }
     };
     soon("the partition says what it takes", told).await;
+}
+
+#[tokio::test]
+async fn a_burst_keeps_to_the_limit_too() {
+    for bytes in [100_000, 256 << 10] {
+        let (most, kept) = burst(10 << 20, bytes).await;
+        assert!(most <= 110, "{most} % with batches of {bytes}");
+        assert!(kept >= 70, "{kept} % with batches of {bytes}");
+    }
+}
+
+#[tokio::test]
+async fn batches_as_large_as_a_limit_allows_pass_it_by_one_of_them_at_most() {
+    let (most, kept) = burst(10 << 20, 1_000_000).await;
+    assert!(most <= 115, "{most} %");
+    assert!(kept >= 50, "{kept} %");
 }
 
 #[tokio::test]

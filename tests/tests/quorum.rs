@@ -102,3 +102,59 @@ async fn without_a_majority_new_batches_are_refused_and_what_was_proposed_stays_
     }
     panic!("no round in time with something proposed: {rounds:?}");
 }
+
+/// Longer than a leader whom nobody answers takes anything.
+const LEASE: Duration = Duration::from_secs(13);
+
+fn is_not_written(reason: &str) -> bool {
+    ["QUORUM_LOST", "NO_LEADER"].contains(&reason)
+}
+
+/// The leader has nothing on its way that would tell it, when the others answer again, that it leads
+/// on: what it refuses meanwhile is not unknown, and it does not wait for an election.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_partition_goes_on_after_its_followers_stood_still_for_long() {
+    let cluster = Cluster::start(&program!(), 3);
+    let api = Api::connect(cluster.brokers[0].listen()).await;
+    api.create("t", 1, &[]).await;
+    let leader = cluster.leader_of("t", 0);
+    let api = Api::connect(cluster.brokers[leader].listen()).await;
+    let mut session = Session::open(&api).await;
+    let first = session.send("t", 0, batch(["0"]));
+    session.answer(first).await.unwrap();
+
+    let others = || (0..3).filter(|broker| *broker != leader);
+    others().for_each(|broker| cluster.brokers[broker].signal(Signal::STOP));
+    let stopped = Instant::now();
+    for broker in others() {
+        let id = cluster.brokers[broker].id();
+        let line = format!("does not answer, or leaves leading to others broker={id}");
+        cluster.brokers[leader].log_line(&line);
+    }
+    let mut rounds = tokio::time::interval(NEXT);
+    while stopped.elapsed() < LEASE {
+        rounds.tick().await;
+        let number = session.send("t", 0, batch(["refused"]));
+        let refusal = session.answer(number).await.unwrap_err();
+        assert_eq!(refusal.reason, "QUORUM_LOST", "{refusal:?}");
+    }
+
+    others().for_each(|broker| cluster.brokers[broker].signal(Signal::CONT));
+    let goes_on = Instant::now();
+    loop {
+        assert!(goes_on.elapsed() < LIMIT, "no batch is acknowledged");
+        let number = session.send("t", 0, batch(["1"]));
+        match session.answer(number).await {
+            Ok(_) => break,
+            Err(refusal) if is_not_written(&refusal.reason) => {}
+            // The others may elect one of themselves all the same.
+            Err(refusal) if refusal.reason == "NOT_LEADER" => break,
+            Err(refusal) => panic!("{refusal:?}"),
+        }
+    }
+    figure(&format!(
+        "acknowledged {:?} after SIGCONT",
+        goes_on.elapsed()
+    ));
+    cluster.until_healthy();
+}

@@ -27,6 +27,10 @@ impl AppendLoop {
         let mut seen = None;
         loop {
             let term = self.leading()?;
+            if self.line.is_cut() {
+                self.mend(term).await;
+                continue;
+            }
             let room = self.replica.room();
             let seen_now = match room.reserve([bytes], Purpose::Data, seen) {
                 Ok(held) => return Ok((term, Some(held))),

@@ -1,6 +1,6 @@
 //! The order of batches through the moments in which a leader is not ready, and the end of each wait.
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use highwater_proto::batch::{BatchBuilder, Codec, ProducerStamp};
@@ -174,5 +174,34 @@ async fn a_repetition_is_answered_although_another_was_judged_when_its_original_
         assert!(repeated.duplicate);
         assert_eq!(repeated.base_offset, original.base_offset);
     }
+    partition.tasks.stop().await;
+}
+
+#[tokio::test]
+async fn behind_a_refused_entry_nothing_is_written_and_the_leader_goes_on() {
+    let shared = machine::Shared::new();
+    let partition = partition(&shared, Arc::new(|_| Ok(()))).await;
+    let term = ready(&partition).await;
+    let (replica, line) = (partition.replica.clone(), Line::begin());
+    let in_line = || Proposal {
+        kind: ProposalKind::Batch,
+        body: batch().into_bytes(),
+        append_time: Timestamp(1),
+        line: line.clone(),
+    };
+    // All are handed over before anybody knows that the first is of a term that is not.
+    let mut fates = Vec::new();
+    for term in [Term(term.0 + 1), term, term] {
+        fates.push(replica.propose(term, in_line()).await.unwrap());
+    }
+    for fate in fates {
+        let fate = timeout(LIMIT, fate).await.unwrap();
+        assert!(matches!(fate, Err(ProposeError::Refused(_))), "{fate:?}");
+    }
+    assert!(line.is_cut());
+    timeout(LIMIT, replica.settle(term)).await.unwrap().unwrap();
+    let fate = partition.enqueue(batch()).await.unwrap();
+    let appended = timeout(LIMIT, fate).await.unwrap().unwrap();
+    assert_eq!(appended.base_offset, Offset(0));
     partition.tasks.stop().await;
 }

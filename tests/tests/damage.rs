@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crc_fast::{CrcAlgorithm, checksum};
 use highwater_tests::files::{FIRST_FRAME, frames, metadata_dir, partition_dir, segments};
-use highwater_tests::{Broker, Cluster, Metrics, program};
+use highwater_tests::{Api, Broker, Cluster, Metrics, program};
 
 /// So many lines of 1,000 bytes fill a first file of 1 MiB, a second of 2 MiB and some of a third.
 const LINES: usize = 3_500;
@@ -132,8 +132,7 @@ fn damage_without_other_replicas_is_reported_and_the_rest_goes_on() {
 
     broker.restart();
     broker.log_line("there is no other replica to repair it from");
-    let health = broker.run(&["cluster", "health"]).end().exited(1);
-    assert!(health.text().contains("damaged"), "{health}");
+    broker.unhealthy(&["damaged"]);
     let read = ["consume", "t", "--exit-at-end", "--timeout", "1s"];
     let read = broker.run(&read).end().exited(5);
     assert_eq!(read.text(), "", "nothing is served");
@@ -150,9 +149,8 @@ fn crc(bytes: &[u8]) -> [u8; 4] {
         .to_le_bytes()
 }
 
-/// Gives the last frame of a file another append time and everything that proves it whole: a
-/// history that is well-formed and not that of the group.
-fn forge_last_frame(bytes: &mut [u8]) {
+/// Where the frames of a file begin, and where the next one would.
+fn places(bytes: &[u8]) -> Vec<usize> {
     let mut places = vec![FIRST_FRAME];
     loop {
         let at = *places.last().unwrap();
@@ -163,19 +161,36 @@ fn forge_last_frame(bytes: &mut [u8]) {
         let body = u32::from_le_bytes(header[12..16].try_into().unwrap()) as usize;
         places.push((at + 88 + body).next_multiple_of(8));
     }
+    places
+}
+
+/// Whether the last frame of a file is a batch.
+fn ends_with_a_batch(bytes: &[u8]) -> bool {
+    let places = places(bytes);
+    places.len() > 2 && bytes[places[places.len() - 2] + 3] == 1
+}
+
+/// Gives the last frame of a file, a batch, another append time and everything that proves it whole: a
+/// history that is well-formed and not that of the group.
+fn forge_last_frame(bytes: &mut [u8]) {
+    let places = places(bytes);
     let [before, at] = places[places.len() - 3..places.len() - 1] else {
         panic!("the file has two frames at least");
     };
     let previous = bytes[before + 64..before + 68].to_vec();
     let frame = &mut bytes[at..];
-    assert_eq!(frame[3], 1, "the last frame is a batch");
+    // What of the body the chain and the header vouch for.
+    let (body, covered) = match frame[3] {
+        1 => (88 + 17..88 + 21, 88 + 21),
+        _ => (60..64, 88),
+    };
     frame[40] ^= 1;
     frame[64..68].fill(0);
-    let chained = [&previous[..], &frame[..72], &frame[88 + 17..88 + 21]].concat();
+    let chained = [&previous[..], &frame[..72], &frame[body]].concat();
     let chain = crc(&chained);
     frame[64..68].copy_from_slice(&chain);
     frame[76..80].fill(0);
-    let covered = crc(&frame[..88 + 21]);
+    let covered = crc(&frame[..covered]);
     frame[76..80].copy_from_slice(&covered);
 }
 
@@ -186,16 +201,24 @@ fn forged() -> (Cluster, PathBuf, Vec<u8>) {
     cluster
         .run(&["topic", "create", "t", "-p", "1", "-r", "3"])
         .ok();
-    for _ in 0..3 {
-        produce(&cluster, 1);
-    }
-    cluster.until_healthy();
-    // A follower: a leader's last frame would be followed by one of the next leader.
-    let leader = cluster.leader_of("t", 0);
-    cluster.brokers.swap(2, (leader + 1) % 3);
-    cluster.brokers[2].stop();
-    let file = segments(&dir(&cluster, 2)).pop().unwrap();
-    let real = fs::read(&file).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let (file, real) = loop {
+        for _ in 0..3 {
+            produce(&cluster, 1);
+        }
+        cluster.until_healthy();
+        // A follower: a leader's last frame would be followed by one of the next leader.
+        let leader = cluster.leader_of("t", 0);
+        cluster.brokers.swap(2, (leader + 1) % 3);
+        cluster.brokers[2].stop();
+        let file = segments(&dir(&cluster, 2)).pop().unwrap();
+        let real = fs::read(&file).unwrap();
+        if ends_with_a_batch(&real) {
+            break (file, real);
+        }
+        assert!(Instant::now() < deadline, "no batch comes last");
+        cluster.brokers[2].restart();
+    };
     change(&file, |bytes| forge_last_frame(bytes));
     (cluster, file, real)
 }
@@ -208,11 +231,7 @@ fn assert_diverged(cluster: &mut Cluster) {
         "{line}"
     );
     let before = frames(&dir(cluster, 2));
-    let health = cluster.run(&["cluster", "health"]).end().exited(1);
-    assert!(
-        health.text().contains("the replica is diverged"),
-        "{health}"
-    );
+    cluster.unhealthy(&["the replica is diverged"]);
     let metrics = Metrics::of(cluster.brokers[2].http());
     assert_eq!(metrics.value("highwater_replicas_diverged"), 1.0);
     produce(cluster, 1);
@@ -251,4 +270,35 @@ fn a_replica_whose_history_differs_takes_no_entry_of_the_leader() {
     cluster.brokers[2].restart();
     produce(&cluster, 1);
     assert_diverged(&mut cluster);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_metadata_replica_whose_history_differs_ends_its_broker_and_is_not_opened_again() {
+    let mut cluster = Cluster::start(&program!(), 3);
+    cluster.run(&["topic", "create", "t", "-p", "1"]).ok();
+    cluster.until_healthy();
+    let api = Api::connect(cluster.brokers[0].listen()).await;
+    let controller = api.controller(|_| true).await;
+    let follows = |broker: &&mut Broker| broker.id() != u64::try_from(controller).unwrap();
+    let victim = cluster.brokers.iter_mut().find(follows).unwrap();
+    victim.stop();
+    let file = segments(&metadata_dir(victim.data_dir())).pop().unwrap();
+    let real = fs::read(&file).unwrap();
+    change(&file, |bytes| forge_last_frame(bytes));
+
+    let dir = victim.data_dir().to_str().unwrap();
+    let mut serve = vec!["serve", "--data-dir", dir, "--listen", victim.listen()];
+    serve.extend([
+        "--peer-listen",
+        victim.peer(),
+        "--http-listen",
+        victim.http(),
+    ]);
+    let ended = program!().run(&serve).end().exited(1);
+    assert!(ended.stderr.contains("the broker cannot go on"), "{ended}");
+    let refused = program!().run(&serve).end().exited(1).says("START");
+    assert!(refused.stderr.contains("its history differs"), "{refused}");
+    fs::write(file, real).unwrap();
+    victim.restart();
+    cluster.until_healthy();
 }

@@ -151,8 +151,12 @@ impl Metadata {
             kind: ProposalKind::Command,
             body,
             append_time: self.clock.now(),
+            line: raft::Line::default(),
         };
-        let unknown = |error: raft::ProposeError| LocalError::Unknown(error.to_string());
+        let unknown = |error| match error {
+            raft::ProposeError::Refused(_) => LocalError::NotLeader,
+            other => LocalError::Unknown(other.to_string()),
+        };
         let answered = self
             .replica
             .propose(leadership.term, proposal)

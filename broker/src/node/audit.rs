@@ -1,6 +1,6 @@
 //! Comparing histories: at times every replica asks the others of its group for term and chain of
-//! the last entry that it knew to be committed at the round before. Equal chains prove equal logs
-//! up to there. A replica that most others contradict stops; nothing of it is cleaned up.
+//! the last entry that it knew to be committed at the round before; of one that was just opened, as
+//! soon as it knows of any. Equal chains prove equal logs up to there. A replica that most others contradict stops; nothing of it is cleaned up.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use highwater_proto::pb::peer::{ChainAt, CompareChainsRequest};
 use highwater_proto::{BrokerId, LogIndex, ReplicaId, Term};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::watching::Ended;
+use crate::clock;
 use crate::log::Head;
 use crate::peer::{self, Peers};
 use crate::raft::{GroupId, Replica, Replicas};
@@ -18,6 +19,10 @@ use crate::service::FaultKind;
 
 /// How often histories are compared. A group at rest is compared once.
 const EVERY: Duration = Duration::from_secs(5);
+/// The same while there is a replica that nobody has compared since it was opened, for so many rounds:
+/// its files may have changed while it was closed.
+const SOON: Duration = Duration::from_millis(250);
+const SOON_ROUNDS: u32 = 40;
 /// How long another broker may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// The most groups in one question.
@@ -29,17 +34,19 @@ pub(super) struct Audit {
     pub(super) peers: Arc<Peers>,
     /// Where it tells of replicas that must stop.
     pub(super) ending: mpsc::UnboundedSender<Ended>,
-    /// Where it says why the broker must exit.
-    pub(super) failed: watch::Sender<Option<String>>,
+    /// The same for the metadata's.
+    pub(super) metadata: mpsc::UnboundedSender<Ended>,
 }
 
 /// How far a replica's history was compared.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Progress {
     /// What was committed at the last round.
     committed: Option<LogIndex>,
     /// What all others agreed with.
     agreed: Option<LogIndex>,
+    /// Rounds since it was opened without an answer; `None` after the first.
+    new: Option<u32>,
 }
 
 /// A replica's history at one entry, and what the others say.
@@ -70,16 +77,41 @@ fn verdict(agree: usize, differ: usize, leads: bool) -> Verdict {
     }
 }
 
+/// A replica that nobody has compared yet.
+const OPENED: Progress = Progress {
+    committed: None,
+    agreed: None,
+    new: Some(0),
+};
+
+impl Progress {
+    /// Counts a round of a replica that nobody has compared since it was opened, and says how many
+    /// there were.
+    fn waited(&mut self) -> Option<u32> {
+        let rounds = self.new.as_mut()?;
+        *rounds = rounds.saturating_add(1);
+        Some(*rounds)
+    }
+}
+
 impl Audit {
     /// Runs until the broker stops.
     pub(super) async fn run(self) {
         let mut known: BTreeMap<ReplicaId, Progress> = BTreeMap::new();
+        let mut next_round = clock::monotonic();
         loop {
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(SOON).await;
+            let in_time = clock::monotonic() >= next_round;
+            if in_time {
+                next_round = clock::monotonic() + EVERY;
+            }
             let replicas = self.replicas.all();
             let mut questions: BTreeMap<GroupId, Question> = BTreeMap::new();
             for replica in replicas.values() {
-                let progress = known.entry(replica.id()).or_default();
+                let progress = known.entry(replica.id()).or_insert(OPENED);
+                if !in_time && progress.waited().is_none_or(|rounds| rounds > SOON_ROUNDS) {
+                    continue;
+                }
                 if let Some(question) = question(replica, progress) {
                     questions.insert(replica.group(), question);
                 }
@@ -150,6 +182,9 @@ impl Audit {
         let same =
             |(_, term, chain): &&(BrokerId, Term, u32)| *term == head.term && *chain == head.chain;
         let agree = answers.iter().filter(same).count();
+        if !answers.is_empty() {
+            progress.new = None;
+        }
         let leads = replica.leadership().borrow().mine;
         let verdict = verdict(agree, answers.len() - agree, leads);
         if verdict == Verdict::Agreed {
@@ -172,11 +207,11 @@ impl Audit {
         if verdict != Verdict::Wrong {
             return;
         }
-        if group == GroupId::Metadata {
-            self.failed.send_replace(Some(format!("{group}: {why}")));
-            return;
-        }
-        drop(self.ending.send(Ended {
+        let ending = match group {
+            GroupId::Metadata => &self.metadata,
+            GroupId::Partition(..) => &self.ending,
+        };
+        drop(ending.send(Ended {
             group,
             replica: replica.id(),
             kind: FaultKind::Diverged,
@@ -188,7 +223,11 @@ impl Audit {
 /// What to ask about a replica, if there is anything that was not compared yet.
 fn question(replica: &Replica, progress: &mut Progress) -> Option<Question> {
     let committed = replica.committed_index();
-    let index = std::mem::replace(&mut progress.committed, committed)?;
+    let before = std::mem::replace(&mut progress.committed, committed);
+    let index = match progress.new {
+        Some(_) => committed?,
+        None => before?,
+    };
     let others = replica.members().brokers.len().saturating_sub(1);
     if others == 0 || progress.agreed >= Some(index) || index < replica.reader().first_index() {
         return None;

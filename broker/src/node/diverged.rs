@@ -1,11 +1,17 @@
 //! The mark of a replica whose history differs from that of its group: it names the entry that the
 //! replica ends with, and keeps it closed, through restarts, until its files have another history.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use highwater_proto::{LogIndex, ReplicaId};
+use tokio::sync::{mpsc, watch};
 
 use super::groups::{Groups, awaited, synced};
+use super::watching::Ended;
 use crate::log::{HardKey, LastFrame, LogReader};
+use crate::raft::Replica;
+use crate::tasks::Tasks;
 
 /// The slot of the hard state that has the mark.
 const DIVERGED: u8 = 4;
@@ -64,6 +70,28 @@ impl Groups {
             _ => Some(mark.why),
         }
     }
+}
+
+/// Where to tell that the history of the metadata replica differs: it is marked, so that it is not
+/// opened again, and then the broker ends, with the reason in `failed`.
+pub(super) fn end_of_metadata(
+    groups: &Arc<Groups>,
+    replica: &Replica,
+    failed: &watch::Sender<Option<String>>,
+    tasks: &Tasks,
+) -> mpsc::UnboundedSender<Ended> {
+    let (groups, replica, failed) = (Arc::clone(groups), replica.clone(), failed.clone());
+    let (ending, mut ended) = mpsc::unbounded_channel::<Ended>();
+    tasks.spawn(async move {
+        let Some(Ended { group, why, .. }) = ended.recv().await else {
+            return;
+        };
+        let last = replica.reader().last();
+        groups.mark_diverged(replica.id(), last, &why).await;
+        tracing::error!(%group, %why, "the broker cannot go on");
+        failed.send_replace(Some(format!("{group}: {why}")));
+    });
+    ending
 }
 
 fn key(replica: ReplicaId) -> HardKey {

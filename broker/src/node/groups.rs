@@ -1,5 +1,6 @@
 //! Opening replicas: directory, log, votes, machine.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -67,6 +68,19 @@ impl From<OpenError> for NotOpened {
             OpenError::Io { .. } | OpenError::Unsupported { .. } | OpenError::Foreign { .. } => {
                 Self::Failed(error.to_string())
             }
+        }
+    }
+}
+
+impl fmt::Display for NotOpened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Damaged(why) | Self::Failed(why) => f.write_str(why),
+            Self::Diverged(why) => write!(
+                f,
+                "the replica stays closed, since its history differs from that of its group: {why}. \
+                 Nothing of it is cleaned up; do not delete anything before the cause is known"
+            ),
         }
     }
 }

@@ -181,11 +181,12 @@ impl Reconciler {
         self.services.metrics.replica_failures.add(1);
         let space = self.groups.root.space();
         let again_in = self.broken.put(replica, kind, space.is_short());
+        // First noted, then told: who reads the line finds it in the health of the cluster.
         let why = explained(why, space.place());
-        tracing::error!(%group, %replica, ?kind, %why, ?again_in, "a replica stays out of its group");
-        self.services
-            .faults
-            .put(group, Fault { replica, kind, why });
+        let told = why.clone();
+        let fault = Fault { replica, kind, why };
+        self.services.faults.put(group, fault);
+        tracing::error!(%group, %replica, ?kind, why = %told, ?again_in, "a replica stays out of its group");
     }
 
     fn is_back(&mut self, group: GroupId, replica: ReplicaId) {

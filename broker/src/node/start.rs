@@ -11,12 +11,13 @@ use tokio::sync::{mpsc, watch};
 
 use super::audit::Audit;
 use super::config::{Addresses, BrokerConfig, advertised};
+use super::diverged::end_of_metadata;
 use super::groups::Groups;
 use super::identity::{Applicant, Membership, establish, remembered_addresses};
 use super::reconcile::Reconciler;
 use super::register::register;
 use super::scrub::Scrub;
-use super::watching::{watch_end, watch_leadership, watch_successors};
+use super::watching::{reaches_majority, watch_end, watch_leadership, watch_successors};
 use super::{Bound, Broker, StartError, compaction, controller, metrics_page};
 use crate::clock::{Clock, GuardedClock, SystemClock};
 use crate::cluster::{Leaders, Liveness, Metadata, MetadataMachine, Takeover};
@@ -241,7 +242,7 @@ impl Parts {
             .groups
             .open(GroupId::Metadata, id, None, Box::new(machine), &self.tasks)
             .await
-            .map_err(|error| StartError::Group(error.why().to_owned()))?;
+            .map_err(|error| StartError::Group(error.to_string()))?;
         if self.membership.founder {
             let begun = replica.initialize([(id, me.broker)]).await;
             begun.map_err(|error| StartError::Group(error.to_string()))?;
@@ -270,8 +271,6 @@ impl Parts {
         let replicas = Arc::new(Replicas::default());
         replicas.insert(replica.clone());
         watch_leadership(&replica, &services, &self.tasks);
-        let (nobody, _) = mpsc::unbounded_channel();
-        watch_end(&replica, nobody, self.failed.clone(), &self.tasks);
         Ok((services, replicas))
     }
 
@@ -284,7 +283,9 @@ impl Parts {
             leaders: Arc::clone(&services.leaders),
         };
         self.tasks.spawn(takeover.run());
-        self.tasks.spawn(heartbeats::run(Arc::clone(replicas)));
+        let reaches = reaches_majority(Arc::clone(&services.liveness));
+        self.tasks
+            .spawn(heartbeats::run(Arc::clone(replicas), reaches));
         watch_successors(services, &self.tasks);
         self.tasks.spawn(controller::run(Arc::clone(services)));
         self.tasks.spawn(compaction::run(Arc::clone(services)));
@@ -304,12 +305,15 @@ impl Parts {
             failed: self.failed.clone(),
         };
         self.tasks.spawn(scrub.run());
+        let metadata = services.metadata.replica();
+        let diverged = end_of_metadata(&self.groups, metadata, &self.failed, &self.tasks);
         let audit = Audit {
             replicas: Arc::clone(replicas),
             peers: Arc::clone(&self.peers),
             ending: reconciler.ending(),
-            failed: self.failed.clone(),
+            metadata: diverged.clone(),
         };
+        watch_end(metadata, diverged, self.failed.clone(), &self.tasks);
         self.tasks.spawn(audit.run());
         self.tasks.spawn(reconciler.run());
         is_settled

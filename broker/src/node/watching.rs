@@ -6,8 +6,9 @@ use std::sync::Arc;
 use highwater_proto::ReplicaId;
 use tokio::sync::{mpsc, watch};
 
+use crate::cluster::Liveness;
 use crate::partition::{AppendError, Permission};
-use crate::raft::{GroupId, Replica};
+use crate::raft::{GroupId, Members, Replica};
 use crate::service::{FaultKind, Services};
 use crate::tasks::Tasks;
 
@@ -49,10 +50,7 @@ pub(super) fn permission(services: &Arc<Services>, replica: &Replica) -> Permiss
         if liveness.is_leaving() && services.is_movable(&members) {
             return Err(AppendError::NotReady);
         }
-        let answers = |id: &ReplicaId| {
-            let broker = members.brokers.get(id);
-            broker.is_some_and(|broker| liveness.answers(*broker))
-        };
+        let answers = |id: &ReplicaId| answers(liveness, &members, *id);
         if !has_majorities(&members.voters, answers) {
             return Err(AppendError::QuorumLost);
         }
@@ -71,6 +69,16 @@ pub(super) fn permission(services: &Arc<Services>, replica: &Replica) -> Permiss
             _ => Ok(()),
         }
     })
+}
+
+/// Whether the brokers of a majority of a group's voters answer.
+pub(super) fn reaches_majority(liveness: Arc<Liveness>) -> impl Fn(&Members) -> bool {
+    move |members| has_majorities(&members.voters, |id| answers(&liveness, members, *id))
+}
+
+fn answers(liveness: &Liveness, members: &Members, id: ReplicaId) -> bool {
+    let broker = members.brokers.get(&id);
+    broker.is_some_and(|broker| liveness.answers(*broker))
 }
 
 /// Whether a majority of each set of voters is as it should be.
@@ -104,7 +112,8 @@ pub(super) struct Ended {
 
 /// Watches for the end of the replica's core. After a failed sync nothing on this disk can be
 /// trusted to become durable, and without its metadata a broker cannot serve: it must exit. Any
-/// other error of a partition keeps that replica out of its group for a while.
+/// other error of a partition keeps that replica out of its group for a while. One whose history
+/// differs is marked first.
 pub(super) fn watch_end(
     replica: &Replica,
     ending: mpsc::UnboundedSender<Ended>,
@@ -127,7 +136,7 @@ pub(super) fn watch_end(
             );
             tracing::error!(%group, %why, "the broker cannot go on");
             failed.send_replace(Some(why));
-        } else if group == GroupId::Metadata {
+        } else if group == GroupId::Metadata && replica.diverged().is_none() {
             tracing::error!(%group, %why, "the broker cannot go on");
             failed.send_replace(Some(format!("{group}: {why}")));
         } else {

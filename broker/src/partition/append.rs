@@ -3,7 +3,7 @@
 //! judgement of one term never serves another.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::Shared;
@@ -21,9 +21,12 @@ use super::sequence::Sequenced;
 use crate::clock::{Clock, monotonic};
 use crate::log::Held;
 use crate::metrics::Metrics;
-use crate::raft::{Answered, Leadership, Proposal, ProposalKind, ProposeError, Replica, Reply};
+use crate::raft::{
+    Answered, Leadership, Line, Proposal, ProposalKind, ProposeError, Replica, Reply,
+};
 
 mod admit;
+mod mend;
 #[cfg(test)]
 mod tests;
 
@@ -76,23 +79,7 @@ pub(super) enum Verdict {
         before: u64,
         record_count: u32,
         proposed: Instant,
-        doubt: Doubt,
     },
-}
-
-/// The last term in which the fate of a proposal could not be told. What is then in flight in the
-/// table of producers may never be applied, so nothing more is judged in that term.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Doubt(Arc<AtomicU64>);
-
-impl Doubt {
-    pub(super) fn raise(&self, term: Term) {
-        self.0.fetch_max(term.0, Ordering::Relaxed);
-    }
-
-    fn is_of(&self, term: Term) -> bool {
-        self.0.load(Ordering::Relaxed) == term.0
-    }
 }
 
 impl Verdict {
@@ -107,7 +94,6 @@ impl Verdict {
                 before,
                 record_count,
                 proposed,
-                doubt,
             } => match fate.await {
                 Ok(Reply::Batch {
                     base_offset,
@@ -123,10 +109,8 @@ impl Verdict {
                     })
                 }
                 Ok(other) => Err(AppendError::Unknown(format!("the group answered {other}"))),
-                Err(ProposeError::Unknown(why)) => {
-                    doubt.raise(term);
-                    Err(AppendError::Unknown(why))
-                }
+                Err(ProposeError::Unknown(why)) => Err(AppendError::Unknown(why)),
+                Err(ProposeError::Refused(why)) => Err(AppendError::Refused(why)),
                 Err(ProposeError::Stopped(why)) => Err(AppendError::Stopped(why)),
             },
         }
@@ -147,9 +131,10 @@ pub(super) struct AppendLoop {
     /// The term that the proposals in flight belong to.
     pub(super) term: Term,
     pub(super) proposals: u64,
-    pub(super) doubt: Doubt,
-    /// The term that this replica has asked to end because of doubts.
-    pub(super) renewed: Term,
+    /// What was judged on one another is written as a whole or up to the first that is refused.
+    pub(super) line: Line,
+    /// How long the next attempt to begin a new line may take.
+    pub(super) patience: Duration,
     /// What came before the leader was ready, in order: nothing that came later passes it.
     pub(super) early: Vec<Work>,
     /// Repetitions of batches in flight: judged again when more is applied. The bytes of both count
@@ -162,6 +147,9 @@ pub(super) struct AppendLoop {
 impl AppendLoop {
     pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Work>) {
         let mut taken = Vec::with_capacity(TAKE);
+        // Apart from those that judging looks at: what is seen while one is judged must still wake
+        // those that were judged before it.
+        let (mut applied, mut led) = (self.published.clone(), self.leadership.clone());
         loop {
             let waiting = !(self.early.is_empty() && self.repeated.is_empty());
             let moved = tokio::select! {
@@ -176,14 +164,16 @@ impl AppendLoop {
                     }
                     false
                 }
-                _ = self.published.changed(), if waiting => true,
-                changed = self.leadership.changed(), if waiting => {
+                _ = applied.changed(), if waiting => true,
+                changed = led.changed(), if waiting => {
                     if changed.is_err() {
                         self.refuse_waiting();
                     }
                     true
                 }
             };
+            let moved = applied.borrow_and_update().has_changed() || moved;
+            let moved = led.borrow_and_update().has_changed() || moved;
             let repeated = if moved {
                 std::mem::take(&mut self.repeated)
             } else {
@@ -216,10 +206,7 @@ impl AppendLoop {
         let (term, held) = match admitted {
             Ok(admitted) => admitted,
             // The first entry of the term is on its way; what came meanwhile waits for it.
-            Err(AppendError::NotReady) => {
-                self.renew_if_in_doubt().await;
-                return self.early.push(work);
-            }
+            Err(AppendError::NotReady) => return self.early.push(work),
             Err(error) => return refuse(work, error),
         };
         let request = match work {
@@ -244,25 +231,14 @@ impl AppendLoop {
         }
         (self.permission)(self.on_its_way())?;
         let ready = self.published.borrow_and_update().term == leadership.term;
-        if !ready || self.doubt.is_of(leadership.term) {
+        if !ready {
             return Err(AppendError::NotReady);
         }
         if self.term != leadership.term {
-            self.shared.state().producers_mut().reset_in_flight();
-            self.replica.room().forget_proposed();
+            self.begin_line();
             self.term = leadership.term;
         }
         Ok(leadership.term)
-    }
-
-    /// A term with doubts is ended by standing for election again: the next one begins with an
-    /// entry behind everything that may still be applied.
-    async fn renew_if_in_doubt(&mut self) {
-        let leadership = *self.leadership.borrow();
-        if leadership.mine && self.doubt.is_of(leadership.term) && self.renewed < leadership.term {
-            self.renewed = leadership.term;
-            self.replica.take_over().await;
-        }
     }
 
     fn judge(&mut self, batch: &Sequenced, term: Term, record_count: i32) -> Next {
@@ -345,6 +321,7 @@ impl AppendLoop {
             kind: ProposalKind::Batch,
             body,
             append_time: self.clock.now(),
+            line: self.line.clone(),
         };
         let now = monotonic();
         let fate = self.replica.propose(term, proposal).await;
@@ -357,7 +334,6 @@ impl AppendLoop {
                     before: member.before,
                     record_count: member.record_count,
                     proposed: now,
-                    doubt: self.doubt.clone(),
                 },
                 Err(error) => Verdict::Refused(AppendError::Stopped(error.to_string())),
             };

@@ -11,6 +11,10 @@ pub enum AppendError {
     /// This replica leads, and the first entry of its term is not committed yet.
     #[error("the new leader is not ready yet")]
     NotReady,
+    /// The group refused the entry, which was not written: no majority has answered this leader for
+    /// long, or it leads no more.
+    #[error("nothing was written; it can be tried again: {0}")]
+    Refused(String),
     /// A majority of the replicas cannot be reached; nothing was proposed.
     #[error("a majority of the partition's replicas cannot be reached")]
     QuorumLost,

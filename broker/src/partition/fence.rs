@@ -4,7 +4,7 @@
 use highwater_proto::{ProducerEpoch, ProducerId, Term, Timestamp};
 use tokio::sync::oneshot;
 
-use super::append::{AppendLoop, Doubt, Work};
+use super::append::{AppendLoop, Work};
 use super::command::Command;
 use super::error::AppendError;
 use super::machine::Shared;
@@ -24,11 +24,7 @@ pub(super) enum FenceVerdict {
     Refused(AppendError),
     /// It is in the log already.
     Known,
-    Proposed {
-        fate: Answered,
-        term: Term,
-        doubt: Doubt,
-    },
+    Proposed(Answered),
 }
 
 impl FenceRequest {
@@ -40,18 +36,16 @@ impl FenceRequest {
 impl FenceVerdict {
     /// Waits until the fence is committed, or its fate cannot be told any more.
     pub(super) async fn resolve(self) -> Result<(), AppendError> {
-        let (fate, term, doubt) = match self {
+        let fate = match self {
             Self::Refused(error) => return Err(error),
             Self::Known => return Ok(()),
-            Self::Proposed { fate, term, doubt } => (fate, term, doubt),
+            Self::Proposed(fate) => fate,
         };
         match fate.await {
             Ok(Reply::Command { .. }) => Ok(()),
             Ok(other) => Err(AppendError::Unknown(format!("the group answered {other}"))),
-            Err(ProposeError::Unknown(why)) => {
-                doubt.raise(term);
-                Err(AppendError::Unknown(why))
-            }
+            Err(ProposeError::Unknown(why)) => Err(AppendError::Unknown(why)),
+            Err(ProposeError::Refused(why)) => Err(AppendError::Refused(why)),
             Err(ProposeError::Stopped(why)) => Err(AppendError::Stopped(why)),
         }
     }
@@ -104,13 +98,10 @@ impl AppendLoop {
             kind: ProposalKind::Command,
             body: Command::FenceProducer(producer, epoch).encode(),
             append_time,
+            line: self.line.clone(),
         };
         let verdict = match self.replica.propose(term, proposal).await {
-            Ok(fate) => FenceVerdict::Proposed {
-                fate,
-                term,
-                doubt: self.doubt.clone(),
-            },
+            Ok(fate) => FenceVerdict::Proposed(fate),
             Err(error) => FenceVerdict::Refused(AppendError::Stopped(error.to_string())),
         };
         drop(answer.send(verdict));

@@ -9,7 +9,7 @@ use highwater_proto::pb::peer::PartitionStatus;
 use highwater_proto::{Offset, PartitionIndex, Term, TopicId};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use super::append::{AppendLoop, Appended, Doubt, Permission, Request, Work};
+use super::append::{AppendLoop, Appended, Permission, Request, Work};
 use super::confirmed::Confirmed;
 use super::error::AppendError;
 use super::group::Group;
@@ -19,7 +19,7 @@ use super::retention::Retention;
 use super::trim::Trimmer;
 use crate::clock::{Clock, monotonic};
 use crate::metrics::Metrics;
-use crate::raft::{GroupId, Leadership, Replica};
+use crate::raft::{GroupId, Leadership, Line, Replica};
 use crate::tasks::Tasks;
 
 /// Bytes of batches that may be on their way into one partition.
@@ -45,7 +45,7 @@ pub struct Partition {
     pub(super) leadership: watch::Receiver<Leadership>,
     pub(super) requests: mpsc::Sender<Work>,
     budget: Arc<Semaphore>,
-    trimmer: Trimmer,
+    pub(super) trimmer: Trimmer,
     retention: Arc<watch::Sender<Retention>>,
     metrics: Arc<Metrics>,
     pub(super) confirmed: Arc<Confirmed>,
@@ -85,6 +85,8 @@ impl Partition {
             permission,
             retention,
         } = around;
+        // Before anything is appended.
+        retention.limit(&replica);
         let retention = Arc::new(watch::Sender::new(retention));
         let (requests, queue) = mpsc::channel(QUEUE);
         let (published, leadership) = (shared.published(), replica.leadership());
@@ -107,8 +109,8 @@ impl Partition {
             budget: Arc::clone(&budget),
             term: Term(0),
             proposals: 0,
-            doubt: Doubt::default(),
-            renewed: Term(0),
+            line: Line::begin(),
+            patience: Duration::ZERO,
             early: Vec::new(),
             repeated: Vec::new(),
             group: Group::default(),
@@ -122,6 +124,7 @@ impl Partition {
             leadership: leadership.clone(),
             log_start: shared.log_start(),
             rolls: replica.rolls(),
+            saving: replica.saving(),
             metrics: Arc::clone(&metrics),
         };
         tasks.spawn(keeper.run());

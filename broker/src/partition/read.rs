@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use highwater_proto::{Offset, Term, Timestamp};
 
-use super::error::ReadError;
+use super::error::{AppendError, ReadError};
 use super::partition::Partition;
 use crate::log::{CommittedBatch, LogError};
 use crate::raft::make_resident;
@@ -160,6 +160,10 @@ impl Partition {
     pub async fn bounds(&self) -> Result<Bounds, ReadError> {
         self.settled().await;
         self.bounds_here()?;
+        // Asking would hold up those who elect another leader.
+        if matches!(self.trimmer.may_propose(), Err(AppendError::QuorumLost)) {
+            return Err(ReadError::Unconfirmed);
+        }
         match tokio::time::timeout(CONFIRM_LIMIT, self.replica.read_barrier()).await {
             Ok(Ok(())) => self.bounds_here(),
             Ok(Err(_)) => Err(ReadError::NotReady),

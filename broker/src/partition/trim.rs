@@ -12,7 +12,9 @@ use super::error::AppendError;
 use super::machine::Published;
 use crate::clock::Clock;
 use crate::log::Purpose;
-use crate::raft::{Leadership, Proposal, ProposalKind, ProposeError, Replica, Reply, make_room};
+use crate::raft::{
+    Leadership, Line, Proposal, ProposalKind, ProposeError, Replica, Reply, make_room,
+};
 
 /// Proposes commands for the partition of one replica. Unlike batches they need no order among
 /// themselves: each is judged when it is applied.
@@ -38,12 +40,16 @@ impl Trimmer {
         if !leadership.mine {
             return Err(AppendError::NotLeader);
         }
-        // It is small, and frees room.
-        (self.permission)(0)?;
+        self.may_propose()?;
         if self.published.borrow().term != leadership.term {
             return Err(AppendError::NotReady);
         }
         Ok(leadership.term)
+    }
+
+    /// Whether a leader may propose a command, which is small.
+    pub(super) fn may_propose(&self) -> Result<(), AppendError> {
+        (self.permission)(0)
     }
 
     /// Makes `to` the log start offset, if it is above the one there is and not beyond the high
@@ -57,6 +63,7 @@ impl Trimmer {
             kind: ProposalKind::Command,
             body,
             append_time: self.clock.now(),
+            line: Line::default(),
         };
         let unknown = |why: String| AppendError::Unknown(why);
         let proposed = self.replica.propose(term, proposal).await;
@@ -67,6 +74,7 @@ impl Trimmer {
             }
             Ok(other) => Err(unknown(format!("the group answered {other}"))),
             Err(ProposeError::Unknown(why)) => Err(unknown(why)),
+            Err(ProposeError::Refused(why)) => Err(AppendError::Refused(why)),
             Err(ProposeError::Stopped(why)) => Err(AppendError::Stopped(why)),
         }
     }

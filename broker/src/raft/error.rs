@@ -34,6 +34,9 @@ pub enum ProposeError {
     /// It may or may not be committed.
     #[error("whether the entry was committed is not known: {0}")]
     Unknown(String),
+    /// It was not written, and never will be.
+    #[error("nothing was written: {0}")]
+    Refused(String),
     /// The replica's core has ended; nothing was proposed.
     #[error("the group has stopped: {0}")]
     Stopped(String),

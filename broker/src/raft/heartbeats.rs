@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{GroupId, Replica, Replicas};
+use super::{GroupId, Members, Replica, Replicas};
 use crate::clock;
 
 /// How often a leader is heard of. Failure detection does not wait for it: brokers ping each other.
@@ -12,10 +12,11 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// Groups of one burst.
 const AT_ONCE: usize = 64;
 
-/// Sends heartbeats for ever.
-pub async fn run(replicas: Arc<Replicas>) {
+/// Sends heartbeats for ever, for the groups of which this broker `reaches` a majority: a leader that
+/// does not must let those it still reaches elect another.
+pub async fn run(replicas: Arc<Replicas>, reaches: impl Fn(&Members) -> bool) {
     loop {
-        let led = led(&replicas);
+        let led = led(&replicas, &reaches);
         let bursts = led.len().div_ceil(AT_ONCE).max(1);
         let pause = INTERVAL / u32::try_from(bursts).unwrap_or(u32::MAX);
         for burst in led.chunks(AT_ONCE) {
@@ -28,11 +29,15 @@ pub async fn run(replicas: Arc<Replicas>) {
     }
 }
 
-/// The replicas here that lead others. The metadata group has timers of its own.
-fn led(replicas: &Replicas) -> Vec<Replica> {
+/// The replicas here that lead others, a majority of whom is reached. The metadata group has timers of its own.
+fn led(replicas: &Replicas, reaches: impl Fn(&Members) -> bool) -> Vec<Replica> {
     let leads = |replica: &&Replica| {
         let partition = matches!(replica.group(), GroupId::Partition(..));
-        partition && replica.leadership().borrow().mine && replica.members().brokers.len() > 1
+        if !partition || !replica.leadership().borrow().mine {
+            return false;
+        }
+        let members = replica.members();
+        members.brokers.len() > 1 && reaches(&members)
     };
     replicas.all().values().filter(leads).cloned().collect()
 }

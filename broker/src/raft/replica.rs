@@ -4,15 +4,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use futures_util::{Future, FutureExt};
-use highwater_proto::{BrokerId, LogIndex, ReplicaId, Term};
+use futures_util::FutureExt;
+use highwater_proto::{BrokerId, LogIndex, ReplicaId};
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::ClientWriteError;
-use openraft::{ChangeMembers, Raft, ReadPolicy};
+use openraft::{ChangeMembers, Raft};
 use tokio::sync::watch;
 
 use super::GroupId;
-use super::error::{OpenError, ProposeError, ReadError};
+use super::error::OpenError;
 use super::floor::{Floor, settle};
 use super::knowledge::{Leadership, leadership_of};
 use super::log_store::LogStore;
@@ -21,7 +20,7 @@ use super::replicated::Replicated;
 use super::rooms::Rooms;
 use super::settings::settings;
 use super::state_machine::{Machine, Snapshots};
-use super::types::{Answer, Proposal, ReplicaNode, Reply, Types, members};
+use super::types::{ReplicaNode, Types, members};
 use super::watcher::Watcher;
 use crate::clock::Clock;
 use crate::log::{Dir, FileLimits, HardState, LastFrame, Log, LogReader, Room};
@@ -88,9 +87,6 @@ impl std::fmt::Debug for Replica {
             .finish()
     }
 }
-
-/// The fate of a proposal: resolves when it is applied, or when that can no longer be told.
-pub type Answered = std::pin::Pin<Box<dyn Future<Output = Result<Reply, ProposeError>> + Send>>;
 
 impl Replica {
     /// Starts the replica on its recovered log. `tasks` runs what keeps [`Self::leadership`] true.
@@ -237,38 +233,6 @@ impl Replica {
     /// Who leads, and every change of it.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.leadership.clone()
-    }
-
-    /// Proposes an entry in `term`; a leader of another term refuses it. The first await hands it
-    /// to the core, in the order of the calls; the result resolves with its fate.
-    pub async fn propose(&self, term: Term, proposal: Proposal) -> Result<Answered, ProposeError> {
-        let (answer, fate) = Answer::channel();
-        let leader = super::types::CommittedLeaderId { term: term.0 };
-        let written = self
-            .raft
-            .write(proposal)
-            .with_leader(leader)
-            .responder(answer)
-            .await;
-        written.map_err(|fatal| ProposeError::Stopped(fatal.to_string()))?;
-        Ok(Box::pin(async move {
-            match fate.await {
-                Ok(Ok(response)) => Ok(response.data),
-                Ok(Err(ClientWriteError::ForwardToLeader(_))) => {
-                    let why = "this replica stopped leading";
-                    Err(ProposeError::Unknown(why.to_owned()))
-                }
-                Ok(Err(error)) => Err(ProposeError::Unknown(error.to_string())),
-                Err(_) => Err(ProposeError::Unknown("the group stopped".to_owned())),
-            }
-        }))
-    }
-
-    /// Waits until everything committed before the call is applied here and this replica is known
-    /// to lead (ReadIndex; leases are never trusted).
-    pub async fn read_barrier(&self) -> Result<(), ReadError> {
-        let barrier = self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await;
-        barrier.map(drop).map_err(|e| ReadError(e.to_string()))
     }
 
     /// How a sync of this replica's log or vote has failed, if one has.

@@ -16,6 +16,13 @@ pub(crate) fn settings(group: GroupId) -> Arc<Config> {
         GroupId::Metadata => (100, 300, 400),
         GroupId::Partition(..) => (5_000, 8_000, 12_000),
     };
+    // A leader that no majority answers must not keep its followers from electing another. One of a
+    // partition sends no heartbeats while it cannot reach a majority, and must send some as soon as
+    // it can: with this silence it would take no entries for the rest of it.
+    let silence_without_quorum = match group {
+        GroupId::Metadata => Some(election_max * 2),
+        GroupId::Partition(..) => None,
+    };
     Arc::new(Config {
         cluster_name: group.to_string(),
         heartbeat_interval: heartbeat,
@@ -26,7 +33,7 @@ pub(crate) fn settings(group: GroupId) -> Arc<Config> {
         // that a quorum has acknowledged.
         enable_leader_restore: Some(false),
         enable_pre_vote: Some(true),
-        quorum_loss_probe_interval: Some(election_max * 2),
+        quorum_loss_probe_interval: silence_without_quorum,
         allow_log_reversion: Some(false),
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
@@ -57,7 +64,15 @@ mod tests {
             assert_eq!(config.allow_log_reversion, Some(false));
             assert_eq!(config.snapshot_policy, SnapshotPolicy::Never);
             assert_eq!(config.max_in_snapshot_log_to_keep, u64::MAX);
-            assert!(config.quorum_loss_probe_interval.unwrap() >= 2 * config.election_timeout_max);
         }
+    }
+
+    #[test]
+    fn a_leader_of_a_partition_may_always_ask_whether_it_still_leads() {
+        let partition = GroupId::Partition(TopicId::from_bytes([1; 16]), PartitionIndex(0));
+        assert_eq!(settings(partition).quorum_loss_probe_interval, None);
+        let metadata = settings(GroupId::Metadata);
+        let silence = metadata.quorum_loss_probe_interval.unwrap();
+        assert!(silence >= 2 * metadata.election_timeout_max);
     }
 }

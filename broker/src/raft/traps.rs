@@ -145,13 +145,15 @@ async fn a_leader_that_comes_back_after_a_power_loss_does_not_lead_on_in_its_ter
     let tasks = Tasks::new();
     let replica = disk.open(&tasks).await;
     let proposal = Proposal {
+        line: Line::default(),
         kind: ProposalKind::Command,
         body: Bytes::from_static(b"other data under an index that was acknowledged"),
         append_time: Timestamp(2),
     };
     let proposed = replica.propose(TERM, proposal).await.unwrap();
     let fate = tokio::time::timeout(LIMIT, proposed).await;
-    fate.expect("it leads").unwrap_err();
+    let refused = fate.expect("it does not lead").unwrap_err();
+    assert!(matches!(refused, ProposeError::Refused(_)), "{refused}");
     assert!(!replica.leadership().borrow().mine);
     assert_eq!(last(&replica), 4, "nothing was written in that term");
     replica.shutdown().await;

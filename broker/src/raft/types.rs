@@ -4,11 +4,13 @@ use std::fmt;
 
 use bytes::Bytes;
 use highwater_proto::{BrokerId, LogIndex, Offset, ReplicaId, Term, Timestamp};
+use openraft::errors::ClientWriteError;
 use openraft::impls::{InlineBatch, leader_id_std};
 use openraft::raft::responder::Responder;
 use openraft::{EntryPayload, OptionalSend, RaftTypeConfig};
 use tokio::sync::oneshot;
 
+use super::line::Line;
 use super::wire;
 use crate::log::{Frame, FrameKind, Head, NewFrame, Source};
 
@@ -61,6 +63,8 @@ pub struct Proposal {
     pub body: Bytes,
     /// When the leader took it up; the log keeps the time from running backwards.
     pub append_time: Timestamp,
+    /// What it stands or falls with.
+    pub line: Line,
 }
 
 /// The kinds of entries that may be proposed.
@@ -167,6 +171,7 @@ fn proposal(kind: ProposalKind, head: &Head, body: &Bytes) -> Proposal {
         kind,
         body: body.clone(),
         append_time: head.append_time,
+        line: Line::default(),
     }
 }
 
@@ -195,7 +200,12 @@ impl openraft::entry::RaftEntry for Entry {
     type CommittedLeaderId = CommittedLeaderId;
     type Payload = Payload;
 
+    /// An entry that the core has taken. One behind a refused entry of its line is blank.
     fn new(log_id: LogId, payload: Payload) -> Self {
+        let payload = match payload {
+            Payload::Normal(proposal) if proposal.line.is_cut() => Payload::Blank,
+            payload => payload,
+        };
         Self {
             log_id,
             payload,
@@ -238,18 +248,39 @@ pub(crate) fn members(
         .collect()
 }
 
-/// Hands openraft's result to whoever waits; nobody waiting is not an error.
-pub(crate) struct Answer<T>(pub(crate) oneshot::Sender<T>);
+/// What the core says of a proposal.
+pub(crate) type Written = openraft::raft::ClientWriteResult<Types>;
+
+/// The core refuses so before it has given an entry its place in the log: nothing was written.
+pub(crate) fn is_refused(written: &Written) -> bool {
+    matches!(written, Err(ClientWriteError::ForwardToLeader(_)))
+}
+
+/// Hands openraft's result to whoever waits; nobody waiting is not an error. A refusal cuts the line
+/// first.
+pub(crate) struct Answer<T> {
+    waits: oneshot::Sender<T>,
+    line: Line,
+    is_refused: fn(&T) -> bool,
+}
 
 impl<T> Answer<T> {
-    pub(crate) fn channel() -> (Self, oneshot::Receiver<T>) {
-        let (tx, rx) = oneshot::channel();
-        (Self(tx), rx)
+    pub(crate) fn channel(line: Line, is_refused: fn(&T) -> bool) -> (Self, oneshot::Receiver<T>) {
+        let (waits, fate) = oneshot::channel();
+        let answer = Self {
+            waits,
+            line,
+            is_refused,
+        };
+        (answer, fate)
     }
 }
 
 impl<T: OptionalSend + 'static> Responder<Types, T> for Answer<T> {
     fn on_complete(self, result: T) {
-        drop(self.0.send(result));
+        if (self.is_refused)(&result) {
+            self.line.cut();
+        }
+        drop(self.waits.send(result));
     }
 }

@@ -146,7 +146,7 @@ impl Services {
         let message = format!("{}/{partition}: {error}", topic.name);
         let reason = match error {
             AppendError::NotLeader | AppendError::Stopped(_) => return self.elsewhere(target),
-            AppendError::NotReady => Reason::NoLeader,
+            AppendError::NotReady | AppendError::Refused(_) => Reason::NoLeader,
             AppendError::QuorumLost => Reason::QuorumLost,
             AppendError::DiskFull(_) => Reason::DiskFull,
             AppendError::OldDuplicate { .. } => Reason::DuplicateSequence,

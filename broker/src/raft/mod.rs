@@ -41,6 +41,7 @@ mod traps;
 mod types;
 mod wire;
 
+pub(crate) use blocking::{beside, offloaded};
 pub use error::{OpenError, ProposeError, ReadError};
 pub use founding::founding_entry;
 pub use group::GroupId;

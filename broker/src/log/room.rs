@@ -17,7 +17,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::dir::{Dir, is_full};
+use super::dir::{Dir, Space, is_full};
 use super::frame::frame_bytes;
 use super::options::FIRST_SEGMENT_BYTES;
 use super::spare::{BlankFile, discard};
@@ -168,9 +168,19 @@ impl Room {
         left.saturating_sub(RESERVE + state.on_its_way())
     }
 
+    /// Whether the file after the active one is ready to be used.
+    pub fn has_next_file(&self) -> bool {
+        matches!(self.lock().next, Next::Ready(_))
+    }
+
     /// Whether something was refused for want of room on the disk since there last was enough.
     pub fn is_disk_full(&self) -> bool {
-        self.shared.dir.space().is_short()
+        self.space().is_short()
+    }
+
+    /// The room on the disk.
+    pub fn space(&self) -> &Space {
+        self.shared.dir.space()
     }
 
     /// Whether the disk has room for the first files of `logs` new logs.

@@ -30,6 +30,16 @@ pub(super) fn dead_name(number: u32) -> String {
     format!("{number:08}.old")
 }
 
+/// Whether a file of this name is a segment.
+pub(super) fn is_segment(name: &str) -> bool {
+    name.ends_with(".seg")
+}
+
+/// Whether a file of this name is dead and about to become another one.
+pub(super) fn is_dead(name: &str) -> bool {
+    name.ends_with(".old")
+}
+
 /// The name of the index file beside file `number`.
 pub(super) fn index_name(number: u32) -> String {
     format!("{number:08}.idx")

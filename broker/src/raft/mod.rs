@@ -39,6 +39,7 @@ mod transfer;
 #[cfg(test)]
 mod traps;
 mod types;
+mod watcher;
 mod wire;
 
 pub(crate) use blocking::{beside, offloaded};

@@ -84,8 +84,9 @@ async fn answers_that_never_come_cost_time_and_nothing_else() {
     );
 }
 
-#[tokio::test]
-async fn no_outcome_claims_more_than_the_log_shows() {
+/// Sends while everything goes wrong by chance; gives the outcomes of what failed, none of which
+/// claims more than the log shows.
+async fn outcomes_of_a_run() -> BTreeSet<String> {
     let cluster = FakeCluster::start(2);
     cluster.create_topic("t", 3);
     cluster.faults(|faults| {
@@ -132,7 +133,20 @@ async fn no_outcome_claims_more_than_the_log_shows() {
             }
         }
     }
-    assert_eq!(outcomes.len(), 3, "{outcomes:?}");
+    outcomes
+}
+
+#[tokio::test]
+async fn no_outcome_claims_more_than_the_log_shows() {
+    let mut outcomes = BTreeSet::new();
+    // Which of the three there are in one run is chance.
+    for _ in 0..50 {
+        outcomes.append(&mut outcomes_of_a_run().await);
+        if outcomes.len() == 3 {
+            return;
+        }
+    }
+    panic!("only {outcomes:?}");
 }
 
 #[tokio::test]

@@ -4,8 +4,9 @@ use super::*;
 
 #[test]
 fn a_leader_that_no_majority_confirms_answers_no_linearizable_read() {
-    run(async {
-        let (cluster, apis, leader) = three().await;
+    run(async |three: &Three| {
+        let (apis, leader) = (&three.apis, three.leader);
+        let cluster = &three.cluster;
         let api = &apis[leader];
         api.append("t", 0, batches::batch(["a"])).await.unwrap();
         let others = [(leader + 1) % 3, (leader + 2) % 3];
@@ -24,7 +25,7 @@ fn a_leader_that_no_majority_confirms_answers_no_linearizable_read() {
             .for_each(|other| cluster.brokers[*other].signal(Signal::CONT));
         let read = soon("an answer of a leader", async {
             loop {
-                for api in &apis {
+                for api in apis {
                     if let Ok(read) = api.fetch_with(linearizable.clone(), false).await {
                         return read;
                     }
@@ -37,8 +38,8 @@ fn a_leader_that_no_majority_confirms_answers_no_linearizable_read() {
 
 #[test]
 fn what_a_request_says_of_freshness_must_make_sense() {
-    run(async {
-        let (_cluster, apis, leader) = three().await;
+    run(async |three: &Three| {
+        let (apis, leader) = (&three.apis, three.leader);
         let requests = [
             v1::FetchRequest {
                 freshness: 99,
@@ -67,8 +68,9 @@ fn what_a_request_says_of_freshness_must_make_sense() {
 
 #[test]
 fn a_replica_that_is_cut_off_serves_what_is_committed_and_nothing_that_claims_to_be_fresh() {
-    run(async {
-        let (cluster, apis, leader) = three().await;
+    run(async |three: &Three| {
+        let (apis, leader) = (&three.apis, three.leader);
+        let cluster = &three.cluster;
         apis[leader]
             .append("t", 0, batches::batch(["a", "b"]))
             .await

@@ -2,8 +2,10 @@
 //! keeps them.
 
 use super::*;
+use crate::log::dir::MeteredDir;
 use crate::log::dump::dump;
 use crate::log::{File, LogError};
+use crate::metrics::Metrics;
 
 mod crashes;
 
@@ -226,4 +228,19 @@ fn a_purge_on_a_full_disk_gives_the_room_back() {
     roll(&mut log, || ());
     let newest = format!("{:08}.seg", log.newest_file());
     assert_eq!(segments(&dir).last(), Some(&newest), "none is kept");
+}
+
+#[test]
+fn it_is_counted_which_files_are_made_and_which_are_reused() {
+    let (dir, metrics) = (MemDir::new(), Arc::new(Metrics::new([])));
+    let metered = MeteredDir::new(Arc::new(dir.clone()), Arc::clone(&metrics));
+    let mut log = Log::open(Arc::new(metered), tiny()).unwrap().0;
+    go_on(&mut log, 3, &Calls::default()).unwrap();
+    assert!(metrics.made_segments.get() > 0);
+    assert_eq!(metrics.reused_segments.get(), 0);
+    go_on(&mut log, 100, &Calls::default()).unwrap();
+    let (made, reused) = (metrics.made_segments.get(), metrics.reused_segments.get());
+    assert!(reused >= self::reused(&dir).len() as u64 && reused > 0);
+    let newest = u64::from(log.newest_file());
+    assert!(made < newest && made + reused >= newest, "{made}, {reused}");
 }

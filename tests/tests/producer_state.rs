@@ -170,13 +170,46 @@ fn comes_back(cluster: &mut Cluster, away: usize) {
     cluster.until_healthy();
 }
 
+/// A cluster in which one replica lacks what producers wrote, and batches behind that.
+struct Behind {
+    cluster: Cluster,
+    away: usize,
+    api: Api,
+    topic: String,
+    /// The first segment that the others have.
+    first: String,
+    writers: Writers,
+}
+
+impl Behind {
+    async fn by(batches: usize) -> Self {
+        let mut cluster = Cluster::start(&program!(), 3);
+        let (away, api, topic) = without_one(&mut cluster).await;
+        let writers = Writers::begin(&api).await;
+        let other = &cluster.brokers[(away + 1) % 3];
+        let first = segments(&partition_dir(other, &topic, 0)).remove(0);
+        fill(&api, batches).await;
+        Self {
+            cluster,
+            away,
+            api,
+            topic,
+            first,
+            writers,
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_replica_made_of_a_snapshot_knows_producers_whose_records_were_trimmed() {
-    let mut cluster = Cluster::start(&program!(), 3);
-    let (away, api, topic) = without_one(&mut cluster).await;
-    let mut writers = Writers::begin(&api).await;
-    let first = segments(&partition_dir(&cluster.brokers[(away + 1) % 3], &topic, 0)).remove(0);
-    fill(&api, 50).await;
+    let Behind {
+        mut cluster,
+        away,
+        api,
+        topic,
+        first,
+        mut writers,
+    } = Behind::by(50).await;
     api.trim("t", 0, Some(To::End(true)), false).await.unwrap();
     until_given_back(&cluster, away, &topic, &first).await;
     comes_back(&mut cluster, away);
@@ -185,11 +218,14 @@ async fn a_replica_made_of_a_snapshot_knows_producers_whose_records_were_trimmed
 
 #[tokio::test]
 async fn a_replica_made_of_a_snapshot_knows_producers_whose_records_grew_too_old() {
-    let mut cluster = Cluster::start(&program!(), 3);
-    let (away, api, topic) = without_one(&mut cluster).await;
-    let mut writers = Writers::begin(&api).await;
-    let first = segments(&partition_dir(&cluster.brokers[(away + 1) % 3], &topic, 0)).remove(0);
-    fill(&api, 25).await;
+    let Behind {
+        mut cluster,
+        away,
+        api,
+        topic,
+        first,
+        mut writers,
+    } = Behind::by(25).await;
     let alter = v1::AlterTopicRequest {
         name: "t".to_owned(),
         set: [("retention.ms".to_owned(), "1000".to_owned())].into(),

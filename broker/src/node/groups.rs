@@ -13,7 +13,8 @@ use crate::log::{Dir, HardKey, HardState, Log, LogOptions, OpenError, Owner, Syn
 use crate::metrics::Metrics;
 use crate::peer::Peers;
 use crate::raft::{
-    GroupId, OpenReplica, Replica, Replicated, durable_file, founding_entry, has_begun, unpurged,
+    self, GroupId, OpenReplica, Replica, Replicated, durable_file, founding_entry, has_begun,
+    unpurged,
 };
 use crate::service::FaultKind;
 use crate::tasks::Tasks;
@@ -274,11 +275,7 @@ async fn beside<T: Send + 'static>(
     dir: &Arc<dyn Dir>,
     work: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
-    let (done, result) = oneshot::channel();
-    dir.run_beside(Box::new(move || drop(done.send(work()))));
-    result
-        .await
-        .unwrap_or_else(|_| Err("the I/O threads have ended".to_owned()))
+    raft::beside(dir, work).await.map_err(ended)?
 }
 
 /// Runs blocking file work on the I/O thread for what nobody is in a hurry for.
@@ -286,9 +283,9 @@ pub(super) async fn offloaded<T: Send + 'static>(
     dir: &Arc<dyn Dir>,
     work: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
-    let (done, result) = oneshot::channel();
-    dir.offload(Box::new(move || drop(done.send(work()))));
-    result
-        .await
-        .unwrap_or_else(|_| Err("the I/O thread has ended".to_owned()))
+    raft::offloaded(dir, work).await.map_err(ended)?
+}
+
+fn ended(error: std::io::Error) -> String {
+    error.to_string()
 }

@@ -44,6 +44,7 @@ mod types;
 mod watcher;
 mod wire;
 
+pub(crate) use blocking::{beside, offloaded};
 pub use error::{OpenError, ProposeError, ReadError};
 pub use founding::founding_entry;
 pub use group::GroupId;

@@ -8,7 +8,9 @@
 
 mod admin;
 mod log;
+mod names;
 mod partition;
+mod session;
 mod status;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -12,7 +12,10 @@ use super::{
 };
 
 mod basics;
-mod faults;
+mod cuts;
+mod damage;
+mod divergence;
+mod failing_disk;
 mod flushing;
 mod format;
 mod model;
@@ -125,4 +128,9 @@ pub(super) fn offsets(log: &Log, from: u64, end: u64, max: usize) -> Vec<(u64, u
         .iter()
         .map(|batch| (batch.base_offset.0, batch.next_offset.0))
         .collect()
+}
+
+/// The index of the last entry in `dir`; 0 for none.
+pub(super) fn last_index(dir: &MemDir) -> u64 {
+    open(dir).last().map_or(0, |last| last.index.0)
 }

@@ -10,79 +10,10 @@ use crate::log::LastFrame;
 use crate::log::dir::Job;
 use crate::log::frame::Tail;
 
-#[derive(Debug, Clone)]
-enum Op {
-    Append {
-        frames: Vec<(u8, u16)>,
-    },
-    /// Keep this many parts of 256 of what could be truncated.
-    Truncate(u8),
-    Purge(u8),
-    /// A snapshot is installed that ends so many entries and records further on.
-    Reset {
-        entries: u8,
-        records: u8,
-    },
-    /// Let some of the waiting syncs and background jobs finish, in any order.
-    Finish {
-        jobs: u8,
-        order: u64,
-    },
-    /// The process dies: what it wrote stays in the page cache.
-    Kill,
-    PowerCut(u64),
-    /// The machine dies within the operation, after so many operations of the disk.
-    CutDuring {
-        op: Box<Self>,
-        after: u8,
-        seed: u64,
-    },
-    /// One operation of the disk fails within the operation, and the process ends of it: the page
-    /// cache may show what the disk never got.
-    FailDuring {
-        op: Box<Self>,
-        at: u8,
-        order: u64,
-    },
-    /// The machine dies while it recovers.
-    CutRecovery {
-        after: u8,
-        first: u64,
-        second: u64,
-    },
-}
+mod crash;
+mod op;
 
-fn op() -> impl Strategy<Value = Op> {
-    let append =
-        prop::collection::vec((0u8..4, 0u16..1500), 1..12).prop_map(|frames| Op::Append { frames });
-    let plain = prop_oneof![
-        6 => append,
-        1 => any::<u8>().prop_map(Op::Truncate),
-        2 => any::<u8>().prop_map(Op::Purge),
-        1 => (1u8..9, 0u8..9).prop_map(|(entries, records)| Op::Reset { entries, records }),
-    ]
-    .boxed();
-    let fail = (plain.clone(), 0u8..12, any::<u64>()).prop_map(|(op, at, order)| Op::FailDuring {
-        op: Box::new(op),
-        at,
-        order,
-    });
-    let cut = (plain.clone(), 0u8..12, any::<u64>()).prop_map(|(op, after, seed)| Op::CutDuring {
-        op: Box::new(op),
-        after,
-        seed,
-    });
-    prop_oneof![
-        8 => plain,
-        4 => (1u8..4, any::<u64>()).prop_map(|(jobs, order)| Op::Finish { jobs, order }),
-        1 => Just(Op::Kill),
-        1 => any::<u64>().prop_map(Op::PowerCut),
-        2 => cut,
-        2 => fail,
-        1 => (0u8..12, any::<u64>(), any::<u64>())
-            .prop_map(|(after, first, second)| Op::CutRecovery { after, first, second }),
-    ]
-}
+use op::{Op, op};
 
 #[derive(Debug, Clone, PartialEq)]
 struct Entry {
@@ -106,13 +37,6 @@ struct Machine {
     acked: Arc<Mutex<Acked>>,
     floor: u64,
     term: u64,
-}
-
-/// What an operation that did not end may have done.
-#[derive(Default)]
-struct Interrupted {
-    truncating: Option<u64>,
-    resetting: Option<LastFrame>,
 }
 
 #[derive(Default)]
@@ -304,86 +228,6 @@ impl Machine {
             };
             job.unwrap()();
         }
-    }
-
-    fn cut(&mut self, seed: u64, truncating: Option<u64>) {
-        self.log = None;
-        self.dir.power_cut(seed);
-        self.open().unwrap();
-        self.recovered(truncating);
-    }
-
-    fn cut_during(&mut self, op: &Op, after: u8, seed: u64) {
-        self.dir.fail_from_operation(Some(u64::from(after)));
-        let interrupted = self.interrupt(op, seed);
-        self.log = None;
-        self.dir.power_cut(seed);
-        self.reopen(interrupted);
-    }
-
-    fn fail_during(&mut self, op: &Op, at: u8, order: u64) {
-        self.dir.fail_operation(u64::from(at));
-        let interrupted = self.interrupt(op, order);
-        self.reopen(interrupted);
-    }
-
-    /// Runs an operation that may fail, and lets some of what it started finish.
-    fn interrupt(&mut self, op: &Op, order: u64) -> Interrupted {
-        self.acked.lock().unwrap().may_fail = true;
-        let mut interrupted = Interrupted::default();
-        match op {
-            Op::Append { frames } => drop(self.append(frames)),
-            Op::Truncate(part) => {
-                interrupted.truncating = Some(self.share(*part));
-                let _ = self.truncate(*part);
-            }
-            Op::Reset { entries, records } => {
-                let last = self.reset_to(*entries, *records);
-                if self.reset(*entries, *records).is_err() {
-                    interrupted.resetting = Some(last);
-                }
-            }
-            Op::Purge(part) => {
-                let floor = self.purgeable(*part).max(self.floor);
-                if self.purge(*part).is_err() {
-                    self.floor = floor;
-                }
-            }
-            _ => unreachable!("only plain operations are interrupted"),
-        }
-        self.finish(3, order);
-        self.dir.fail_from_operation(None);
-        interrupted
-    }
-
-    fn reopen(&mut self, interrupted: Interrupted) {
-        self.open().unwrap();
-        if let Some(last) = interrupted.resetting
-            && self.log().last() == Some(last)
-        {
-            // The snapshot is in; otherwise the log is as it was.
-            self.entries.clear();
-            self.base = (last.index.0, last.next_offset.0);
-            self.floor = last.index.0;
-        }
-        self.recovered(interrupted.truncating);
-        self.acked.lock().unwrap().may_fail = false;
-    }
-
-    /// What was acknowledged is there; what was not may be missing at the end only.
-    fn recovered(&mut self, truncating: Option<u64>) {
-        let last = self.log().last().map_or(0, |last| last.index.0);
-        let known = self.last();
-        let mut acked = self.acked.lock().unwrap();
-        let promised = truncating.map_or(acked.index, |keep| keep.min(acked.index));
-        assert!(
-            last >= promised,
-            "entry {promised} was acknowledged, the log ends at {last}"
-        );
-        assert!(last <= known);
-        self.entries.retain(|entry| entry.index <= last);
-        acked.index = last;
-        acked.called = acked.appended;
     }
 
     fn check(&mut self) {

@@ -1,0 +1,134 @@
+//! What is held, until when it is tried, and how a producer ends.
+
+use super::*;
+
+#[tokio::test]
+async fn the_buffer_bounds_what_is_held_while_no_ack_comes() {
+    let cluster = FakeCluster::start(1);
+    cluster.create_topic("t", 1);
+    cluster.faults(|faults| faults.hold_acks = true);
+    let client = cluster.client().await;
+    let limit = 64 << 10;
+    let builder = producer(&client).buffer_bytes(limit).batch_bytes(4096);
+    let producer = builder.build().await.unwrap();
+    let value = [7; 100];
+    let mut sent = Vec::new();
+    let refused = loop {
+        assert!(producer.buffered_bytes() <= limit);
+        match producer.try_send(&value) {
+            Ok(delivery) => sent.push(delivery),
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!(refused.error.reason(), Some(Reason::Overloaded));
+    assert!(sent.len() > limit / 200, "{} records fit", sent.len());
+    let mut waiting = Box::pin(producer.send(refused.record));
+    assert!(poll!(&mut waiting).is_pending());
+    cluster.faults(|faults| faults.hold_acks = false);
+    sent.push(patiently(waiting).await.unwrap());
+    patiently(producer.flush()).await.unwrap();
+    assert_eq!(producer.buffered_bytes(), 0);
+    assert_eq!(cluster.values("t", P0).len(), sent.len());
+}
+
+#[tokio::test]
+async fn past_its_deadline_a_batch_that_may_be_written_fails_as_unknown() {
+    let cluster = FakeCluster::start(1);
+    cluster.create_topic("t", 2);
+    cluster.faults(|faults| faults.hold_acks = true);
+    let client = cluster.client().await;
+    let builder = producer(&client).delivery_timeout(Duration::from_secs(10));
+    let producer = builder.build().await.unwrap();
+    let sent = producer.send(Record::new("a").partition(P0)).await.unwrap();
+    let on_its_way = |state: &mut fake::State| state.partition("t", 0).unwrap().next_offset == 1;
+    cluster
+        .wait_until("the batch is appended", on_its_way)
+        .await;
+    let gathered = producer.send(Record::new("b").partition(P0)).await.unwrap();
+    // By jumps that are shorter than what a connection waits for the answer to a ping.
+    for _ in 0..6 {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(2)).await;
+        tokio::time::resume();
+        patiently(client.brokers()).await.unwrap();
+    }
+
+    let error = patiently(sent).await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::TimedOut));
+    assert_eq!(error.outcome(), Outcome::Unknown);
+    let error = patiently(gathered).await.unwrap_err();
+    assert_eq!(
+        error.outcome(),
+        Outcome::Retriable,
+        "it was never sent: {error}"
+    );
+    assert!(error.message().contains("earlier batch"), "{error}");
+    assert!(
+        producer.flush().await.is_err(),
+        "a flush tells of the failure"
+    );
+
+    cluster.faults(|faults| faults.hold_acks = false);
+    let later = producer.send(Record::new("c").partition(P0)).await.unwrap();
+    let ack = patiently(later).await.unwrap();
+    assert_eq!(ack.offset, Some(Offset(1)), "under a new producer id");
+    assert_eq!(cluster.values("t", P0), ["a", "c"]);
+    patiently(producer.flush()).await.unwrap();
+}
+
+#[tokio::test]
+async fn past_its_deadline_a_batch_that_was_never_sent_fails_as_not_written() {
+    let mut cluster = FakeCluster::start(1);
+    cluster.create_topic("t", 1);
+    let client = cluster.client().await;
+    let builder = producer(&client).delivery_timeout(Duration::from_millis(100));
+    let producer = builder.build().await.unwrap();
+    cluster.kill(1);
+    let delivery = producer.send("a").await.unwrap();
+    let error = patiently(delivery).await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::TimedOut));
+    assert_eq!(error.outcome(), Outcome::Retriable, "{error}");
+}
+
+#[tokio::test]
+async fn closing_delivers_what_was_sent_and_takes_no_more() {
+    let cluster = FakeCluster::start(1);
+    cluster.create_topic("t", 1);
+    let client = cluster.client().await;
+    let builder = producer(&client).linger(Duration::from_secs(3600));
+    let producer = builder.build().await.unwrap();
+    let delivery = producer.send("a").await.unwrap();
+    patiently(producer.shutdown(PATIENCE)).await.unwrap();
+    assert_eq!(delivery.await.unwrap().offset, Some(Offset(0)));
+    let error = producer.send("b").await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::NotReady));
+}
+
+#[tokio::test]
+async fn closing_gives_up_at_its_deadline_and_says_what_is_unknown() {
+    let cluster = FakeCluster::start(1);
+    cluster.create_topic("t", 1);
+    cluster.faults(|faults| faults.hold_acks = true);
+    let client = cluster.client().await;
+    let producer = producer(&client).build().await.unwrap();
+    let delivery = producer.send("a").await.unwrap();
+    let appended = |state: &mut fake::State| state.partition("t", 0).unwrap().next_offset == 1;
+    cluster.wait_until("the batch is appended", appended).await;
+    let error = patiently(producer.shutdown(Duration::from_millis(10))).await;
+    assert_eq!(error.unwrap_err().outcome(), Outcome::Unknown);
+    assert_eq!(delivery.await.unwrap_err().outcome(), Outcome::Unknown);
+}
+
+#[tokio::test]
+async fn dropping_the_producer_still_delivers() {
+    let cluster = FakeCluster::start(1);
+    cluster.create_topic("t", 1);
+    let client = cluster.client().await;
+    let producer = producer(&client).build().await.unwrap();
+    for i in 0..100 {
+        drop(producer.send(i.to_string()).await.unwrap());
+    }
+    drop((producer, client));
+    let all = |state: &mut fake::State| state.partition("t", 0).unwrap().next_offset == 100;
+    cluster.wait_until("all records are appended", all).await;
+}

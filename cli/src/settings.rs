@@ -2,8 +2,10 @@
 //! defaults; the first that names a setting decides it. Nothing unknown is accepted silently.
 
 mod layers;
+mod span;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +25,7 @@ enum Kind {
 const BOOL: Kind = Kind::Choice(&["true", "false"]);
 
 /// The names of the settings, as in [`Settings`], in the order of the documentation.
-const NAMES: [(&str, Kind); 11] = [
+const NAMES: [(&str, Kind); 12] = [
     ("data_dir", Kind::Text),
     ("listen", Kind::Text),
     ("peer_listen", Kind::Text),
@@ -38,6 +40,7 @@ const NAMES: [(&str, Kind); 11] = [
     ),
     ("log_format", Kind::Choice(&["text", "json"])),
     ("metrics_per_partition", BOOL),
+    ("suspect_after", Kind::Text),
 ];
 
 /// The settings of a broker.
@@ -55,6 +58,8 @@ pub(crate) struct Settings {
     pub(crate) log_level: LogLevel,
     pub(crate) log_format: LogFormat,
     pub(crate) metrics_per_partition: bool,
+    #[serde(with = "span")]
+    pub(crate) suspect_after: Duration,
 }
 
 /// From which level on the log shows what happens.
@@ -105,6 +110,7 @@ impl Default for Settings {
             log_level: LogLevel::Info,
             log_format: LogFormat::Text,
             metrics_per_partition: false,
+            suspect_after: Duration::from_millis(400),
         }
     }
 }

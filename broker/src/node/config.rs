@@ -1,9 +1,16 @@
 //! What a broker is started with, checked once.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::StartError;
+use crate::raft::suspicion::SuspicionConfig;
+
+/// What `suspect_after` may be: three pings of 100 ms at least, and less than the 8 s after which
+/// followers look for a leader by themselves.
+const SUSPECT_AFTER: RangeInclusive<Duration> = Duration::from_millis(300)..=Duration::from_secs(5);
 
 /// The settings of a broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +33,8 @@ pub struct BrokerConfig {
     pub insecure: bool,
     /// Export metrics of each partition, too.
     pub metrics_per_partition: bool,
+    /// How long another broker may be silent before it is suspected of having failed.
+    pub suspect_after: Duration,
 }
 
 impl Default for BrokerConfig {
@@ -40,6 +49,7 @@ impl Default for BrokerConfig {
             rack: String::new(),
             insecure: false,
             metrics_per_partition: false,
+            suspect_after: SuspicionConfig::default().suspect_after,
         }
     }
 }
@@ -117,6 +127,15 @@ impl BrokerConfig {
                 "data_dir is empty; set it to the directory that the broker keeps everything in"
                     .to_owned(),
             ));
+        }
+        if !SUSPECT_AFTER.contains(&self.suspect_after) {
+            return Err(StartError::Config(format!(
+                "suspect_after is {:?}; it must be between {:?}, in which three pings are missed, and \
+                 {:?}, well before the timers of the groups elect by themselves",
+                self.suspect_after,
+                SUSPECT_AFTER.start(),
+                SUSPECT_AFTER.end()
+            )));
         }
         self.addresses().map(drop)
     }
@@ -264,6 +283,27 @@ mod tests {
         );
         wildcard.advertise = Some("broker-1.example".to_owned());
         assert!(wildcard.addresses().is_ok());
+    }
+
+    #[test]
+    fn a_suspicion_without_missed_pings_or_behind_the_timers_of_groups_is_refused() {
+        let mut config = config("127.0.0.1:7654");
+        for (ms, fits) in [
+            (299, false),
+            (300, true),
+            (400, true),
+            (5000, true),
+            (5001, false),
+        ] {
+            config.suspect_after = Duration::from_millis(ms);
+            match config.check(false) {
+                Ok(()) => assert!(fits, "{ms}"),
+                Err(error) => assert!(
+                    !fits && error.to_string().contains("suspect_after"),
+                    "{error}"
+                ),
+            }
+        }
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl Groups {
     }
 }
 
-/// Where to tell that the history of the metadata replica differs: it is marked, so that it is not
+/// Where to tell that most others contradict the history of the metadata replica: it is marked, so that it is not
 /// opened again, and then the broker ends, with the reason in `failed`.
 pub(super) fn end_of_metadata(
     groups: &Arc<Groups>,
@@ -94,6 +94,16 @@ pub(super) fn end_of_metadata(
     ending
 }
 
+/// Why the broker ends, if the history of its metadata replica differs, once that is marked.
+pub(super) async fn why_ended(
+    replica: &Replica,
+    mut failed: watch::Receiver<Option<String>>,
+) -> Option<String> {
+    replica.diverged()?;
+    let why = failed.wait_for(Option::is_some).await.ok()?;
+    why.clone()
+}
+
 fn key(replica: ReplicaId) -> HardKey {
     let slot = DIVERGED;
     HardKey { replica, slot }
@@ -101,7 +111,20 @@ fn key(replica: ReplicaId) -> HardKey {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use highwater_proto::{BrokerId, ClusterId, Incarnation};
+    use tokio::time::timeout;
+
+    use super::super::groups::NotOpened;
     use super::*;
+    use crate::clock::SystemClock;
+    use crate::cluster::MetadataMachine;
+    use crate::log::{Dir as _, HardState, MemDir};
+    use crate::metrics::Metrics;
+    use crate::peer::{Identity, Peers};
+    use crate::raft::GroupId;
+    use crate::service::FaultKind;
 
     #[test]
     fn a_mark_comes_back_and_its_reason_is_bounded() {
@@ -114,5 +137,65 @@ mod tests {
         assert_eq!(back(&mark("why".into())), Some(mark("why".into())));
         assert_eq!(back(&mark("y".repeat(5000))), Some(mark("y".repeat(MOST))));
         assert_eq!(Mark::decode(&[0; 11]), None);
+    }
+
+    #[tokio::test]
+    async fn the_metadata_replica_is_marked_before_its_broker_ends_and_not_opened_again() {
+        let limit = Duration::from_secs(30);
+        let tasks = Tasks::new();
+        let identity = Identity {
+            cluster: ClusterId::from_bytes([2; 16]),
+            broker: BrokerId(1),
+            incarnation: Incarnation::from_bytes([3; 16]),
+        };
+        let root = MemDir::new().subdir("broker").unwrap();
+        let hard_state = HardState::open(root.subdir("hard-state").unwrap()).unwrap();
+        let groups = Arc::new(Groups {
+            root,
+            hard_state: Arc::new(hard_state),
+            peers: Arc::new(Peers::new(identity, tasks.clone())),
+            clock: Arc::new(SystemClock),
+            metrics: Arc::new(Metrics::new([])),
+        });
+        let (group, id) = (GroupId::Metadata, ReplicaId(1));
+        let open = || {
+            let machine = Box::new(MetadataMachine::new().0);
+            groups.open(group, id, None, machine, &tasks)
+        };
+        let replica = open().await.unwrap();
+        replica.initialize([(id, BrokerId(1))]).await.unwrap();
+        let mut leads = replica.leadership();
+        let leads = timeout(limit, leads.wait_for(|now| now.mine));
+        drop(leads.await.unwrap().unwrap());
+
+        let (failed, mut ended) = watch::channel(None);
+        let ending = end_of_metadata(&groups, &replica, &failed, &tasks);
+        let why = "two chains".to_owned();
+        let kind = FaultKind::Diverged;
+        let end = Ended {
+            group,
+            replica: id,
+            kind,
+            why,
+        };
+        ending.send(end).unwrap();
+        let said = timeout(limit, ended.wait_for(Option::is_some));
+        assert!(
+            said.await
+                .unwrap()
+                .unwrap()
+                .as_ref()
+                .unwrap()
+                .contains("two chains")
+        );
+        replica.shutdown().await;
+        drop(replica);
+        let refused = open().await.unwrap_err();
+        assert_eq!(refused, NotOpened::Diverged("two chains".to_owned()));
+        assert!(
+            refused.to_string().contains("its history differs"),
+            "{refused}"
+        );
+        tasks.stop().await;
     }
 }

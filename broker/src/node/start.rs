@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::audit::Audit;
 use super::config::{Addresses, BrokerConfig, advertised};
-use super::diverged::end_of_metadata;
+use super::diverged::{end_of_metadata, why_ended};
 use super::groups::Groups;
 use super::identity::{Applicant, Membership, establish, remembered_addresses};
 use super::reconcile::Reconciler;
@@ -102,6 +102,7 @@ pub(super) async fn start(config: BrokerConfig, storage: Storage) -> Result<Brok
         metrics,
         tasks: tasks.clone(),
         failed,
+        suspicion: SuspicionConfig::after(config.suspect_after),
     };
     let (services, replicas) = parts.open_metadata().await?;
     let listeners = Tasks::new();
@@ -117,9 +118,10 @@ pub(super) async fn start(config: BrokerConfig, storage: Storage) -> Result<Brok
         own_thread,
     )
     .map_err(|error| StartError::Group(error.to_string()))?;
-    if let Err(why) = register(&services, &membership, &applicant).await {
+    if let Err(not_registered) = register(&services, &membership, &applicant).await {
+        let why = why_ended(services.metadata.replica(), failure).await;
         tasks.cancel();
-        return Err(StartError::Join(why));
+        return Err(StartError::Join(why.unwrap_or(not_registered)));
     }
     drop(settled.clone().wait_for(|settled| *settled).await);
     Ok(Broker {
@@ -219,6 +221,7 @@ struct Parts {
     metrics: Arc<Metrics>,
     tasks: Tasks,
     failed: watch::Sender<Option<String>>,
+    suspicion: SuspicionConfig,
 }
 
 impl Parts {
@@ -227,11 +230,7 @@ impl Parts {
         let me = self.membership.identity;
         let first_version = u64::try_from(self.clock.now().0).unwrap_or(1);
         let leaders = Arc::new(Leaders::new(me.broker, first_version));
-        let liveness = Arc::new(Liveness::new(
-            me,
-            SuspicionConfig::default(),
-            Arc::clone(&self.metrics),
-        ));
+        let liveness = Arc::new(Liveness::new(me, self.suspicion, Arc::clone(&self.metrics)));
         let (machine, published) = MetadataMachine::new();
         let id = self.membership.metadata_replica;
         self.groups

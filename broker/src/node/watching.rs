@@ -112,8 +112,8 @@ pub(super) struct Ended {
 
 /// Watches for the end of the replica's core. After a failed sync nothing on this disk can be
 /// trusted to become durable, and without its metadata a broker cannot serve: it must exit. Any
-/// other error of a partition keeps that replica out of its group for a while. One whose history
-/// differs is marked first.
+/// other error of a partition keeps that replica out of its group for a while. A leader with another
+/// history does not prove that the one here is wrong: the metadata replica is not marked for that.
 pub(super) fn watch_end(
     replica: &Replica,
     ending: mpsc::UnboundedSender<Ended>,
@@ -136,7 +136,7 @@ pub(super) fn watch_end(
             );
             tracing::error!(%group, %why, "the broker cannot go on");
             failed.send_replace(Some(why));
-        } else if group == GroupId::Metadata && replica.diverged().is_none() {
+        } else if group == GroupId::Metadata {
             tracing::error!(%group, %why, "the broker cannot go on");
             failed.send_replace(Some(format!("{group}: {why}")));
         } else {

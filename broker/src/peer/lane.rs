@@ -24,7 +24,10 @@ use crate::tasks::Tasks;
 const WINDOW_BYTES: usize = 16 << 20;
 /// Requests queued before the stream; the window bounds their bytes.
 const QUEUE: usize = 256;
-const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a lane may take to open. One that was begun while the other broker stood still may never be,
+/// and all that is to be sent waits for it; a control connection is served by a thread of its own.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(1);
+const CONTROL_OPEN_TIMEOUT: Duration = Duration::from_millis(500);
 /// After a failure, calls fail at once for this long.
 const REST: Duration = Duration::from_millis(50);
 /// An answer that takes longer counts as lost: the entry may still arrive, the sender sends again.
@@ -207,9 +210,13 @@ impl Lane {
             true => Either::Left(Box::pin(bundles(outgoing))),
             false => Either::Right(ReceiverStream::new(outgoing)),
         };
-        let response = tokio::time::timeout(OPEN_TIMEOUT, client.lane(outgoing))
+        let limit = match self.bundles {
+            true => CONTROL_OPEN_TIMEOUT,
+            false => OPEN_TIMEOUT,
+        };
+        let response = tokio::time::timeout(limit, client.lane(outgoing))
             .await
-            .map_err(|_| format!("no answer from {} within {OPEN_TIMEOUT:?}", self.address))?
+            .map_err(|_| format!("no answer from {} within {limit:?}", self.address))?
             .map_err(|status| format!("{}: {}", self.address, status.message()))?;
         let session = Arc::new(Session {
             requests,

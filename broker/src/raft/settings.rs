@@ -43,7 +43,8 @@ pub(crate) fn settings(group: GroupId) -> Arc<Config> {
         state_machine_channel_size: Some(1024),
         // Reserved for each group and used only by a feature that is not compiled in.
         log_stage_capacity: Some(1),
-        backoff: "20ms 50ms 100ms 200ms".to_owned(),
+        // Without an end it would go on to a second, and a follower that is back waits for it.
+        backoff: "20ms 50ms 100ms 200ms ...400ms".to_owned(),
         ..Config::default()
     })
 }

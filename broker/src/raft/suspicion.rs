@@ -35,6 +35,16 @@ impl Default for SuspicionConfig {
     }
 }
 
+impl SuspicionConfig {
+    /// With this for how long a peer may be silent.
+    pub fn after(suspect_after: Duration) -> Self {
+        Self {
+            suspect_after,
+            ..Self::default()
+        }
+    }
+}
+
 /// What is thought of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 #[command(after_long_help = "\
 Settings of --set, HIGHWATER__NAME and --config:
   data_dir, listen, peer_listen, http_listen, advertise, join, rack, insecure, log_level,
-  log_format, metrics_per_partition
+  log_format, metrics_per_partition, suspect_after
   `highwater config show --origin` shows them, and where each comes from.
 
 Examples:

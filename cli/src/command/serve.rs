@@ -83,6 +83,7 @@ pub(super) fn broker_config(settings: Settings) -> BrokerConfig {
         rack: settings.rack,
         insecure: settings.insecure,
         metrics_per_partition: settings.metrics_per_partition,
+        suspect_after: settings.suspect_after,
     }
 }
 

@@ -80,6 +80,9 @@ pub struct Metrics {
     /// From the proposal of a batch until it is committed and applied: writing, syncing and
     /// replicating, as far as they are not at the same time. Each committed batch once.
     pub produce_commit: Latency,
+    /// One request with entries to one follower: from taking it up until the follower has said that
+    /// the entries are on its disk. The wait until it may be sent is included.
+    pub replicate: Latency,
     /// What was committed, without repetitions.
     pub produced: Traffic,
     /// Batches that were in the log already.
@@ -99,6 +102,10 @@ pub struct Metrics {
     pub log_sync: Latency,
     /// Syncs that failed; the broker stops after one.
     pub log_sync_errors: Counter,
+    /// Segment files that were made of free space.
+    pub made_segments: Counter,
+    /// Segment files that were given back and became the next one of their log.
+    pub reused_segments: Counter,
     /// Segment files that were given back because nobody can read them any more.
     pub deleted_segments: Counter,
     /// The bytes they took on the disk.
@@ -124,6 +131,7 @@ impl Metrics {
         Self {
             produce_queue: Latency::default(),
             produce_commit: Latency::default(),
+            replicate: Latency::default(),
             produced: Traffic::default(),
             duplicate_batches: Counter::default(),
             produce_errors: reasons.collect(),
@@ -134,6 +142,8 @@ impl Metrics {
             log_written_bytes: Counter::default(),
             log_sync: Latency::default(),
             log_sync_errors: Counter::default(),
+            made_segments: Counter::default(),
+            reused_segments: Counter::default(),
             deleted_segments: Counter::default(),
             deleted_bytes: Counter::default(),
             leaderships: Counter::default(),

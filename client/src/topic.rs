@@ -131,17 +131,18 @@ pub struct PartitionDescription {
     pub high_watermark: Offset,
     /// The bytes that the files of the leader's replica take on its disk.
     pub disk_bytes: u64,
-    /// The replicas that are out of the partition's group, as far as their brokers answer.
+    /// The replicas that do not do their part, and why, as far as their brokers answer.
     pub faults: Vec<ReplicaFault>,
 }
 
-/// A replica that is out of its group: it neither votes nor acknowledges, and serves nothing.
+/// A replica that does not do its part. Unless it is only behind, it is out of its group: it neither
+/// votes nor acknowledges, and serves nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReplicaFault {
     /// The broker it is on.
     pub broker: Option<BrokerId>,
-    /// `damaged`, `diverged` or `stopped`.
+    /// `damaged`, `diverged`, `stopped`, or `behind` for one that is open and takes no records.
     pub kind: String,
     /// What, where, why.
     pub message: String,

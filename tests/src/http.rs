@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// An answer.
 #[derive(Debug, Clone)]
@@ -43,6 +43,7 @@ pub fn get(address: &str, path: &str) -> HttpAnswer {
 pub struct Metrics {
     series: BTreeMap<String, f64>,
     types: BTreeMap<String, String>,
+    units: BTreeMap<String, String>,
 }
 
 impl Metrics {
@@ -65,6 +66,7 @@ impl Metrics {
         let mut metrics = Self {
             series: BTreeMap::new(),
             types: BTreeMap::new(),
+            units: BTreeMap::new(),
         };
         for line in page.lines() {
             metrics.add(line);
@@ -78,6 +80,13 @@ impl Metrics {
             let (name, kind) = of_type.split_once(' ').expect("a type has a name");
             let before = self.types.insert(name.to_owned(), kind.to_owned());
             assert_eq!(before, None, "{name} is there twice");
+        } else if let Some(of_unit) = line.strip_prefix("# UNIT ") {
+            let (name, unit) = of_unit.split_once(' ').expect("a unit has a name");
+            let ends = name.strip_suffix(unit).is_some_and(|n| n.ends_with('_'));
+            assert!(ends, "{name} does not end with its unit: {unit}");
+            let typed = self.types.contains_key(name);
+            assert!(typed, "the unit of {name} stands before its type");
+            self.units.insert(name.to_owned(), unit.to_owned());
         } else if !line.starts_with('#') {
             let (series, value) = line.rsplit_once(' ').expect("a series has a value");
             let value = value
@@ -109,6 +118,11 @@ impl Metrics {
     /// The type of a metric.
     pub fn type_of(&self, name: &str) -> Option<&str> {
         self.types.get(name).map(String::as_str)
+    }
+
+    /// The unit of a metric, if it has one.
+    pub fn unit_of(&self, name: &str) -> Option<&str> {
+        self.units.get(name).map(String::as_str)
     }
 
     /// The names of all metrics.

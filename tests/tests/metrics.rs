@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use highwater_tests::{Broker, Cluster, Metrics, input, program};
 
 const RECORDS: usize = 20_000;
+const LIMIT: Duration = Duration::from_secs(60);
 
 #[track_caller]
 fn assert_adds_up(metrics: &Metrics, histogram: &str) {
@@ -115,6 +116,44 @@ fn assert_never_fall(before: &Metrics, after: &Metrics) {
     }
 }
 
+#[track_caller]
+fn assert_declared(metrics: &Metrics) {
+    for name in metrics.names() {
+        assert!(name.starts_with("highwater_"), "{name}");
+    }
+    for (name, unit) in [
+        ("highwater_replicate_seconds", Some("seconds")),
+        ("highwater_produced_bytes", Some("bytes")),
+        ("highwater_disk_free_bytes", Some("bytes")),
+        ("highwater_replicas", None),
+    ] {
+        assert_eq!(metrics.unit_of(name), unit, "{name}");
+    }
+    for (name, kind) in [
+        ("highwater_produce_commit_seconds", "histogram"),
+        ("highwater_produced_records", "counter"),
+        ("highwater_partitions_led", "gauge"),
+        ("highwater_build", "info"),
+    ] {
+        assert_eq!(metrics.type_of(name), Some(kind), "{name}");
+    }
+}
+
+const SESSION: &str = "highwater_requests_total{method=\"LogService/ProduceSession\",code=\"OK\"}";
+
+/// The metrics when the broker has seen the end of a session, which is counted then.
+#[track_caller]
+fn after_the_session(broker: &Broker) -> Metrics {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let metrics = Metrics::of(broker.http());
+        if metrics.has(SESSION) {
+            return metrics;
+        }
+        assert!(Instant::now() < deadline, "the session does not end");
+    }
+}
+
 #[test]
 fn metrics_have_names_and_types_and_tell_the_state() {
     let dir = tempfile::tempdir().unwrap();
@@ -129,18 +168,8 @@ fn metrics_have_names_and_types_and_tell_the_state() {
         .run(&["topic", "describe", "missing"])
         .end()
         .exited(3);
-    let metrics = Metrics::of(broker.http());
-    for name in metrics.names() {
-        assert!(name.starts_with("highwater_"), "{name}");
-    }
-    for (name, kind) in [
-        ("highwater_produce_commit_seconds", "histogram"),
-        ("highwater_produced_records", "counter"),
-        ("highwater_partitions_led", "gauge"),
-        ("highwater_build", "info"),
-    ] {
-        assert_eq!(metrics.type_of(name), Some(kind), "{name}");
-    }
+    let metrics = after_the_session(&broker);
+    assert_declared(&metrics);
     for (series, value) in [
         ("highwater_ready", 1.0),
         ("highwater_controller", 1.0),
@@ -154,14 +183,14 @@ fn metrics_have_names_and_types_and_tell_the_state() {
         ("highwater_replicas", 2.0),
         ("highwater_replicas_out", 0.0),
         ("highwater_leaderships_total", 3.0),
+        // There is nobody to replicate to.
+        ("highwater_replicate_seconds_count", 0.0),
+        ("highwater_log_reused_segments_total", 0.0),
         (
             "highwater_requests_total{method=\"TopicService/CreateTopic\",code=\"OK\"}",
             1.0,
         ),
-        (
-            "highwater_requests_total{method=\"LogService/ProduceSession\",code=\"OK\"}",
-            1.0,
-        ),
+        (SESSION, 1.0),
         (
             "highwater_partition_high_watermark{topic=\"orders\",partition=\"0\"}",
             0.0,
@@ -177,6 +206,9 @@ fn metrics_have_names_and_types_and_tell_the_state() {
     ] {
         assert_eq!(metrics.value(series), value, "{series}");
     }
+    // The log of the metadata and two of partitions.
+    assert!(metrics.count("highwater_log_made_segments_total") >= 3);
+    assert!(metrics.has("highwater_log_ready_segments"));
     let missing =
         "highwater_requests_total{method=\"TopicService/DescribeTopic\",code=\"NOT_FOUND\"}";
     assert_eq!(metrics.value(missing), 1.0);
@@ -195,12 +227,28 @@ fn the_loss_of_a_broker_shows_and_passes() {
         .run(&["topic", "create", "t", "-p", "6", "-r", "3"])
         .ok();
     cluster.until_healthy();
-    assert_eq!(state(&cluster, 0..3), (0, 0, 0, 6));
+    let before = replicated(&cluster);
+    cluster.run(&["produce", "t"]).stdin("a\nb\n").ok();
+    // An acknowledgement means that a follower had it, whoever leads.
+    assert!(replicated(&cluster) > before);
+    until(&cluster, 0..3, (0, 0, 0, 6));
     cluster.brokers[2].kill();
     until(&cluster, 0..2, (6, 0, 2, 6));
     let restarted = cluster.brokers[2].relaunch().until_ready();
     cluster.brokers[2] = restarted;
     until(&cluster, 0..3, (0, 0, 0, 6));
+}
+
+/// How many requests with entries followers have answered, all leaders summed up.
+fn replicated(cluster: &Cluster) -> u64 {
+    let brokers = cluster.brokers.iter();
+    let metrics = brokers.map(|broker| Metrics::of(broker.http()));
+    metrics
+        .map(|metrics| {
+            assert_adds_up(&metrics, "highwater_replicate_seconds");
+            metrics.count("highwater_replicate_seconds_count")
+        })
+        .sum()
 }
 
 /// Under-replicated, leaderless and led partitions, and brokers that are down, as the brokers see
@@ -224,7 +272,7 @@ fn state(cluster: &Cluster, brokers: std::ops::Range<usize>) -> State {
 
 #[track_caller]
 fn until(cluster: &Cluster, brokers: std::ops::Range<usize>, wanted: State) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + LIMIT;
     loop {
         let now = state(cluster, brokers.clone());
         if now == wanted {

@@ -17,11 +17,12 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::dir::{Dir, is_full};
+use super::dir::{Dir, Space, is_full};
 use super::frame::frame_bytes;
 use super::options::FIRST_SEGMENT_BYTES;
 use super::spare::{BlankFile, discard};
 
+mod quota;
 mod recycle;
 mod state;
 #[cfg(test)]
@@ -115,6 +116,7 @@ impl Room {
 
     /// Asks for room for entries with bodies of these lengths. `seen` is what an earlier call for
     /// the same thing gave back; a file that could not be made since then is the end of the matter.
+    /// At the limit of what the files may take together, records wait for old ones to go.
     pub fn reserve(
         &self,
         bodies: impl IntoIterator<Item = usize>,
@@ -123,7 +125,8 @@ impl Room {
     ) -> Result<Held, Shortage> {
         let bytes = bodies.into_iter().map(frame_bytes).sum();
         let mut state = self.lock();
-        if bytes == 0 || state.fits(bytes, purpose) || self.is_promised(&mut state, bytes) {
+        if bytes == 0 || state.fits(bytes, purpose) || self.is_promised(&mut state, bytes, purpose)
+        {
             state.held += bytes;
             let room = self.clone();
             return Ok(Held { room, bytes });
@@ -140,7 +143,11 @@ impl Room {
             Next::Ready(_) if state.on_its_way() > 0 => return Err(Shortage::Wait(wait)),
             Next::Ready(_) | Next::None => {
                 if let Some(len) = self.len_for(&state, needed, purpose) {
-                    self.start(state, len, None);
+                    if purpose.is_limited() && !state.allows(len) {
+                        self.press(state, len);
+                    } else {
+                        self.start(state, len, None);
+                    }
                     return Err(Shortage::Wait(wait));
                 }
             }
@@ -161,9 +168,19 @@ impl Room {
         left.saturating_sub(RESERVE + state.on_its_way())
     }
 
+    /// Whether the file after the active one is ready to be used.
+    pub fn has_next_file(&self) -> bool {
+        matches!(self.lock().next, Next::Ready(_))
+    }
+
     /// Whether something was refused for want of room on the disk since there last was enough.
     pub fn is_disk_full(&self) -> bool {
-        self.shared.dir.space().is_short()
+        self.space().is_short()
+    }
+
+    /// The room on the disk.
+    pub fn space(&self) -> &Space {
+        self.shared.dir.space()
     }
 
     /// Whether the disk has room for the first files of `logs` new logs.
@@ -212,6 +229,7 @@ impl Room {
         let taken = std::mem::take(&mut self.lock().next);
         match taken {
             Next::Ready(blank) if blank.file.len() >= needed && blank.end_filling() => {
+                self.lock().files += blank.file.len();
                 return Ok(blank);
             }
             Next::Ready(blank) => discard(dir, blank.number),
@@ -227,10 +245,11 @@ impl Room {
             }
             made => made,
         };
-        made.map_err(|error| match is_full(&error) {
+        let made = made.map_err(|error| match is_full(&error) {
             true => io::Error::new(io::ErrorKind::StorageFull, self.no_room(needed)),
             false => error,
-        })
+        });
+        made.inspect(|blank| self.lock().files += blank.file.len())
     }
 
     /// Has the next file made in the background, unless it is there or on its way, or the disk has no
@@ -242,6 +261,9 @@ impl Room {
         }
         let wanted = whole(state.next_len);
         let least = FIRST_SEGMENT_BYTES.min(wanted);
+        if !state.allows(wanted) {
+            return;
+        }
         if let Some(len) = self.shared.dir.space().largest(wanted, least) {
             self.start(state, len, fill_within);
         }
@@ -273,9 +295,12 @@ impl Room {
 
     /// Whether the disk has so much room that files for all this are as good as there. Files grow
     /// by doubling and may end before they are full, so they may take several times what they hold.
-    fn is_promised(&self, state: &mut State, bytes: u64) -> bool {
+    fn is_promised(&self, state: &mut State, bytes: u64, purpose: Purpose) -> bool {
         let all = state.on_its_way() + bytes;
         let wanted = state.next_len + 4 * (all + RESERVE);
+        if purpose.is_limited() && !state.allows(wanted) {
+            return false;
+        }
         let granted = self.shared.dir.space().promise(state.promised, wanted);
         if granted {
             state.promised = wanted;

@@ -29,6 +29,8 @@ pub struct Gauges {
     pub lag_entries: u64,
     /// Replicas that are open here.
     pub replicas: u64,
+    /// Segment files of them that are ready for the next records.
+    pub ready_segments: u64,
     /// Replicas that are placed here and not open.
     pub replicas_out: u64,
     /// Those of them whose files are damaged.

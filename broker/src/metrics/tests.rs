@@ -41,6 +41,9 @@ fn the_page_has_what_was_counted() {
     let page = page(everything());
     for line in [
         "# TYPE highwater_produce_commit_seconds histogram",
+        "# UNIT highwater_produce_commit_seconds seconds",
+        "# UNIT highwater_produced_bytes bytes",
+        "# UNIT highwater_disk_free_bytes bytes",
         "highwater_produce_commit_seconds_bucket{le=\"0.0025\"} 0",
         "highwater_produce_commit_seconds_bucket{le=\"0.005\"} 1",
         "highwater_produce_commit_seconds_bucket{le=\"+Inf\"} 1",

@@ -1,15 +1,18 @@
 //! The page that `/metrics` answers with, in the OpenMetrics text format. Names are a contract of
 //! `docs/operations.md`.
 
+mod writer;
+
 use std::fmt;
 use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
+use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::{Connections, Gauges, Latency, Metrics, PartitionGauges, Traffic};
+use self::writer::{Writer, count_of};
+use super::{Connections, Gauges, Metrics, PartitionGauges};
 
 /// What begins every name.
 const PREFIX: &str = "highwater";
@@ -50,8 +53,6 @@ impl Collector for Page {
 
 type OfPartition = fn(&PartitionGauges) -> u64;
 
-struct Writer<'a>(DescriptorEncoder<'a>);
-
 impl Writer<'_> {
     fn identity(&mut self, gauges: &Gauges) -> fmt::Result {
         let help = "The broker, its cluster and its version";
@@ -74,6 +75,11 @@ impl Writer<'_> {
             "produce_commit_seconds",
             "Time of batches from their proposal until they are committed and applied",
             &metrics.produce_commit,
+        )?;
+        self.latency(
+            "replicate_seconds",
+            "Time of requests with entries to a follower until it has them on its disk",
+            &metrics.replicate,
         )?;
         let batches = metrics.produce_commit.count();
         let names = ["produced_batches", "produced_records", "produced_bytes"];
@@ -128,6 +134,16 @@ impl Writer<'_> {
             "log_sync_errors",
             "Syncs that failed; the broker stops after one",
             metrics.log_sync_errors.get(),
+        )?;
+        self.counter(
+            "log_made_segments",
+            "Segment files that were made of free space",
+            metrics.made_segments.get(),
+        )?;
+        self.counter(
+            "log_reused_segments",
+            "Segment files that nobody can read any more and that became the next one",
+            metrics.reused_segments.get(),
         )?;
         self.counter(
             "log_deleted_segments",
@@ -220,6 +236,11 @@ impl Writer<'_> {
         )?;
         self.gauge("replicas", "Replicas that are open here", now.replicas)?;
         self.gauge(
+            "log_ready_segments",
+            "Segment files of partitions that are ready for the next records",
+            now.ready_segments,
+        )?;
+        self.gauge(
             "replicas_out",
             "Replicas that are placed here and not open",
             now.replicas_out,
@@ -305,64 +326,4 @@ impl Writer<'_> {
         }
         Ok(())
     }
-
-    fn begin(
-        &mut self,
-        name: &'static str,
-        help: &str,
-        kind: MetricType,
-    ) -> Result<MetricEncoder<'_>, fmt::Error> {
-        self.0.encode_descriptor(name, help, None, kind)
-    }
-
-    fn counter(&mut self, name: &'static str, help: &str, value: u64) -> fmt::Result {
-        count_of(self.begin(name, help, MetricType::Counter)?, value)
-    }
-
-    fn gauge(&mut self, name: &'static str, help: &str, value: u64) -> fmt::Result {
-        self.begin(name, help, MetricType::Gauge)?
-            .encode_gauge(&value)
-    }
-
-    fn gauges(
-        &mut self,
-        name: &'static str,
-        help: &str,
-        label: &str,
-        values: [(&str, u64); 2],
-    ) -> fmt::Result {
-        let mut family = self.begin(name, help, MetricType::Gauge)?;
-        for (state, value) in values {
-            family
-                .encode_family(&[(label, state)])?
-                .encode_gauge(&value)?;
-        }
-        Ok(())
-    }
-
-    fn latency(&mut self, name: &'static str, help: &str, latency: &Latency) -> fmt::Result {
-        let buckets = latency.buckets();
-        let count = buckets.iter().map(|(_, count)| count).sum();
-        let mut histogram = self.begin(name, help, MetricType::Histogram)?;
-        histogram.encode_histogram::<NoLabelSet>(latency.seconds(), count, &buckets, None)
-    }
-
-    /// Batches, records and bytes of one direction.
-    fn traffic(
-        &mut self,
-        [of_batches, of_records, of_bytes]: [&'static str; 3],
-        what: &str,
-        traffic: &Traffic,
-        batches: u64,
-    ) -> fmt::Result {
-        self.counter(of_batches, &format!("Batches that were {what}"), batches)?;
-        let records = traffic.records.get();
-        self.counter(of_records, &format!("Records that were {what}"), records)?;
-        let help = format!("Bytes of batches that were {what}");
-        self.counter(of_bytes, &help, traffic.bytes.get())
-    }
-}
-
-fn count_of(mut metric: MetricEncoder<'_>, count: u64) -> fmt::Result {
-    metric.encode_counter::<NoLabelSet, _, u64>(&count, None)
 }

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use crate::clock::Clock;
 use crate::entropy;
 use crate::log::{Dir, HardKey, HardState, Log, LogOptions, OpenError, Owner, SyncDone, SyncError};
+use crate::metrics::Metrics;
 use crate::peer::Peers;
 use crate::raft::{
     GroupId, OpenReplica, Replica, Replicated, durable_file, founding_entry, has_begun, unpurged,
@@ -28,6 +29,7 @@ pub(super) struct Groups {
     pub(super) hard_state: Arc<HardState>,
     pub(super) peers: Arc<Peers>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// What the metadata says of a partition's log.
@@ -133,6 +135,7 @@ impl Groups {
             machine,
             peers: Arc::clone(&self.peers),
             clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&self.metrics),
         };
         let opened = Replica::open(open, tasks).await;
         opened.map_err(|error| match reader.damage() {

@@ -90,6 +90,7 @@ pub(super) async fn start(config: BrokerConfig, storage: Storage) -> Result<Brok
         hard_state: Arc::new(hard_state),
         peers: Arc::clone(&peers),
         clock: Arc::clone(&clock),
+        metrics: Arc::clone(&metrics),
     });
     let (failed, failure) = watch::channel(None);
     let parts = Parts {

@@ -24,6 +24,8 @@ use crate::metrics::Metrics;
 use crate::raft::{Answered, Leadership, Proposal, ProposalKind, ProposeError, Replica, Reply};
 
 mod admit;
+#[cfg(test)]
+mod tests;
 
 /// Batches taken up at once.
 const TAKE: usize = 64;
@@ -160,6 +162,9 @@ pub(super) struct AppendLoop {
 impl AppendLoop {
     pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Work>) {
         let mut taken = Vec::with_capacity(TAKE);
+        // Apart from those that judging looks at: what is seen while one is judged must still wake
+        // those that were judged before it.
+        let (mut applied, mut led) = (self.published.clone(), self.leadership.clone());
         loop {
             let waiting = !(self.early.is_empty() && self.repeated.is_empty());
             let moved = tokio::select! {
@@ -174,14 +179,16 @@ impl AppendLoop {
                     }
                     false
                 }
-                _ = self.published.changed(), if waiting => true,
-                changed = self.leadership.changed(), if waiting => {
+                _ = applied.changed(), if waiting => true,
+                changed = led.changed(), if waiting => {
                     if changed.is_err() {
                         self.refuse_waiting();
                     }
                     true
                 }
             };
+            let moved = applied.borrow_and_update().has_changed() || moved;
+            let moved = led.borrow_and_update().has_changed() || moved;
             let repeated = if moved {
                 std::mem::take(&mut self.repeated)
             } else {
@@ -207,6 +214,9 @@ impl AppendLoop {
     }
 
     async fn take(&mut self, work: Work) {
+        if !self.early.is_empty() {
+            return self.early.push(work);
+        }
         let admitted = self.admit(&work).await;
         let (term, held) = match admitted {
             Ok(admitted) => admitted,

@@ -56,6 +56,18 @@ impl Shared {
         self.log_start.subscribe()
     }
 
+    /// Says that the last applied entry is of this term.
+    #[cfg(test)]
+    pub(super) fn publish_term(&self, term: Term) {
+        self.published.send_modify(|now| now.term = term);
+    }
+
+    /// Says again what was said before.
+    #[cfg(test)]
+    pub(super) fn publish_again(&self, published: Published) {
+        self.published.send_replace(published);
+    }
+
     /// Wakes whoever waits for data, to look again at who leads.
     pub(super) fn wake(&self) {
         self.published.send_modify(|_| ());

@@ -12,6 +12,7 @@ pub mod heartbeats;
 pub mod succession;
 pub mod suspicion;
 
+mod blocking;
 mod error;
 mod floor;
 mod founding;
@@ -38,6 +39,7 @@ mod transfer;
 #[cfg(test)]
 mod traps;
 mod types;
+mod watcher;
 mod wire;
 
 pub use error::{OpenError, ProposeError, ReadError};

@@ -18,6 +18,7 @@ use openraft::raft::{
 };
 use openraft::{AnyError, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use super::GroupId;
 use super::rooms::Rooms;
@@ -25,6 +26,7 @@ use super::transfer;
 use super::types::{LogId, ReplicaNode, Types, Vote};
 use super::wire;
 use crate::clock::monotonic;
+use crate::metrics::Metrics;
 use crate::peer::{Lane, LaneError, Link, Peers, Pending};
 
 /// Requests of one group on their way to one follower.
@@ -46,6 +48,8 @@ pub(crate) struct Network {
     /// Set while this replica takes over from a leader that is gone: its vote requests say that
     /// they pass the leases on purpose.
     pub(crate) pass_leases: Arc<AtomicBool>,
+    /// Where it is measured how long followers take.
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// A connection to one replica.
@@ -58,6 +62,7 @@ pub(crate) struct Connection {
     heartbeats: bool,
     rooms: Rooms,
     pass_leases: Arc<AtomicBool>,
+    metrics: Arc<Metrics>,
 }
 
 impl Network {
@@ -71,6 +76,7 @@ impl Network {
             heartbeats,
             rooms: self.rooms.clone(),
             pass_leases: Arc::clone(&self.pass_leases),
+            metrics: Arc::clone(&self.metrics),
         }
     }
 }
@@ -168,6 +174,8 @@ struct Sent {
     last: Option<LogId>,
     to: ReplicaId,
     rooms: Rooms,
+    /// When entries were taken up, and where to say how long the follower took to have them.
+    measured: Option<(Instant, Arc<Metrics>)>,
 }
 
 impl Sent {
@@ -186,6 +194,9 @@ impl Sent {
                 let result = wire::decode_append_result(append, self.prev, self.last)
                     .map_err(unreachable)?;
                 let whole = result.as_ref().is_ok_and(|matching| *matching == self.last);
+                if let (true, Some((began, metrics))) = (whole, self.measured) {
+                    metrics.replicate.record(began.elapsed());
+                }
                 Ok((result, whole))
             }
             other => Err(unexpected(&other)),
@@ -200,6 +211,7 @@ struct Appends {
     heartbeats: bool,
     rooms: Rooms,
     window: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
 }
 
 impl Appends {
@@ -212,6 +224,8 @@ impl Appends {
     }
 
     async fn send(&self, request: AppendEntriesRequest<Types>) -> Result<Sent, RpcError> {
+        let has_entries = !request.entries.is_empty();
+        let measured = has_entries.then(|| (monotonic(), Arc::clone(&self.metrics)));
         let prev = request.prev_log_id;
         let last = request.entries.last().map(|entry| entry.log_id).or(prev);
         let bytes: usize = request.entries.iter().map(frame_bytes).sum();
@@ -235,6 +249,7 @@ impl Appends {
             last,
             to: ReplicaId(self.template.to_replica),
             rooms: self.rooms.clone(),
+            measured,
         })
     }
 }
@@ -281,6 +296,7 @@ impl RaftNetworkV2<Types> for Connection {
                 heartbeats,
                 rooms: self.rooms.clone(),
                 window: Arc::new(Semaphore::new(WINDOW_BYTES)),
+                metrics: Arc::clone(&self.metrics),
             });
             let sent = input.then(move |request| {
                 let appends = Arc::clone(&appends);

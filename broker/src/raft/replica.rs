@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::{Future, FutureExt};
 use highwater_proto::{BrokerId, LogIndex, ReplicaId, Term};
 use openraft::async_runtime::WatchReceiver;
+use openraft::errors::ClientWriteError;
 use openraft::{ChangeMembers, Raft, ReadPolicy};
 use tokio::sync::watch;
 
@@ -21,11 +22,13 @@ use super::rooms::Rooms;
 use super::settings::settings;
 use super::state_machine::{Machine, Snapshots};
 use super::types::{Answer, Proposal, ReplicaNode, Reply, Types, members};
+use super::watcher::Watcher;
 use crate::clock::Clock;
 use crate::log::{Dir, FileLimits, HardState, LastFrame, Log, LogReader, Room};
+use crate::metrics::Metrics;
 use crate::peer::Peers;
 
-type OpenRaft = Raft<Types, Machine>;
+pub(super) type OpenRaft = Raft<Types, Machine>;
 
 /// What a replica is opened with.
 pub struct OpenReplica {
@@ -45,6 +48,8 @@ pub struct OpenReplica {
     pub peers: Arc<Peers>,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
+    /// Where it measures.
+    pub metrics: Arc<Metrics>,
 }
 
 impl std::fmt::Debug for OpenReplica {
@@ -99,6 +104,7 @@ impl Replica {
             machine,
             peers,
             clock,
+            metrics,
         } = open;
         let (reader, limits, room) = (log.reader(), log.limits(), log.room());
         let (log, floor) = settle(log, &dir, &hard_state, id).await?;
@@ -118,6 +124,7 @@ impl Replica {
             peers,
             rooms: rooms.clone(),
             pass_leases: Arc::clone(&pass_leases),
+            metrics,
         };
         let raft = Raft::new(id.0, settings(group), network, store, machine)
             .await
@@ -247,6 +254,10 @@ impl Replica {
         Ok(Box::pin(async move {
             match fate.await {
                 Ok(Ok(response)) => Ok(response.data),
+                Ok(Err(ClientWriteError::ForwardToLeader(_))) => {
+                    let why = "this replica stopped leading";
+                    Err(ProposeError::Unknown(why.to_owned()))
+                }
                 Ok(Err(error)) => Err(ProposeError::Unknown(error.to_string())),
                 Err(_) => Err(ProposeError::Unknown("the group stopped".to_owned())),
             }
@@ -344,47 +355,6 @@ impl Replica {
 
     pub(super) fn raft(&self) -> &OpenRaft {
         &self.raft
-    }
-}
-
-/// Keeps what others wait for of a core's metrics: one task, since each change of them wakes it.
-struct Watcher {
-    raft: OpenRaft,
-    /// Whether `super::heartbeats` sends the group's heartbeats.
-    shares_heartbeats: bool,
-    leadership: watch::Sender<Leadership>,
-    ended: watch::Sender<Option<String>>,
-}
-
-impl Watcher {
-    async fn run(self) {
-        let mut metrics = self.raft.metrics();
-        loop {
-            let (now, end) = {
-                let metrics = metrics.borrow_watched();
-                let end = metrics.running_state.as_ref().err();
-                (leadership_of(&metrics), end.map(ToString::to_string))
-            };
-            let changed = |old: &mut Leadership| std::mem::replace(old, now) != now;
-            if self.leadership.send_if_modified(changed) {
-                self.tick(now);
-            }
-            if end.is_some() {
-                self.ended.send_replace(end);
-                return;
-            }
-            if metrics.changed().await.is_err() {
-                return;
-            }
-        }
-    }
-
-    /// The core's own clock is for followers, to find out that nobody leads: a leader has nothing to
-    /// do by itself.
-    fn tick(&self, now: Leadership) {
-        if self.shares_heartbeats {
-            self.raft.runtime_config().tick(!now.mine);
-        }
     }
 }
 

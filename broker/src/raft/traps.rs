@@ -21,6 +21,7 @@ use crate::clock::SystemClock;
 use crate::log::{
     Dir, FrameKind, HardState, LastFrame, Log, LogOptions, MemDir, NewFrame, Owner, Source,
 };
+use crate::metrics::Metrics;
 use crate::peer::{Identity, Peers};
 use crate::tasks::Tasks;
 
@@ -128,6 +129,7 @@ impl Disk {
             machine: Box::new(Nothing),
             peers: Arc::new(Peers::new(identity(), tasks.clone())),
             clock: Arc::new(SystemClock),
+            metrics: Arc::new(Metrics::new([])),
         };
         Replica::open(open, tasks).await.unwrap()
     }

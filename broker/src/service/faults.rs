@@ -29,6 +29,9 @@ impl FaultKind {
     }
 }
 
+/// The name in the API of what is no fault of a replica: it is open, and lacks what is committed.
+pub(super) const BEHIND: &str = "behind";
+
 /// A replica that is out of its group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {

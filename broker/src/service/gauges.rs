@@ -54,6 +54,8 @@ impl Services {
         gauges.replicas_diverged = self.faults.count(FaultKind::Diverged);
         gauges.replicas_out = placed.saturating_sub(here.len()) as u64;
         for partition in here.values() {
+            let has_next = partition.replica().room().has_next_file();
+            gauges.ready_segments += u64::from(has_next);
             let Some(led) = self.led(partition) else {
                 continue;
             };

@@ -10,6 +10,7 @@ use highwater_proto::pb::peer::{
 use highwater_proto::pb::v1;
 use highwater_proto::{BrokerId, PartitionIndex, Reason, TopicId, TopicName};
 
+use super::faults::BEHIND;
 use super::routing::CATCH_UP;
 use super::{Context, Error, Resource, Services};
 use crate::cluster::{Candidate, Command, Refusal, Topic, TopicConfig, place};
@@ -184,15 +185,18 @@ impl Services {
         let group = GroupId::Partition(topic.id, index);
         let brokers = topic.partition(index).into_iter().flat_map(|p| &p.replicas);
         let status = statuses.led.get(&group);
-        let faults = statuses.faults.iter().filter(|(of, _)| *of == group);
+        let in_sync = status.map_or(&[][..], |status| &status.in_sync);
+        let is_behind = |broker: i32| !in_sync.iter().any(|id| number(*id) == broker);
+        let faults = statuses.faults.iter().filter(|(of, fault)| {
+            *of == group && (fault.kind != BEHIND || is_behind(fault.broker))
+        });
         let leader = self.leaders.leader(group).filter(|_| status.is_some());
         v1::PartitionDescription {
             partition: number(index.0),
             leader: leader.map(|leader| number(leader.broker.0)),
             leader_epoch: status.map_or(-1, |s| i32::try_from(s.term).unwrap_or(i32::MAX)),
             replicas: brokers.map(|replica| number(replica.broker.0)).collect(),
-            in_sync: status
-                .map_or_else(Vec::new, |s| s.in_sync.iter().map(|b| number(*b)).collect()),
+            in_sync: in_sync.iter().map(|broker| number(*broker)).collect(),
             log_start_offset: status.map_or(0, |s| offset(s.log_start_offset)),
             high_watermark: status.map_or(0, |s| offset(s.high_watermark)),
             disk_bytes: status.map_or(0, |s| offset(s.disk_bytes)),
@@ -257,19 +261,21 @@ impl Services {
         (broker, answer)
     }
 
-    /// The state of those of `groups` that this broker leads, and what keeps its replicas out of
-    /// others.
+    /// The state of those of `groups` that this broker leads, what keeps its replicas out of others,
+    /// and which of them cannot follow because its disk is full.
     pub async fn describe_partitions(&self, groups: &[GroupId]) -> DescribePartitionsResponse {
         let status = async |group: &GroupId| match *group {
             GroupId::Partition(topic, index) => self.partitions.get(topic, index)?.status().await,
             GroupId::Metadata => None,
         };
         let fault = |group: &GroupId| {
-            let fault = self.faults.get(*group)?;
+            let out = self.faults.get(*group);
+            let out = out.map(|fault| (fault.kind.name(), fault.why));
+            let (kind, message) = out.or_else(|| Some((BEHIND, self.full_disk(*group)?)))?;
             Some(GroupFault {
                 group: Some(group.to_pb()),
-                kind: fault.kind.name().to_owned(),
-                message: fault.why,
+                kind: kind.to_owned(),
+                message,
             })
         };
         let statuses = futures_util::future::join_all(groups.iter().map(status));
@@ -277,6 +283,22 @@ impl Services {
             partitions: statuses.await.into_iter().flatten().collect(),
             faults: groups.iter().filter_map(fault).collect(),
         }
+    }
+
+    /// Why the replica of a partition here takes nothing, if that is for want of room.
+    fn full_disk(&self, group: GroupId) -> Option<String> {
+        let GroupId::Partition(topic, index) = group else {
+            return None;
+        };
+        let partition = self.partitions.get(topic, index)?;
+        let space = partition.replica().room().space();
+        space.is_short().then(|| {
+            let (place, free) = (space.place(), space.free());
+            format!(
+                "its disk is full: {free} bytes are free at {place}; free space there, and it catches \
+                 up by itself"
+            )
+        })
     }
 
     /// Changes settings of a topic.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::{Dir, File, Job, Space, Steps, SyncDone};
 use crate::clock::monotonic;
+use crate::log::segment::{is_dead, is_segment};
 use crate::metrics::Metrics;
 
 /// A directory, its subdirectories and their files, measured.
@@ -31,7 +32,9 @@ impl MeteredDir {
 
 impl Dir for MeteredDir {
     fn create(&self, name: &str, len: u64) -> io::Result<Arc<dyn File>> {
-        self.inner.create(name, len).map(|file| self.file(file))
+        let file = self.inner.create(name, len)?;
+        self.metrics.made_segments.add(u64::from(is_segment(name)));
+        Ok(self.file(file))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
@@ -47,7 +50,10 @@ impl Dir for MeteredDir {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.inner.rename(from, to)
+        self.inner.rename(from, to)?;
+        let reused = is_segment(to) && is_dead(from);
+        self.metrics.reused_segments.add(u64::from(reused));
+        Ok(())
     }
 
     fn is_in_use(&self, name: &str) -> io::Result<bool> {
@@ -137,6 +143,10 @@ impl File for MeteredFile {
             self.metrics.log_sync_errors.add(1);
         }
         synced
+    }
+
+    fn give_back(&self, position: u64) -> io::Result<()> {
+        self.inner.give_back(position)
     }
 
     fn make_resident(&self, range: Range<u64>) -> io::Result<()> {

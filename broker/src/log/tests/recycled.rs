@@ -2,8 +2,10 @@
 //! keeps them.
 
 use super::*;
+use crate::log::dir::MeteredDir;
 use crate::log::dump::dump;
 use crate::log::{File, LogError, OpenError};
+use crate::metrics::Metrics;
 
 const NAME: &str = "00000001.seg";
 /// Where a header says that the file was used before.
@@ -479,4 +481,19 @@ fn a_dead_file_that_a_crash_left_is_removed_at_the_next_start() {
     let names = dir.list().unwrap();
     assert!(!names.contains(&"00000001.old".to_owned()), "{names:?}");
     assert!(names.contains(&"notes.old".to_owned()), "not one of ours");
+}
+
+#[test]
+fn it_is_counted_which_files_are_made_and_which_are_reused() {
+    let (dir, metrics) = (MemDir::new(), Arc::new(Metrics::new([])));
+    let metered = MeteredDir::new(Arc::new(dir.clone()), Arc::clone(&metrics));
+    let mut log = Log::open(Arc::new(metered), tiny()).unwrap().0;
+    go_on(&mut log, 3, &Calls::default()).unwrap();
+    assert!(metrics.made_segments.get() > 0);
+    assert_eq!(metrics.reused_segments.get(), 0);
+    go_on(&mut log, 100, &Calls::default()).unwrap();
+    let (made, reused) = (metrics.made_segments.get(), metrics.reused_segments.get());
+    assert!(reused >= self::reused(&dir).len() as u64 && reused > 0);
+    let newest = u64::from(log.newest_file());
+    assert!(made < newest && made + reused >= newest, "{made}, {reused}");
 }

@@ -1,0 +1,178 @@
+//! The order of batches through the moments in which a leader is not ready, and the end of each wait.
+
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use highwater_proto::batch::{BatchBuilder, Codec, ProducerStamp};
+use highwater_proto::{
+    BrokerId, ClusterId, Incarnation, PartitionIndex, ProducerEpoch, ProducerId, ReplicaId,
+    Sequence, TopicId,
+};
+use tokio::time::timeout;
+
+use super::super::machine::PartitionMachine;
+use super::super::partition::{Partition, Surroundings};
+use super::super::retention::Retention;
+use super::*;
+use crate::clock::SystemClock;
+use crate::log::{Dir as _, HardState, Log, LogOptions, MemDir, Owner};
+use crate::peer::{Identity, Peers};
+use crate::raft::{GroupId, OpenReplica, founding_entry};
+use crate::tasks::Tasks;
+
+const LIMIT: Duration = Duration::from_secs(30);
+const INDEX: PartitionIndex = PartitionIndex(0);
+const ME: ReplicaId = ReplicaId(1);
+
+/// A partition whose only replica is here.
+async fn partition(shared: &Arc<machine::Shared>, permission: Permission) -> Partition {
+    let root = MemDir::new();
+    let dir = root.subdir("partition").unwrap();
+    let cluster = ClusterId::from_bytes([2; 16]);
+    let topic = TopicId::from_bytes([1; 16]);
+    let group = GroupId::Partition(topic, INDEX);
+    let owner = Owner {
+        cluster,
+        group: group.topic_bytes(),
+        partition: INDEX.0,
+        replica: ME,
+    };
+    let mut log = Log::open(Arc::clone(&dir), LogOptions::new(owner))
+        .unwrap()
+        .0;
+    let founding = founding_entry([(ME, BrokerId(1))]).unwrap();
+    log.append([founding], Box::new(drop)).unwrap();
+    let identity = Identity {
+        cluster,
+        broker: BrokerId(1),
+        incarnation: Incarnation::from_bytes([3; 16]),
+    };
+    let (tasks, clock) = (Tasks::new(), Arc::new(SystemClock));
+    let metrics = Arc::new(Metrics::new([]));
+    let hard_state = root.subdir("hard-state").unwrap();
+    let open = OpenReplica {
+        group,
+        id: ME,
+        log,
+        dir,
+        hard_state: Arc::new(HardState::open(hard_state).unwrap()),
+        machine: Box::new(PartitionMachine(Arc::clone(shared))),
+        peers: Arc::new(Peers::new(identity, tasks.clone())),
+        clock: clock.clone(),
+        metrics: Arc::clone(&metrics),
+    };
+    let replica = Replica::open(open, &tasks).await.unwrap();
+    let around = Surroundings {
+        clock,
+        metrics,
+        permission,
+        retention: Retention {
+            ms: None,
+            bytes: None,
+            file_bytes: 1 << 20,
+            file_ms: i64::MAX,
+        },
+    };
+    Partition::start((topic, INDEX), replica, Arc::clone(shared), around, tasks)
+}
+
+fn batch() -> RecordBatch {
+    build(None)
+}
+
+/// The first batch of a producer.
+fn first_batch() -> RecordBatch {
+    build(Some(ProducerStamp {
+        id: ProducerId(7),
+        epoch: ProducerEpoch(0),
+        base_sequence: Sequence(0),
+    }))
+}
+
+fn build(producer: Option<ProducerStamp>) -> RecordBatch {
+    let mut builder = BatchBuilder::new();
+    builder.push(Timestamp(1), None, Some(b"v"), &[]);
+    let bytes = builder.build(Codec::None, producer).unwrap();
+    RecordBatch::parse(bytes, 1 << 20).unwrap()
+}
+
+/// The term in which the partition leads and is ready.
+async fn ready(partition: &Partition) -> Term {
+    let mut leadership = partition.leadership.clone();
+    let mine = leadership.wait_for(|now| now.mine);
+    let term = timeout(LIMIT, mine).await.unwrap().unwrap().term;
+    let mut published = partition.published.clone();
+    let applied = published.wait_for(|now| now.term == term);
+    timeout(LIMIT, applied).await.unwrap().unwrap();
+    term
+}
+
+#[tokio::test]
+async fn a_batch_does_not_pass_one_that_came_before_the_leader_was_ready() {
+    let shared = machine::Shared::new();
+    let (becoming, asked) = (Arc::clone(&shared), AtomicUsize::new(0));
+    let (tell_term, term) = watch::channel(None);
+    // The leader is ready as soon as it looks for the second time, or when all others have run.
+    let permission = move |on_its_way| {
+        if let Some(term) = *term.borrow()
+            && on_its_way > 0
+        {
+            let shared = Arc::clone(&becoming);
+            match asked.fetch_add(1, Ordering::Relaxed) {
+                0 => drop(tokio::spawn(async move { shared.publish_term(term) })),
+                _ => shared.publish_term(term),
+            }
+        }
+        Ok(())
+    };
+    let partition = partition(&shared, Arc::new(permission)).await;
+    let term = ready(&partition).await;
+
+    shared.publish_term(Term(0));
+    tell_term.send_replace(Some(term));
+    let mut fates = Vec::new();
+    for _ in 0..3 {
+        fates.push(partition.enqueue(batch()).await.unwrap());
+    }
+    for (fate, offset) in fates.into_iter().zip(0..) {
+        let appended = timeout(LIMIT, fate).await.unwrap().unwrap();
+        assert_eq!(appended.base_offset, Offset(offset));
+    }
+    partition.tasks.stop().await;
+}
+
+#[tokio::test]
+async fn a_repetition_is_answered_although_another_was_judged_when_its_original_was_published() {
+    let shared = machine::Shared::new();
+    let (becoming, asked) = (Arc::clone(&shared), AtomicUsize::new(0));
+    let (tell_after, after) = watch::channel(None);
+    // It is published, for readers to see, between the looks at the first and the second repetition.
+    let permission = move |_| {
+        if let Some(after) = *after.borrow()
+            && asked.fetch_add(1, Ordering::Relaxed) == 1
+        {
+            becoming.publish_again(after);
+        }
+        Ok(())
+    };
+    let partition = partition(&shared, Arc::new(permission)).await;
+    ready(&partition).await;
+    let before = *partition.published.borrow();
+    let original = partition.enqueue(first_batch()).await.unwrap();
+    let original = timeout(LIMIT, original).await.unwrap().unwrap();
+    let after = *partition.published.borrow();
+    assert!(after.high_watermark > before.high_watermark);
+
+    shared.publish_again(before);
+    tell_after.send_replace(Some(after));
+    let mut fates = Vec::new();
+    for _ in 0..2 {
+        fates.push(partition.enqueue(first_batch()).await.unwrap());
+    }
+    for fate in fates {
+        let repeated = timeout(LIMIT, fate).await.unwrap().unwrap();
+        assert!(repeated.duplicate);
+        assert_eq!(repeated.base_offset, original.base_offset);
+    }
+    partition.tasks.stop().await;
+}

@@ -1,5 +1,5 @@
 //! What a record costs the client: CPU time of the threads that run it, against an in-memory
-//! broker on threads of its own. Answers: is the client's share of a 100-byte record below 150 ns?
+//! broker on threads of its own. Answers: is the client's share of a 100-byte record below 100 ns?
 //! Linux only, where a thread's CPU time can be read from /proc.
 #![allow(
     clippy::print_stdout,

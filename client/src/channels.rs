@@ -2,18 +2,24 @@
 //! of data, so that large frames never hold up a small call.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use highwater_proto::Reason;
+use highwater_proto::pb::v1;
 use highwater_proto::pb::v1::cluster_service_client::ClusterServiceClient;
 use highwater_proto::pb::v1::log_service_client::LogServiceClient;
 use highwater_proto::pb::v1::topic_service_client::TopicServiceClient;
+use tonic::body::Body;
+use tonic::codegen::http;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
+use tonic::{Request, Response, Status, Streaming};
+use tower::util::MapRequest;
 
 use crate::error::{Error, Result};
 
@@ -128,6 +134,20 @@ impl Api {
     pub(crate) fn log(self) -> LogServiceClient<Stamped> {
         LogServiceClient::with_interceptor(self.channel, self.stamp)
             .max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    /// Opens a produce session whose messages are `messages`, encoded already.
+    pub(crate) async fn produce_session(
+        self,
+        messages: impl http_body::Body<Data = Bytes, Error = Infallible> + Send + 'static,
+    ) -> Result<Response<Streaming<v1::ProduceSessionResponse>>, Status> {
+        let mut body = Some(Body::new(messages));
+        let channel = MapRequest::new(self.channel, move |request: http::Request<Body>| {
+            request.map(|empty| body.take().unwrap_or(empty))
+        });
+        let mut log = LogServiceClient::with_interceptor(channel, self.stamp)
+            .max_decoding_message_size(MAX_MESSAGE);
+        log.produce_session(tokio_stream::empty()).await
     }
 
     pub(crate) fn topics(self) -> TopicServiceClient<Stamped> {

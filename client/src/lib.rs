@@ -38,6 +38,8 @@ pub use error::{Error, Result};
 pub use highwater_proto::batch::{Codec, RecordHeader, RecordView};
 pub use highwater_proto::reason::{Outcome, Reason};
 pub use highwater_proto::{BrokerId, Offset, PartitionIndex, Timestamp};
-pub use producer::{Ack, Delivery, Producer, ProducerBuilder, TrySendError};
+pub use producer::{
+    Ack, Deliveries, DeliveriesIntoIter, Delivery, Producer, ProducerBuilder, TrySendError,
+};
 pub use record::{Payload, Record};
 pub use topic::{NewTopic, TopicChanges};

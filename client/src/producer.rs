@@ -11,6 +11,7 @@ mod builder;
 mod delivery;
 mod identity;
 mod lane;
+mod many;
 mod partitioner;
 mod sender;
 mod shared;
@@ -28,6 +29,7 @@ use self::budget::Closed;
 pub use self::builder::ProducerBuilder;
 use self::delivery::BatchSlot;
 pub use self::delivery::{Ack, Delivery};
+pub use self::many::{Deliveries, IntoIter as DeliveriesIntoIter};
 use self::shared::{Shared, Stop};
 use self::wall::now;
 use crate::error::{Error, Result};
@@ -80,10 +82,11 @@ impl Producer {
         tokio::task::consume_budget().await;
         let record = record.into();
         let bytes = self.handle.admit(&record)?;
-        match self.handle.shared.budget.take(bytes).await {
-            Ok(()) => self.handle.enqueue(&record, bytes),
-            Err(Closed) => Err(closed()),
+        let budget = &self.handle.shared.budget;
+        if !budget.try_take(bytes) {
+            budget.take(bytes).await.map_err(|Closed| closed())?;
         }
+        self.handle.enqueue(&record, bytes)
     }
 
     /// Takes a record if there is space for it now, as [`Producer::send`] does; else gives it back,
@@ -165,20 +168,7 @@ impl Handle {
 
     /// Encodes a record whose `bytes` are taken from the budget.
     fn enqueue(&self, record: &Record<'_>, bytes: usize) -> Result<Delivery> {
-        let key = record.key.as_ref().map(Payload::as_slice);
-        let value = record.value.as_ref().map(Payload::as_slice);
-        let headers = record.headers.iter();
-        let headers: Vec<_> = headers
-            .map(|(name, value)| (name.as_ref(), value.as_ref().map(Payload::as_slice)))
-            .collect();
-        let parts = Parts {
-            timestamp: record.timestamp.unwrap_or_else(now),
-            key,
-            value,
-            headers: &headers,
-            bytes,
-        };
-        let pushed = self.push(record.partition, parts);
+        let pushed = with_parts(record, bytes, |parts| self.push(record.partition, parts));
         if pushed.is_err() {
             self.shared.budget.give(bytes);
         }
@@ -188,11 +178,15 @@ impl Handle {
     fn push(&self, asked: Option<PartitionIndex>, parts: Parts<'_>) -> Result<Delivery> {
         let shared = &*self.shared;
         let partition = shared.partitioner.choose(asked, parts.key, parts.bytes)?;
-        let pushed = shared.accumulator(partition).push(parts, Instant::now)?;
-        if pushed.announce || pushed.sealed {
+        let mut accumulator = shared.accumulator(partition);
+        let pushed = accumulator.push(parts, Instant::now)?;
+        let delivery = Delivery::new(Arc::clone(pushed.slot), pushed.index);
+        let announce = pushed.announce || pushed.sealed;
+        drop(accumulator);
+        if announce {
             shared.announce(partition);
         }
-        Ok(Delivery::new(pushed.slot, pushed.index))
+        Ok(delivery)
     }
 
     /// Refuses further records and has the sender deliver the rest. Gives the latest batch of
@@ -248,6 +242,22 @@ async fn wait_for(latest: &[Arc<BatchSlot>]) {
     for slot in latest {
         let _ = Delivery::new(Arc::clone(slot), 0).await;
     }
+}
+
+/// Gives `work` the record as it is encoded.
+#[inline]
+fn with_parts<T>(record: &Record<'_>, bytes: usize, work: impl FnOnce(Parts<'_>) -> T) -> T {
+    let headers = match record.headers.is_empty() {
+        true => Vec::new(),
+        false => record.borrowed_headers(),
+    };
+    work(Parts {
+        timestamp: record.timestamp.unwrap_or_else(now),
+        key: record.key.as_ref().map(Payload::as_slice),
+        value: record.value.as_ref().map(Payload::as_slice),
+        headers: &headers,
+        bytes,
+    })
 }
 
 fn closed() -> Error {

@@ -19,6 +19,7 @@ enum Kind<'a> {
 
 impl Payload<'_> {
     /// The bytes.
+    #[inline]
     pub fn as_slice(&self) -> &[u8] {
         match &self.0 {
             Kind::Lent(bytes) => bytes,
@@ -123,7 +124,17 @@ impl<'a> Record<'a> {
         self
     }
 
+    /// The headers as the batch takes them.
+    #[cold]
+    pub(crate) fn borrowed_headers(&self) -> Vec<(&str, Option<&[u8]>)> {
+        let headers = self.headers.iter();
+        headers
+            .map(|(name, value)| (name.as_ref(), value.as_ref().map(Payload::as_slice)))
+            .collect()
+    }
+
     /// An upper bound of the bytes the record takes in a batch.
+    #[inline]
     pub(crate) fn size_bound(&self) -> usize {
         /// Length, attributes, times and counts at their longest.
         const FIXED: usize = 5 + 1 + 10 + 5 + 5 + 5 + 5;

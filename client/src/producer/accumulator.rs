@@ -14,6 +14,8 @@ use crate::error::{Error, Result};
 
 /// The smallest buffer a batch begins with.
 const SMALLEST: usize = 512;
+/// What the encoder needs of a buffer beyond the batch.
+const ROOM: usize = 64;
 
 /// One record, encoded from borrowed parts.
 #[derive(Debug, Clone, Copy)]
@@ -28,8 +30,8 @@ pub(crate) struct Parts<'a> {
 
 /// Where a record went, and whether the sender should be told.
 #[derive(Debug)]
-pub(crate) struct Pushed {
-    pub(crate) slot: Arc<BatchSlot>,
+pub(crate) struct Pushed<'a> {
+    pub(crate) slot: &'a Arc<BatchSlot>,
     pub(crate) index: u32,
     /// The sender does not know that this partition has something for it.
     pub(crate) announce: bool,
@@ -100,7 +102,11 @@ impl Accumulator {
 
     /// Encodes a record into the open batch.
     #[inline]
-    pub(crate) fn push(&mut self, record: Parts<'_>, now: impl Fn() -> Instant) -> Result<Pushed> {
+    pub(crate) fn push(
+        &mut self,
+        record: Parts<'_>,
+        now: impl Fn() -> Instant,
+    ) -> Result<Pushed<'_>> {
         if let Some(error) = &self.closed {
             return Err(error.clone());
         }
@@ -111,7 +117,7 @@ impl Accumulator {
         let open = match &mut self.open {
             Some(open) => open,
             none => {
-                let capacity = self.usual_len.max(SMALLEST).min(self.limit);
+                let capacity = capacity(self.usual_len, self.limit);
                 let slot = BatchSlot::new(self.partition);
                 self.latest = Some(Arc::clone(&slot));
                 none.insert(Gathered {
@@ -128,7 +134,7 @@ impl Accumulator {
             .push(record.timestamp, record.key, record.value, record.headers);
         open.charge += record.bytes;
         Ok(Pushed {
-            slot: Arc::clone(&open.slot),
+            slot: &open.slot,
             index,
             announce: !std::mem::replace(&mut self.announced, true),
             sealed,
@@ -192,6 +198,15 @@ impl Accumulator {
     /// The most recent batch: when it is done, all before it are.
     pub(crate) fn latest(&self) -> Option<Arc<BatchSlot>> {
         self.latest.clone()
+    }
+}
+
+/// How large a buffer the next batch begins with. If batches become about full, one that never has to
+/// grow, since growing copies what is there and doubles it.
+fn capacity(usual_len: usize, limit: usize) -> usize {
+    match usual_len > limit / 2 {
+        true => limit + ROOM,
+        false => usual_len.max(SMALLEST).min(limit),
     }
 }
 

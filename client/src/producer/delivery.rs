@@ -40,8 +40,8 @@ pub struct Ack {
 #[derive(Debug)]
 #[must_use = "a record that fails tells nobody else"]
 pub struct Delivery {
-    slot: Arc<BatchSlot>,
-    index: u32,
+    pub(super) slot: Arc<BatchSlot>,
+    pub(super) index: u32,
     waker: Option<usize>,
 }
 

@@ -2,6 +2,7 @@
 //! order, and tells every batch its outcome. All state of batches on their way is owned here, so
 //! none of it needs a lock.
 
+mod body;
 mod clock;
 mod pump;
 pub(crate) mod session;

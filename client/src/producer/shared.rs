@@ -33,7 +33,7 @@ pub(crate) struct Shared {
     pub(crate) target: Target,
     pub(crate) partitioner: Partitioner,
     pub(crate) budget: Budget,
-    // guards: each, what one partition gathered; held to encode one record.
+    // guards: each, what one partition gathered; held to encode one record, or some.
     accumulators: Vec<Mutex<Accumulator>>,
     // guards: partitions that have something new for the sender.
     announced: Mutex<Vec<PartitionIndex>>,

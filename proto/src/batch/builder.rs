@@ -166,13 +166,26 @@ impl BatchBuilder {
             let most = Expected::at_most_len(room.saturating_sub(varint::MAX_VARINT));
             return Err(RecordFault::value(RecordField::Length, found, most));
         }
-        self.bytes.reserve(length + varint::MAX_VARINT);
-        varint::put_len(&mut self.bytes, length);
-        self.bytes.push(0);
-        varint::put(&mut self.bytes, timestamp_delta);
-        varint::put(&mut self.bytes, i64::from(self.records));
-        put_nullable(&mut self.bytes, key);
-        put_nullable(&mut self.bytes, value);
+        self.bytes
+            .reserve(length + varint::MAX_VARINT + varint::Head::CAPACITY);
+        let mut head = varint::Head::default();
+        head.put_len(length);
+        head.put(0);
+        head.put(timestamp_delta);
+        head.put(i64::from(self.records));
+        if let Some(key) = key {
+            head.put_len(key.len());
+            head.move_to(&mut self.bytes);
+            self.bytes.extend_from_slice(key);
+        } else {
+            head.put(-1);
+        }
+        match value {
+            Some(value) => head.put_len(value.len()),
+            None => head.put(-1),
+        }
+        head.move_to(&mut self.bytes);
+        self.bytes.extend_from_slice(value.unwrap_or_default());
         varint::put_len(&mut self.bytes, headers.len());
         for (name, value) in headers {
             put_nullable(&mut self.bytes, Some(name.as_bytes()));

@@ -57,6 +57,55 @@ pub(super) fn put_len(out: &mut Vec<u8>, len: usize) {
     put(out, i64::try_from(len).unwrap_or(i64::MAX));
 }
 
+/// The lengths and small numbers in front of a record's bytes, gathered where the compiler can keep
+/// them in registers, and appended with one copy of fixed size.
+#[derive(Debug, Default)]
+pub(super) struct Head {
+    bytes: [u8; Self::CAPACITY],
+    len: usize,
+}
+
+impl Head {
+    /// What it holds at most: more than a varlong and four varints. Also the room beyond its own that
+    /// [`Head::move_to`] needs in order not to grow the buffer.
+    pub(super) const CAPACITY: usize = 32;
+
+    /// [`put`] into the head. What it holds then is at most its capacity.
+    #[inline]
+    pub(super) fn put(&mut self, value: i64) {
+        let mut rest = zigzag(value);
+        while rest >= 0x80 {
+            let [low, ..] = rest.to_le_bytes();
+            self.push(low | 0x80);
+            rest >>= 7;
+        }
+        let [low, ..] = rest.to_le_bytes();
+        self.push(low);
+    }
+
+    /// [`put_len`] into the head.
+    #[inline]
+    pub(super) fn put_len(&mut self, len: usize) {
+        self.put(i64::try_from(len).unwrap_or(i64::MAX));
+    }
+
+    /// Appends everything to `out` and begins anew.
+    #[inline]
+    pub(super) fn move_to(&mut self, out: &mut Vec<u8>) {
+        let end = out.len() + self.len;
+        out.extend_from_slice(&self.bytes);
+        out.truncate(end);
+        self.len = 0;
+    }
+
+    #[inline]
+    fn push(&mut self, byte: u8) {
+        // Never beyond the end; the compiler would check each time.
+        self.bytes[self.len % Self::CAPACITY] = byte;
+        self.len += 1;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +135,10 @@ mod tests {
             let mut out = Vec::new();
             put(&mut out, value);
             assert_eq!(out.len(), encoded_len(value), "{value}");
+            let (mut head, mut same) = (Head::default(), vec![7]);
+            head.put(value);
+            head.move_to(&mut same);
+            assert_eq!((same[0], &same[1..]), (7, &out[..]));
             assert!(out.len() <= MAX_VARLONG);
             assert!(i32::try_from(value).is_err() || out.len() <= MAX_VARINT);
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use highwater_client::Error;
+use highwater_client::{Delivery, Error};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
 
@@ -71,13 +71,14 @@ impl Acked {
             failure: None,
         }
     }
-}
 
-async fn follow(shared: Arc<Shared>, mut chunks: UnboundedReceiver<Chunk>) -> Acked {
-    let mut acked = Acked::none();
-    while let Some(chunk) = chunks.recv().await {
+    async fn follow_each(
+        &mut self,
+        shared: &Shared,
+        deliveries: impl IntoIterator<Item = (Delivery, u64)>,
+    ) {
         let mut now = shared.clock.nanos();
-        for (delivery, due) in chunk {
+        for (delivery, due) in deliveries {
             let outcome = match delivery.outcome() {
                 Some(outcome) => outcome,
                 None => {
@@ -87,16 +88,35 @@ async fn follow(shared: Arc<Shared>, mut chunks: UnboundedReceiver<Chunk>) -> Ac
                 }
             };
             match outcome {
-                Ok(_) => {
-                    acked.records += 1;
-                    acked.latencies.add(now.saturating_sub(due));
-                    acked.last = now;
-                }
+                Ok(_) => self.note(1, due, now),
                 Err(error) => {
-                    acked.failed += 1;
-                    acked.failure.get_or_insert(error);
+                    self.failed += 1;
+                    self.failure.get_or_insert(error);
                 }
             }
+        }
+    }
+
+    /// So many records, due at `due`, are known to be durable since `now`.
+    fn note(&mut self, records: u64, due: u64, now: u64) {
+        self.records += records;
+        self.latencies.add_many(now.saturating_sub(due), records);
+        self.last = now;
+    }
+}
+
+async fn follow(shared: Arc<Shared>, mut chunks: UnboundedReceiver<Chunk>) -> Acked {
+    let mut acked = Acked::none();
+    while let Some(chunk) = chunks.recv().await {
+        match chunk {
+            Chunk::Together(deliveries, due) => match deliveries.acknowledged().await {
+                Ok(()) => acked.note(deliveries.len() as u64, due, shared.clock.nanos()),
+                Err(_) => {
+                    let each = deliveries.into_iter().map(|delivery| (delivery, due));
+                    acked.follow_each(&shared, each).await;
+                }
+            },
+            Chunk::Each(deliveries) => acked.follow_each(&shared, deliveries).await,
         }
     }
     acked

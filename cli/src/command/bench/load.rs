@@ -4,19 +4,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use highwater_client::{Delivery, Error, PartitionIndex, Producer, Record, Timestamp};
+use highwater_client::{Deliveries, Delivery, Error, PartitionIndex, Producer, Record, Timestamp};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::clock::Clock;
 use super::pace::{Pace, wait_until};
-use super::record::{Content, Stamp, WARM_UP};
+use super::record::{Content, Source, Stamp, WARM_UP};
 use super::verify::Sent;
 
 /// Records sent between two looks at the clock, where there is no rate.
 const CHUNK: u64 = 32;
 
-/// Records of a partition on their way, each with the time at which it was due.
-pub(super) type Chunk = Vec<(Delivery, u64)>;
+/// Records of a partition on their way.
+#[derive(Debug)]
+pub(super) enum Chunk {
+    /// Each with the time at which it was due.
+    Each(Vec<(Delivery, u64)>),
+    /// All due at one time.
+    Together(Deliveries, u64),
+}
 
 /// How much one client sends.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +53,10 @@ pub(super) struct Load {
     shared: Arc<Shared>,
     producer: Producer,
     client: u32,
-    value: Vec<u8>,
+    source: Source,
+    size: usize,
+    /// The values of the records that are sent together.
+    values: Vec<u8>,
     spread: Spread,
     /// The next number in each partition.
     next: Vec<u64>,
@@ -73,11 +82,19 @@ impl Load {
         batch: usize,
     ) -> Self {
         let partitions = producer.partition_count();
+        let any = Stamp {
+            run: shared.run,
+            client,
+            sequence: 0,
+            time: 0,
+        };
         Self {
             shared,
             producer,
             client,
-            value: vec![0; size],
+            source: any.source(size),
+            size,
+            values: vec![0; size],
             spread: Spread {
                 partitions,
                 current: client % partitions,
@@ -155,7 +172,7 @@ impl Load {
             Limit::Records(records) => (records, u64::MAX),
             Limit::Duration(time) => (u64::MAX, start.saturating_add(nanos(time))),
         };
-        let size = self.value.len() as u64;
+        let size = self.size as u64;
         let chunk = CHUNK.min(self.spread.batch / size).max(1);
         let mut done = 0;
         while done < total && !self.is_stopped() {
@@ -164,8 +181,7 @@ impl Load {
                 break;
             }
             let count = chunk.min(total - done);
-            let times = std::iter::repeat_n(now, usize::try_from(count).unwrap_or(1));
-            self.send_chunk(times).await?;
+            self.send_together(count, now).await?;
             self.spread.fill(count * size);
             done += count;
         }
@@ -176,19 +192,51 @@ impl Load {
     async fn send_chunk(&mut self, times: impl Iterator<Item = u64>) -> Result<(), Error> {
         let partition = self.spread.current;
         let wall = wall();
-        let mut chunk = Chunk::new();
+        let followed = !self.acks.is_empty();
+        let mut chunk = Vec::with_capacity(if followed { times.size_hint().0 } else { 0 });
         let mut count = 0;
         for time in times {
             let delivery = self.send(partition, time, wall).await?;
             count += 1;
-            if !self.acks.is_empty() {
+            if followed {
                 chunk.push((delivery, time));
             }
         }
         self.shared.sent.fetch_add(count, Ordering::Relaxed);
         if let Some(acks) = self.acks.get(partition as usize) {
             // Whoever follows them lives until this side is dropped.
-            drop(acks.send(chunk));
+            drop(acks.send(Chunk::Each(chunk)));
+        }
+        Ok(())
+    }
+
+    /// Sends so many records, all due at `time`, to the current partition.
+    async fn send_together(&mut self, count: u64, time: u64) -> Result<(), Error> {
+        let partition = self.spread.current;
+        let wall = wall();
+        let next = &mut self.next[partition as usize];
+        let mut stamp = Stamp {
+            run: self.shared.run,
+            client: self.client,
+            sequence: *next,
+            time,
+        };
+        let len = usize::try_from(count).unwrap_or(1) * self.size;
+        self.values.resize(len, 0);
+        for value in self.values.chunks_exact_mut(self.size) {
+            self.shared.content.write(self.source, stamp, value);
+            stamp.sequence += 1;
+        }
+        let records = self.values.chunks_exact(self.size).map(|value| {
+            let record = Record::new(value).partition(PartitionIndex(partition));
+            record.timestamp(wall)
+        });
+        let records: Vec<Record<'_>> = records.collect();
+        let sent = self.producer.send_all(&records).await?;
+        *next += count;
+        self.shared.sent.fetch_add(count, Ordering::Relaxed);
+        if let Some(acks) = self.acks.get(partition as usize) {
+            drop(acks.send(Chunk::Together(sent, time)));
         }
         Ok(())
     }
@@ -207,8 +255,10 @@ impl Load {
             sequence: *next,
             time,
         };
-        self.shared.content.write(stamp, &mut self.value);
-        let record = Record::new(&self.value[..])
+        let content = &self.shared.content;
+        let value = &mut self.values[..self.size];
+        content.write(self.source, stamp, value);
+        let record = Record::new(&*value)
             .partition(PartitionIndex(partition))
             .timestamp(wall);
         let delivery = self.producer.send(record).await?;

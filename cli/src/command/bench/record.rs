@@ -26,6 +26,10 @@ pub(super) struct Stamp {
     pub(super) time: u64,
 }
 
+/// The part of a record's check that is the same for all records of a client.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Source(u64);
+
 /// Why a value is not a sound record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flaw {
@@ -50,10 +54,11 @@ impl Content {
         Self { block }
     }
 
-    /// Writes the record over the whole of `value`, which has at least [`HEADER_LEN`] bytes.
+    /// Writes the record over the whole of `value`, which has at least [`HEADER_LEN`] bytes. `source`
+    /// is that of the stamp and the length.
     #[inline]
-    pub(super) fn write(&self, stamp: Stamp, value: &mut [u8]) {
-        let check = stamp.check(value.len());
+    pub(super) fn write(&self, source: Source, stamp: Stamp, value: &mut [u8]) {
+        let check = stamp.check(source);
         let (header, mut content) = value.split_at_mut(HEADER_LEN);
         header[..4].copy_from_slice(&MAGIC);
         header[4..8].copy_from_slice(&check.to_le_bytes());
@@ -90,7 +95,7 @@ impl Content {
             sequence: word(24),
             time: word(32),
         };
-        if header[4..8] != stamp.check(value.len()).to_le_bytes() {
+        if header[4..8] != stamp.check(stamp.source(value.len())).to_le_bytes() {
             return Err(Flaw::Broken);
         }
         let mut at = stamp.place();
@@ -108,14 +113,18 @@ impl Content {
 }
 
 impl Stamp {
+    /// What the check of all records of this run, client and length begins with.
+    #[inline]
+    pub(super) fn source(&self, len: usize) -> Source {
+        let sum = mix(self.run ^ len as u64);
+        Source(mix(sum ^ u64::from(self.client)))
+    }
+
     /// A check of the header and the length.
     #[inline]
-    fn check(&self, len: usize) -> u32 {
-        let mut sum = mix(self.run ^ len as u64);
-        sum = mix(sum ^ u64::from(self.client));
-        sum = mix(sum ^ self.sequence);
-        sum = mix(sum ^ self.time);
-        (sum >> 32) as u32
+    fn check(&self, source: Source) -> u32 {
+        let sum = mix(source.0 ^ self.sequence);
+        (mix(sum ^ self.time) >> 32) as u32
     }
 
     /// Where in the block the content begins.
@@ -151,7 +160,7 @@ mod tests {
         let content = Content::new();
         for len in [HEADER_LEN, 41, 100, 1 << 10, 3 * BLOCK] {
             let mut value = vec![0; len];
-            content.write(STAMP, &mut value);
+            content.write(STAMP.source(len), STAMP, &mut value);
             assert_eq!(content.read(&value), Ok(STAMP), "{len}");
         }
     }
@@ -160,7 +169,7 @@ mod tests {
     fn any_changed_byte_is_noticed() {
         let content = Content::new();
         let mut value = vec![0; 100];
-        content.write(STAMP, &mut value);
+        content.write(STAMP.source(100), STAMP, &mut value);
         for at in 0..value.len() {
             let mut broken = value.clone();
             broken[at] ^= 0x40;
@@ -191,7 +200,7 @@ mod tests {
                 ..STAMP
             };
             let mut value = vec![0; 100];
-            content.write(stamp, &mut value);
+            content.write(stamp.source(100), stamp, &mut value);
             value.split_off(HEADER_LEN)
         };
         assert_ne!(body(0, 0), body(0, 1));

@@ -203,7 +203,7 @@ mod tests {
             sequence,
             time: sequence * 10,
         };
-        Content::new().write(stamp, &mut value);
+        Content::new().write(stamp.source(64), stamp, &mut value);
         value
     }
 
@@ -287,7 +287,7 @@ mod tests {
             time: WARM_UP,
         };
         let mut warm = vec![0; 64];
-        content.write(stamp, &mut warm);
+        content.write(stamp.source(64), stamp, &mut warm);
         let mut check = PartitionCheck::new(Scope::Run(RUN));
         assert_eq!(check.take(&content, Some(&warm)), None);
         assert_eq!(check.take(&content, Some(&value(RUN, 0, 1))), Some(10));

@@ -11,9 +11,9 @@ use highwater_proto::pb::v1;
 use highwater_proto::{PartitionIndex, Reason};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Streaming;
 
+use super::body::Batches;
 use crate::channels::{Address, Windows};
 use crate::error::{Error, Result};
 use crate::metadata::Metadata;
@@ -79,8 +79,8 @@ impl Session {
         // The first message opens the session. The receiver is alive, so this cannot fail.
         let _ = requests.send(v1::ProduceSessionRequest::default());
         let open = async move {
-            let outgoing = UnboundedReceiverStream::new(outgoing);
-            let mut answers = api.log().produce_session(outgoing).await?.into_inner();
+            let outgoing = Batches::new(outgoing);
+            let mut answers = api.produce_session(outgoing).await?.into_inner();
             let first = answers.message().await?;
             Ok::<_, tonic::Status>((answers, first.and_then(|message| message.opened)))
         };

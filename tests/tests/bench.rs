@@ -132,7 +132,7 @@ fn a_run_that_is_ended_with_sigterm_leaves_no_topic() {
 fn a_run_whose_broker_dies_ends_at_its_timeout_with_a_report() {
     let dir = tempfile::tempdir().unwrap();
     let mut broker = Broker::start(&program!(), dir.path(), &[]);
-    let kind = ["bench", "produce", "--duration", "60s", "--rate", "2000"];
+    let kind = ["bench", "produce", "--duration", "20s", "--rate", "2000"];
     let args = [&kind[..], &["--timeout", "1s", "-o", "json"]].concat();
     let run = broker.run(&args).within(Duration::from_secs(100)).start();
     under_way(&broker);

@@ -212,6 +212,9 @@ impl File for NoSyncFile {
     fn sync_now(&self) -> io::Result<()> {
         Ok(())
     }
+    fn give_back(&self, position: u64) -> io::Result<()> {
+        self.0.give_back(position)
+    }
     fn make_resident(&self, range: Range<u64>) -> io::Result<()> {
         self.0.make_resident(range)
     }

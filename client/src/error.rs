@@ -35,6 +35,9 @@ struct Inner {
     detail: Option<Detail>,
     metadata: Vec<(String, String)>,
     retry_after: Option<Duration>,
+    last: Option<Error>,
+    /// Whether a broker has answered so; else the client found it.
+    answered: bool,
 }
 
 /// The typed part of an error, for the reasons that have one.
@@ -57,7 +60,31 @@ impl Error {
             detail: None,
             metadata: Vec::new(),
             retry_after: None,
+            last: None,
+            answered: false,
         }))
+    }
+
+    /// Time ran out after this error, if there was one; it is told, too.
+    pub(crate) fn after(mut self, last: Option<&Self>) -> Self {
+        if let Some(last) = last {
+            let inner = Arc::make_mut(&mut self.0);
+            inner.message = format!("{}; the last answer was: {last}", inner.message);
+            inner.last = Some(last.clone());
+        }
+        self
+    }
+
+    /// The same error, of a request of which an earlier attempt may have taken effect.
+    pub(crate) fn maybe_done(mut self) -> Self {
+        if self.outcome() != Outcome::Unknown {
+            let inner = Arc::make_mut(&mut self.0);
+            inner.message = format!(
+                "{}; an earlier attempt may have taken effect",
+                inner.message
+            );
+        }
+        self.with_outcome(Outcome::Unknown)
     }
 
     /// The offset is outside the range that was found.
@@ -122,6 +149,11 @@ impl Error {
         self.0.outcome != Outcome::Unknown
     }
 
+    /// True if a broker has said so.
+    pub(crate) fn is_answer(&self) -> bool {
+        self.0.answered
+    }
+
     /// True if a broker does not know the topic as it was asked for. One that has just started may
     /// not know it *yet*, so this is believed only when the cluster confirms it.
     pub(crate) fn is_missing_topic(&self) -> bool {
@@ -166,6 +198,12 @@ impl Error {
             Some(Detail::CorruptData(detail)) => Some(detail),
             _ => None,
         }
+    }
+
+    /// The last error before time ran out, when that is what failed in the end. The message tells it,
+    /// too.
+    pub fn last_error(&self) -> Option<&Self> {
+        self.0.last.as_ref()
     }
 
     /// Names and values that the broker sent beside the reason.

@@ -70,6 +70,11 @@ impl Metadata {
         Instant::now() + self.request_timeout
     }
 
+    /// How long a request may take.
+    pub(crate) fn request_timeout(&self) -> Duration {
+        self.request_timeout
+    }
+
     fn topology(&self) -> MutexGuard<'_, Topology> {
         self.topology.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -254,11 +259,8 @@ fn no_client_port(status: &Status) -> Option<Status> {
 
 /// Of two brokers' errors, the one that says more: a refusal beats a broker that answered something
 /// else, and that beats one that is away or silent.
-fn more_telling(known: Option<Error>, new: Error) -> Error {
-    let away = |error: &Error| {
-        let reason = error.reason();
-        reason == Some(Reason::Unreachable) || reason == Some(Reason::TimedOut)
-    };
+pub(crate) fn more_telling(known: Option<Error>, new: Error) -> Error {
+    let away = |error: &Error| !error.is_answer();
     match known {
         Some(known) if known.outcome() == Outcome::Refused => known,
         Some(known) if !away(&known) && away(&new) => known,
@@ -266,7 +268,7 @@ fn more_telling(known: Option<Error>, new: Error) -> Error {
     }
 }
 
-fn no_address() -> Error {
+pub(crate) fn no_address() -> Error {
     Error::new(Reason::Unreachable, "no broker address is known")
 }
 

@@ -1,6 +1,7 @@
 //! Unary calls with their retries: questions, which any broker may be asked any number of times,
 //! and commands, which are sent again only while the caller knows what a second time would mean.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tonic::{Response, Status};
 use crate::channels::{Address, Api};
 use crate::entropy;
 use crate::error::{Error, Outcome, Result};
-use crate::metadata::{Metadata, silent};
+use crate::metadata::{Metadata, more_telling, no_address, silent};
 use crate::retry::Backoff;
 
 /// An attempt with less time than this is not begun.
@@ -30,7 +31,18 @@ impl Metadata {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let deadline = self.deadline();
+        self.ask_until(self.deadline(), call).await
+    }
+
+    /// The same, until `deadline`.
+    pub(crate) async fn ask_until<T, F>(
+        &self,
+        deadline: Instant,
+        call: impl Fn(Api) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
         let mut backoff = Backoff::default();
         let mut last = None;
         loop {
@@ -56,6 +68,7 @@ impl Metadata {
         let deadline = self.deadline();
         let mut backoff = Backoff::default();
         let mut round = self.addresses();
+        let mut words = Words::default();
         let mut maybe_done_before = false;
         loop {
             if round.is_empty() {
@@ -80,9 +93,10 @@ impl Metadata {
             }
             maybe_done_before |= error.outcome() == Outcome::Unknown;
             let wait = self.next_address(&mut round, &error, &mut backoff);
+            words.note(address, error);
             if too_late(wait, deadline) {
                 return Commanded {
-                    result: Err(concluded(error, maybe_done_before)),
+                    result: Err(concluded(words.most_telling(), maybe_done_before)),
                     maybe_done_before,
                 };
             }
@@ -122,7 +136,7 @@ impl Metadata {
             Ok(answer) => answer
                 .map(Response::into_inner)
                 .map_err(|status| Error::from(status).in_context(address)),
-            Err(_) => Err(silent(remaining).in_context(address)),
+            Err(_) => Err(silent(self.request_timeout()).in_context(address)),
         }
     }
 
@@ -140,8 +154,11 @@ impl Metadata {
     {
         let deadline = self.deadline();
         let mut backoff = Backoff::default();
+        let mut last = None;
         loop {
-            self.topic(topic, deadline).await?;
+            if let Err(error) = self.topic(topic, deadline).await {
+                return Err(last_words(last, error));
+            }
             let asked = Instant::now();
             let error = match self.leader(topic, partition) {
                 None => no_leader(topic, partition),
@@ -152,8 +169,11 @@ impl Metadata {
             };
             let wait = backoff.next(entropy::random());
             let refused = error.outcome() == Outcome::Refused && !error.is_missing_topic();
-            if refused || too_late(wait, deadline) {
+            if refused {
                 return Err(error);
+            }
+            if too_late(wait, deadline) {
+                return Err(last_words(last, error));
             }
             sleep(wait).await;
             if !self.learn_from(&error)
@@ -165,7 +185,26 @@ impl Metadata {
             if self.is_recreated(topic, topic_id) {
                 return Err(recreated(topic));
             }
+            last = Some(last_words(last, error));
         }
+    }
+}
+
+/// The last word of each broker while a command is tried again and again.
+#[derive(Debug, Default)]
+struct Words(BTreeMap<Address, Error>);
+
+impl Words {
+    fn note(&mut self, address: Address, error: Error) {
+        let before = self.0.remove(&address);
+        self.0.insert(address, last_words(before, error));
+    }
+
+    /// Of the last words the one that says most.
+    fn most_telling(self) -> Error {
+        let told = self.0.into_values();
+        let told = told.reduce(|told, error| more_telling(Some(told), error));
+        told.unwrap_or_else(no_address)
     }
 }
 
@@ -188,7 +227,7 @@ pub(crate) fn too_late(wait: Duration, deadline: Instant) -> bool {
 /// Of a question's last two errors the one to tell: that time ran out says less than why.
 pub(crate) fn last_words(before: Option<Error>, error: Error) -> Error {
     match error.reason() {
-        Some(Reason::TimedOut) => before.unwrap_or(error),
+        Some(Reason::TimedOut) if !error.is_answer() => before.unwrap_or(error),
         _ => error,
     }
 }
@@ -196,7 +235,71 @@ pub(crate) fn last_words(before: Option<Error>, error: Error) -> Error {
 /// The last error of a command, which must not claim more than all its attempts allow.
 fn concluded(error: Error, maybe_done: bool) -> Error {
     match maybe_done {
-        true => error.with_outcome(Outcome::Unknown),
+        true => error.maybe_done(),
         false => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use highwater_proto::reason::DOMAIN;
+    use tonic_types::{ErrorDetails, StatusExt};
+
+    use super::*;
+
+    fn answer(reason: Reason) -> Error {
+        let details = ErrorDetails::with_error_info(reason.as_str(), DOMAIN, HashMap::new());
+        Status::with_error_details(reason.code(), "why", details).into()
+    }
+
+    fn told(said: impl IntoIterator<Item = (&'static str, Error)>) -> (Option<Reason>, bool) {
+        let mut words = Words::default();
+        for (address, error) in said {
+            words.note(Address::from(address), error);
+        }
+        let told = words.most_telling();
+        (told.reason(), told.is_answer())
+    }
+
+    #[test]
+    fn of_what_brokers_said_last_the_most_telling_is_told() {
+        use Reason::{NotReady, QuorumLost, TimedOut, Unreachable};
+        let (a, b) = ("a:1", "b:1");
+        let away = || Error::new(Unreachable, "gone");
+        let late = || Error::new(TimedOut, "silent");
+        assert_eq!(told([]), (Some(Unreachable), false));
+        assert_eq!(
+            told([(a, answer(NotReady)), (b, away())]),
+            (Some(NotReady), true)
+        );
+        assert_eq!(
+            told([(b, away()), (a, answer(TimedOut))]),
+            (Some(TimedOut), true)
+        );
+        assert_eq!(
+            told([(a, answer(TimedOut)), (b, away())]),
+            (Some(TimedOut), true)
+        );
+        // Silence says less than what was said before, and a lost connection more.
+        let silent = [(a, answer(QuorumLost)), (a, late()), (b, late())];
+        assert_eq!(told(silent), (Some(QuorumLost), true));
+        assert_eq!(
+            told([(a, answer(NotReady)), (a, away())]),
+            (Some(Unreachable), false)
+        );
+    }
+
+    #[test]
+    fn a_command_that_may_have_been_done_is_never_reported_as_not_done() {
+        let error = concluded(Error::new(Reason::NotReady, "why"), true);
+        assert_eq!(error.outcome(), Outcome::Unknown);
+        assert!(error.message().contains("may have taken effect"), "{error}");
+        let error = concluded(Error::new(Reason::NotReady, "why"), false);
+        assert_eq!(
+            (error.outcome(), error.message()),
+            (Outcome::Retriable, "why")
+        );
     }
 }

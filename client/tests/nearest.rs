@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fake::{FakeCluster, PATIENCE};
 use highwater_client::{BrokerId, Consumer, PartitionIndex, Producer, ReadFrom};
+use tokio::time::Instant;
 
 const P0: PartitionIndex = PartitionIndex(0);
 const NEAREST: (BrokerId, bool) = (BrokerId(2), true);
@@ -27,25 +28,41 @@ async fn pass(producer: &Producer, consumer: &mut Consumer) -> (BrokerId, bool) 
     (progress.broker.unwrap(), progress.follower)
 }
 
-/// Lets the clock of the client jump by 2 s so many times, which is less than what it waits for
-/// the answer to a ping, and passes a record each time; gives who served them.
-async fn later(
+/// Lets the clock of the client jump by 2 s, which is less than what it waits for the answer to a
+/// ping.
+async fn jump() {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(2)).await;
+    tokio::time::resume();
+}
+
+/// Passes records until the nearest replica serves one, with a jump before each until `at_last` after
+/// `since`; gives how long after `since` that was.
+async fn until_nearest(
     producer: &Producer,
     consumer: &mut Consumer,
-    jumps: usize,
-) -> Vec<(BrokerId, bool)> {
-    let mut served = Vec::new();
-    for _ in 0..jumps {
-        tokio::time::pause();
-        tokio::time::advance(Duration::from_secs(2)).await;
-        tokio::time::resume();
-        served.push(pass(producer, consumer).await);
-    }
-    served
+    since: Instant,
+    at_last: Duration,
+) -> Duration {
+    patiently(async {
+        loop {
+            if since.elapsed() < at_last {
+                jump().await;
+            }
+            match pass(producer, consumer).await {
+                NEAREST => return since.elapsed(),
+                other => assert_eq!(other, LEADER),
+            }
+        }
+    })
+    .await
 }
 
 #[tokio::test]
 async fn a_consumer_returns_to_the_nearest_replica_30_s_after_it_was_away() {
+    const AWAY: Duration = Duration::from_secs(30);
+    /// What a look, an attempt and a jump may add.
+    const MORE: Duration = Duration::from_secs(6);
     let cluster = FakeCluster::start(2);
     cluster.faults(|faults| faults.followers_serve = true);
     cluster.create_topic("t", 1);
@@ -55,19 +72,26 @@ async fn a_consumer_returns_to_the_nearest_replica_30_s_after_it_was_away() {
     let mut consumer = consumer.build().await.unwrap();
     assert_eq!(pass(&producer, &mut consumer).await, NEAREST);
 
+    let since = Instant::now();
     cluster.faults(|faults| faults.away = Some(2));
     assert_eq!(pass(&producer, &mut consumer).await, LEADER);
     cluster.faults(|faults| faults.away = None);
-    assert_eq!(later(&producer, &mut consumer, 14).await, [LEADER; 14]);
-    let served = later(&producer, &mut consumer, 4).await;
-    assert_eq!(served.last(), Some(&NEAREST), "{served:?}");
+    let back = until_nearest(&producer, &mut consumer, since, AWAY + MORE).await;
+    assert!(back >= AWAY, "{back:?}");
 
     // Away for longer: it is tried in vain after 30 s, and again after 30 more.
+    let since = Instant::now();
     cluster.faults(|faults| faults.away = Some(2));
-    assert_eq!(later(&producer, &mut consumer, 20).await, [LEADER; 20]);
+    while since.elapsed() < AWAY + MORE {
+        jump().await;
+        assert_eq!(pass(&producer, &mut consumer).await, LEADER);
+    }
+    let tried = since.elapsed();
     cluster.faults(|faults| faults.away = None);
-    assert_eq!(later(&producer, &mut consumer, 9).await, [LEADER; 9]);
-    let served = later(&producer, &mut consumer, 5).await;
-    assert_eq!(served.last(), Some(&NEAREST), "{served:?}");
-    assert_eq!(later(&producer, &mut consumer, 20).await, [NEAREST; 20]);
+    let back = until_nearest(&producer, &mut consumer, since, tried + AWAY + MORE).await;
+    assert!(back >= 2 * AWAY, "{back:?}");
+    for _ in 0..20 {
+        jump().await;
+        assert_eq!(pass(&producer, &mut consumer).await, NEAREST);
+    }
 }

@@ -80,8 +80,9 @@ async fn answers_that_never_come_cost_time_and_nothing_else() {
     );
 }
 
-#[tokio::test]
-async fn no_outcome_claims_more_than_the_log_shows() {
+/// Sends while everything goes wrong by chance; gives the outcomes of what failed, none of which
+/// claims more than the log shows.
+async fn outcomes_of_a_run() -> BTreeSet<String> {
     let cluster = FakeCluster::start(2);
     cluster.create_topic("t", 3);
     cluster.faults(|faults| {
@@ -128,7 +129,20 @@ async fn no_outcome_claims_more_than_the_log_shows() {
             }
         }
     }
-    assert_eq!(outcomes.len(), 3, "{outcomes:?}");
+    outcomes
+}
+
+#[tokio::test]
+async fn no_outcome_claims_more_than_the_log_shows() {
+    let mut outcomes = BTreeSet::new();
+    // Which of the three there are in one run is chance.
+    for _ in 0..50 {
+        outcomes.append(&mut outcomes_of_a_run().await);
+        if outcomes.len() == 3 {
+            return;
+        }
+    }
+    panic!("only {outcomes:?}");
 }
 
 #[tokio::test]
@@ -215,7 +229,7 @@ async fn past_its_deadline_a_batch_that_may_be_written_fails_as_unknown() {
     cluster.create_topic("t", 2);
     cluster.faults(|faults| faults.hold_acks = true);
     let client = cluster.client().await;
-    let builder = producer(&client).delivery_timeout(Duration::from_millis(100));
+    let builder = producer(&client).delivery_timeout(Duration::from_secs(10));
     let producer = builder.build().await.unwrap();
     let sent = producer.send(Record::new("a").partition(P0)).await.unwrap();
     let on_its_way = |state: &mut fake::State| state.partition("t", 0).unwrap().next_offset == 1;
@@ -223,6 +237,13 @@ async fn past_its_deadline_a_batch_that_may_be_written_fails_as_unknown() {
         .wait_until("the batch is appended", on_its_way)
         .await;
     let gathered = producer.send(Record::new("b").partition(P0)).await.unwrap();
+    // By jumps that are shorter than what a connection waits for the answer to a ping.
+    for _ in 0..6 {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(2)).await;
+        tokio::time::resume();
+        patiently(client.brokers()).await.unwrap();
+    }
 
     let error = patiently(sent).await.unwrap_err();
     assert_eq!(error.reason(), Some(Reason::TimedOut));

@@ -19,7 +19,10 @@ use tonic_types::StatusExt;
 use crate::reflect::codec::Plain;
 
 /// How long anything may take that a test waits for.
-pub const LIMIT: Duration = Duration::from_secs(20);
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// Why nobody could answer as the leader that a call needs.
+const NO_LEADER: [&str; 3] = ["NO_LEADER", "NOT_LEADER", "QUORUM_LOST"];
 
 /// Waits for `future`, and fails when it takes longer than [`LIMIT`].
 #[track_caller]
@@ -305,12 +308,22 @@ impl Api {
         self.led(|| self.produce(request.clone())).await
     }
 
-    /// Appends a batch that its producer numbered, and asks again until it is known to be in the
-    /// log of partition 0.
+    /// As [`Self::append_surely_to`], to partition 0.
     pub async fn append_surely(&self, topic: &str, batch: &Bytes) -> v1::ProduceResponse {
+        self.append_surely_to(topic, 0, batch).await
+    }
+
+    /// Appends a batch that its producer numbered, and asks again until it is known to be in the
+    /// log.
+    pub async fn append_surely_to(
+        &self,
+        topic: &str,
+        partition: i32,
+        batch: &Bytes,
+    ) -> v1::ProduceResponse {
         let appending = async {
             loop {
-                match self.append(topic, 0, batch.clone()).await {
+                match self.append(topic, partition, batch.clone()).await {
                     Err(refusal) if refusal.reason == "OUTCOME_UNKNOWN" => {}
                     answer => return answer.expect("the batch is sound"),
                 }
@@ -319,17 +332,44 @@ impl Api {
         soon("a batch is in the log", appending).await
     }
 
-    /// Asks again while there is no leader that can answer.
+    /// Describes a topic; asks again while a partition has no leader that answers.
+    pub async fn described(&self, name: &str) -> v1::DescribeTopicResponse {
+        let describing = async {
+            loop {
+                let described = self.describe(name).await.expect("a topic can be described");
+                if described.partitions.iter().all(|p| p.leader.is_some()) {
+                    return described;
+                }
+            }
+        };
+        soon("a description by leaders", describing).await
+    }
+
+    /// Asks again while there is no leader that can answer: nothing is written by a call that is
+    /// refused so, and another broker may take over at any time.
     async fn led<T, F: Future<Output = Answer<T>>>(&self, ask: impl Fn() -> F) -> Answer<T> {
         let asking = async {
             loop {
                 match ask().await {
-                    Err(refusal) if refusal.reason == "NO_LEADER" => {}
+                    Err(refusal) if NO_LEADER.contains(&&*refusal.reason) => {}
                     answer => return answer,
                 }
             }
         };
         soon("an answer of a leader", asking).await
+    }
+
+    /// Reads as the leader has it; asks again while there is none that can answer.
+    pub async fn fetch_led(&self, request: v1::FetchRequest) -> Answer<v1::FetchResponse> {
+        self.led(|| self.fetch(request.clone())).await
+    }
+
+    /// Looks an offset up; asks again while there is no leader that can answer.
+    pub async fn list_led(
+        &self,
+        request: v1::ListOffsetsRequest,
+    ) -> Answer<v1::ListOffsetsResponse> {
+        self.led(|| self.list_offsets(request.clone())).await
     }
 
     /// Reads.

@@ -24,10 +24,10 @@ use crate::stderr::Stderr;
 use crate::wait::ended_within;
 
 /// How long a broker may take to be ready.
-const READY: Duration = Duration::from_secs(30);
+const READY: Duration = Duration::from_secs(60);
 
 /// How long a broker may take to stop in order.
-const STOP: Duration = Duration::from_secs(10);
+const STOP: Duration = Duration::from_secs(30);
 
 /// A broker that runs, or ran until it was killed or stopped.
 #[derive(Debug)]
@@ -114,6 +114,7 @@ impl Broker {
     pub fn kill(&mut self) {
         self.child.kill().expect("a child can be killed");
         self.child.wait().expect("a child can be waited for");
+        self.log.until_ended();
     }
 
     /// Stops it with SIGTERM.
@@ -121,14 +122,19 @@ impl Broker {
     pub fn stop(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
         let ended = ended_within(&mut self.child, STOP);
-        ended.unwrap_or_else(|| panic!("does not stop within {STOP:?}; its log:\n{}", self.log()))
+        let ended = ended
+            .unwrap_or_else(|| panic!("does not stop within {STOP:?}; its log:\n{}", self.log()));
+        self.log.until_ended();
+        ended
     }
 
     /// Waits until it has ended by itself.
     #[track_caller]
     pub fn ended(&mut self) -> ExitStatus {
         let ended = ended_within(&mut self.child, READY);
-        ended.unwrap_or_else(|| panic!("it does not end; its log:\n{}", self.log()))
+        let ended = ended.unwrap_or_else(|| panic!("it does not end; its log:\n{}", self.log()));
+        self.log.until_ended();
+        ended
     }
 
     /// Sends it a signal. After `STOP` none of its threads runs any more when this returns.
@@ -263,7 +269,7 @@ impl Broker {
         &self.data_dir
     }
 
-    /// Its log so far.
+    /// Its log so far; all of it once it was killed, stopped or has ended.
     pub fn log(&self) -> String {
         self.log.text()
     }
@@ -279,11 +285,33 @@ impl Broker {
         self.stdout.try_iter().collect()
     }
 
+    /// Asks this broker for the health of its cluster until it is not healthy and every part is said;
+    /// gives what was said.
+    #[track_caller]
+    pub fn unhealthy(&self, parts: &[&str]) -> String {
+        unhealthy(|| self.run(&["cluster", "health"]), parts)
+    }
+
     /// A client command that asks this broker.
     pub fn run(&self, args: &[&str]) -> Run {
         self.program
             .run(args)
             .env("HIGHWATER_BROKERS", self.listen())
+    }
+}
+
+/// Looks at the health until it is bad and every part is said: brokers learn from each other what is
+/// out, and that takes its time.
+#[track_caller]
+pub(crate) fn unhealthy(look: impl Fn() -> Run, parts: &[&str]) -> String {
+    let deadline = Instant::now() + READY;
+    loop {
+        let seen = look().end();
+        let said = seen.text();
+        if seen.code == Some(1) && parts.iter().all(|part| said.contains(part)) {
+            return said.to_owned();
+        }
+        assert!(Instant::now() < deadline, "not all of {parts:?}: {seen}");
     }
 }
 
@@ -339,6 +367,12 @@ pub struct Launched {
 }
 
 impl Launched {
+    /// The first line of its log with `wanted` in it; waits for it.
+    #[track_caller]
+    pub fn log_line(&self, wanted: &str) -> String {
+        self.log.line_with(wanted)
+    }
+
     /// Waits until it is ready.
     #[track_caller]
     pub fn until_ready(mut self) -> Broker {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, unhealthy};
 use crate::program::{Program, Run};
 use crate::proxy::Proxy;
 
@@ -80,7 +80,7 @@ impl Cluster {
     /// by itself after they have joined. Only the log of the broker in charge tells.
     #[track_caller]
     fn until_metadata_is_replicated(&self) {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(60);
         let votes = |id: &u64| {
             let line = format!("votes on the metadata broker={id}");
             self.brokers
@@ -115,22 +115,34 @@ impl Cluster {
             .ok();
     }
 
+    /// Asks for the health until it is bad and every part is said; gives what was said.
+    #[track_caller]
+    pub fn unhealthy(&self, parts: &[&str]) -> String {
+        unhealthy(|| self.run(&["cluster", "health"]), parts)
+    }
+
     /// The place in `brokers` of the broker that leads this partition; waits until there is one.
     #[track_caller]
     pub fn leader_of(&self, topic: &str, partition: usize) -> usize {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        self.leader_but(topic, partition, usize::MAX)
+    }
+
+    /// The same; waits until there is one that is not at place `other`.
+    #[track_caller]
+    pub fn leader_but(&self, topic: &str, partition: usize, other: usize) -> usize {
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let described = self.run(&["topic", "describe", topic, "-o", "json"]).end();
             let id = (described.code == Some(0))
                 .then(|| described.json()["partitions"][partition]["leader"].as_u64())
                 .flatten();
             let place = id.and_then(|id| self.brokers.iter().position(|broker| broker.id() == id));
-            if let Some(place) = place {
+            if let Some(place) = place.filter(|place| *place != other) {
                 return place;
             }
             assert!(
                 Instant::now() < deadline,
-                "no leader of {topic}/{partition}: {described}"
+                "no leader of {topic}/{partition} but {other}: {described}"
             );
         }
     }

@@ -71,8 +71,7 @@ fn assert_partition_refused(broker: &mut Broker, dir: &Path, names: &[&str]) {
     for name in names {
         assert!(line.contains(name), "{name} is not named: {line}");
     }
-    let health = broker.run(&["cluster", "health"]).end().exited(1);
-    assert!(health.text().contains(names[0]), "{health}");
+    broker.unhealthy(&names[..1]);
     let read = ["consume", "t", "--exit-at-end", "--timeout", "1s"];
     assert_eq!(broker.run(&read).end().exited(5).text(), "");
     assert!(content(dir) == before, "the directory was changed");

@@ -100,7 +100,7 @@ fn a_topic_with_records_of_others_is_refused_and_not_written_to() {
 
 /// The topic of a run that is under way, once it has records.
 fn under_way(broker: &Broker) -> String {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(50);
     loop {
         let topics = broker.run(&["topic", "list", "-o", "json"]).ok().json();
         if let Some(name) = topics[0]["name"].as_str() {
@@ -120,7 +120,7 @@ fn a_run_that_is_ended_with_sigterm_leaves_no_topic() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(&program!(), dir.path(), &[]);
     let args = ["bench", "produce", "--duration", "60s", "--rate", "2000"];
-    let run = broker.run(&args).start();
+    let run = broker.run(&args).within(Duration::from_secs(100)).start();
     under_way(&broker);
     run.signal(Signal::TERM);
     run.end().exited(130);
@@ -132,9 +132,9 @@ fn a_run_that_is_ended_with_sigterm_leaves_no_topic() {
 fn a_run_whose_broker_dies_ends_at_its_timeout_with_a_report() {
     let dir = tempfile::tempdir().unwrap();
     let mut broker = Broker::start(&program!(), dir.path(), &[]);
-    let kind = ["bench", "produce", "--duration", "8s", "--rate", "2000"];
+    let kind = ["bench", "produce", "--duration", "60s", "--rate", "2000"];
     let args = [&kind[..], &["--timeout", "1s", "-o", "json"]].concat();
-    let run = broker.run(&args).within(Duration::from_secs(40)).start();
+    let run = broker.run(&args).within(Duration::from_secs(100)).start();
     under_way(&broker);
     broker.kill();
     let ended = run.end().exited(1).says("BENCH");

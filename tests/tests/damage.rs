@@ -132,8 +132,7 @@ fn damage_without_other_replicas_is_reported_and_the_rest_goes_on() {
 
     broker.restart();
     broker.log_line("there is no other replica to repair it from");
-    let health = broker.run(&["cluster", "health"]).end().exited(1);
-    assert!(health.text().contains("damaged"), "{health}");
+    broker.unhealthy(&["damaged"]);
     let read = ["consume", "t", "--exit-at-end", "--timeout", "1s"];
     let read = broker.run(&read).end().exited(5);
     assert_eq!(read.text(), "", "nothing is served");
@@ -150,9 +149,8 @@ fn crc(bytes: &[u8]) -> [u8; 4] {
         .to_le_bytes()
 }
 
-/// Gives the last frame of a file another append time and everything that proves it whole: a
-/// history that is well-formed and not that of the group.
-fn forge_last_frame(bytes: &mut [u8]) {
+/// Where the frames of a file begin, and where the next one would.
+fn places(bytes: &[u8]) -> Vec<usize> {
     let mut places = vec![FIRST_FRAME];
     loop {
         let at = *places.last().unwrap();
@@ -163,6 +161,19 @@ fn forge_last_frame(bytes: &mut [u8]) {
         let body = u32::from_le_bytes(header[12..16].try_into().unwrap()) as usize;
         places.push((at + 88 + body).next_multiple_of(8));
     }
+    places
+}
+
+/// Whether the last frame of a file is a batch.
+fn ends_with_a_batch(bytes: &[u8]) -> bool {
+    let places = places(bytes);
+    places.len() > 2 && bytes[places[places.len() - 2] + 3] == 1
+}
+
+/// Gives the last frame of a file, a batch, another append time and everything that proves it whole: a
+/// history that is well-formed and not that of the group.
+fn forge_last_frame(bytes: &mut [u8]) {
+    let places = places(bytes);
     let [before, at] = places[places.len() - 3..places.len() - 1] else {
         panic!("the file has two frames at least");
     };
@@ -186,16 +197,24 @@ fn forged() -> (Cluster, PathBuf, Vec<u8>) {
     cluster
         .run(&["topic", "create", "t", "-p", "1", "-r", "3"])
         .ok();
-    for _ in 0..3 {
-        produce(&cluster, 1);
-    }
-    cluster.until_healthy();
-    // A follower: a leader's last frame would be followed by one of the next leader.
-    let leader = cluster.leader_of("t", 0);
-    cluster.brokers.swap(2, (leader + 1) % 3);
-    cluster.brokers[2].stop();
-    let file = segments(&dir(&cluster, 2)).pop().unwrap();
-    let real = fs::read(&file).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let (file, real) = loop {
+        for _ in 0..3 {
+            produce(&cluster, 1);
+        }
+        cluster.until_healthy();
+        // A follower: a leader's last frame would be followed by one of the next leader.
+        let leader = cluster.leader_of("t", 0);
+        cluster.brokers.swap(2, (leader + 1) % 3);
+        cluster.brokers[2].stop();
+        let file = segments(&dir(&cluster, 2)).pop().unwrap();
+        let real = fs::read(&file).unwrap();
+        if ends_with_a_batch(&real) {
+            break (file, real);
+        }
+        assert!(Instant::now() < deadline, "no batch comes last");
+        cluster.brokers[2].restart();
+    };
     change(&file, |bytes| forge_last_frame(bytes));
     (cluster, file, real)
 }
@@ -208,11 +227,7 @@ fn assert_diverged(cluster: &mut Cluster) {
         "{line}"
     );
     let before = frames(&dir(cluster, 2));
-    let health = cluster.run(&["cluster", "health"]).end().exited(1);
-    assert!(
-        health.text().contains("the replica is diverged"),
-        "{health}"
-    );
+    cluster.unhealthy(&["the replica is diverged"]);
     let metrics = Metrics::of(cluster.brokers[2].http());
     assert_eq!(metrics.value("highwater_replicas_diverged"), 1.0);
     produce(cluster, 1);

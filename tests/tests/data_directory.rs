@@ -24,13 +24,11 @@ fn filled(data_dir: &Path) -> Broker {
 #[track_caller]
 fn assert_stays_closed(broker: &mut Broker, why: &str) {
     broker.restart();
-    let health = broker.run(&["cluster", "health"]).end().exited(1);
-    assert!(health.text().contains("no leader"), "{health}");
+    broker.log_line(why);
+    broker.unhealthy(&["no leader"]);
     let read = ["consume", "t", "--exit-at-end", "--timeout", "1s"];
     let read = broker.run(&read).end().exited(5);
     assert_eq!(read.text(), "", "nothing is served");
-    let log = broker.log();
-    assert!(log.contains(why), "{log}");
 }
 
 #[test]

@@ -5,10 +5,10 @@
 
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use highwater_client::{Client, PartitionIndex, Record, Until};
-use highwater_tests::{Cluster, Proxy, program};
+use highwater_tests::{Cluster, Proxy, figure, program};
 
 const PARTITIONS: u32 = 6;
 /// Of a thousand answers, so many are lost.
@@ -105,11 +105,13 @@ async fn each_record_is_there_once_and_in_order_though_answers_are_lost_and_lead
     let (turns, told) = mpsc::channel();
     let killer = thread::spawn(move || kill_leaders(cluster, told));
 
+    let began = Instant::now();
     let limit = Duration::from_secs(120) + PATIENCE * u32::try_from(count).unwrap();
     let producing = produce(&client, count, turns);
     tokio::time::timeout(limit, producing)
         .await
         .expect("all is acknowledged in time");
+    let produced = began.elapsed();
     let (cluster, killed) = killer.join().unwrap();
     assert_eq!(
         killed,
@@ -127,4 +129,11 @@ async fn each_record_is_there_once_and_in_order_though_answers_are_lost_and_lead
     tokio::time::timeout(limit, verifying)
         .await
         .expect("all is read in time");
+    figure(&format!(
+        "{count} records acknowledged in {produced:.0?} and verified, {:.0?} in all; {killed} leaders \
+         killed; {} answers lost with their connection, {} alone",
+        began.elapsed(),
+        lost.0,
+        lost.1
+    ));
 }

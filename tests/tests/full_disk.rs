@@ -16,13 +16,14 @@ const CYCLES: usize = 20;
 const RECORD: usize = 200 << 10;
 /// How long anything may take.
 const LIMIT: Duration = Duration::from_secs(60);
-/// How long an append may take before its fate is asked for later: it waits at a leader that has
-/// room while its followers have none.
+/// How long an append to three replicas may take before its fate is asked for later: it waits at a
+/// leader that has room while its followers have none.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A producer that numbers what it sends and sends it again until it is acknowledged.
 struct Producer {
     id: i64,
+    patience: Duration,
     /// How many records were acknowledged.
     acked: usize,
     /// Sent, and not known to be written.
@@ -31,8 +32,13 @@ struct Producer {
 
 impl Producer {
     async fn new(api: &Api) -> Self {
+        Self::with_patience(api, LIMIT).await
+    }
+
+    async fn with_patience(api: &Api, patience: Duration) -> Self {
         Self {
             id: api.producer_id().await,
+            patience,
             acked: 0,
             unknown: VecDeque::new(),
         }
@@ -46,14 +52,22 @@ impl Producer {
 
     /// Appends until that is refused, and gives the refusal.
     async fn fill(&mut self, api: &Api) -> Refusal {
+        let begun = Instant::now();
         loop {
+            assert!(begun.elapsed() < LIMIT, "it is never refused");
             let batch = self.batch(self.acked + self.unknown.len());
-            match append(api, &batch).await {
+            match self.append(api, &batch).await {
                 Some(Ok(_)) => {
                     self.acked += self.unknown.drain(..).len() + 1;
                 }
                 Some(Err(refusal)) if refusal.reason == "OUTCOME_UNKNOWN" => {
                     self.unknown.push_back(batch);
+                }
+                // What was sent and never arrived, or went with a leader, is sent again.
+                Some(Err(refusal)) if refusal.reason == "SEQUENCE_GAP" => {
+                    let next = usize::try_from(refusal.sequence_gap().expected_sequence).unwrap();
+                    assert!(next >= self.acked, "{next} of {}: {refusal:?}", self.acked);
+                    self.unknown.truncate(next - self.acked);
                 }
                 Some(Err(refusal)) => return refusal,
                 None => self.unknown.push_back(batch),
@@ -67,15 +81,29 @@ impl Producer {
         self.unknown
             .push_back(self.batch(self.acked + self.unknown.len()));
         while let Some(batch) = self.unknown.front() {
-            match append(api, batch).await {
+            match self.append(api, batch).await {
                 Some(Ok(appended)) => {
                     assert_eq!(appended.base_offset, self.acked as i64);
+                    self.unknown.pop_front();
+                    self.acked += 1;
+                }
+                // Written, and so much after it that its place is not remembered.
+                Some(Err(refusal)) if refusal.reason == "DUPLICATE_SEQUENCE" => {
                     self.unknown.pop_front();
                     self.acked += 1;
                 }
                 refused => assert!(begun.elapsed() < LIMIT, "{refused:?}"),
             }
         }
+    }
+
+    async fn append(
+        &self,
+        api: &Api,
+        batch: &Bytes,
+    ) -> Option<Result<v1::ProduceResponse, Refusal>> {
+        let appending = api.append("t", 0, batch.clone());
+        tokio::time::timeout(self.patience, appending).await.ok()
     }
 
     /// Everything acknowledged is there once and in order, and nothing else.
@@ -85,11 +113,6 @@ impl Producer {
         let found: Vec<usize> = values.iter().map(number).collect();
         assert_eq!(found, (0..self.acked).collect::<Vec<_>>());
     }
-}
-
-async fn append(api: &Api, batch: &Bytes) -> Option<Result<v1::ProduceResponse, Refusal>> {
-    let appending = api.append("t", 0, batch.clone());
-    tokio::time::timeout(PATIENCE, appending).await.ok()
 }
 
 fn assert_full(refusal: &Refusal) {
@@ -105,7 +128,7 @@ async fn read_last(api: &Api, end: usize) {
         offset: end as i64 - 1,
         ..v1::FetchRequest::default()
     };
-    let read = api.fetch(request).await.unwrap();
+    let read = api.fetch_led(request).await.unwrap();
     assert!(read.next_offset >= end as i64);
 }
 
@@ -151,7 +174,7 @@ async fn a_producer_waits_for_room_and_says_that_the_disk_is_full_when_its_time_
         let run = broker.run(&["produce", "t", "-z", "none", "--timeout", timeout]);
         run.stdin(line.clone())
     };
-    let late = produce("2s").end().exited(5).says("DISK_FULL");
+    let late = produce("5s").end().exited(5).says("DISK_FULL");
     for said in ["it was not written", "is full: ", "free space on the disk"] {
         assert!(late.stderr.contains(said), "{said:?}: {late}");
     }
@@ -282,7 +305,7 @@ async fn a_cluster_on_full_disks_elects_and_heals() {
     for (cycle, disk) in (0..4).flat_map(|cycle| cluster.disks.iter().map(move |d| (cycle, d))) {
         disk.occupy(&format!("cycle-{cycle}"), 6);
     }
-    let mut producer = Producer::new(&cluster.api(0).await).await;
+    let mut producer = Producer::with_patience(&cluster.api(0).await, PATIENCE).await;
     for cycle in 0..4 {
         let leader = cluster.leader(0, |_| true).await;
         assert_full(&producer.fill(&cluster.api(leader).await).await);
@@ -309,7 +332,7 @@ async fn a_cluster_on_full_disks_elects_and_heals() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_on_a_full_disk_counts_as_unreachable_and_catches_up() {
     let cluster = Three::start([96, 96, 96]).await;
-    let mut producer = Producer::new(&cluster.api(0).await).await;
+    let mut producer = Producer::with_patience(&cluster.api(0).await, PATIENCE).await;
     producer.heal(&cluster.api(0).await).await;
     let leader = cluster.leader(0, |_| true).await;
     let api = cluster.api(leader).await;

@@ -277,7 +277,7 @@ fn no_history_is_impossible_while_leaders_are_killed_and_frozen() {
 
     let mut random = seed;
     let mut disturbances = 0;
-    while notes.began.elapsed() < LENGTH {
+    while notes.began.elapsed() < LENGTH || disturbances < 2 {
         random = random
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
@@ -294,6 +294,5 @@ fn no_history_is_impossible_while_leaders_are_killed_and_frozen() {
         notes.history.lock().unwrap().log = log;
         timeout(PATIENCE, reading.join_all()).await.unwrap();
     });
-    assert!(disturbances >= 2);
     judge(seed, disturbances, &notes.history.lock().unwrap());
 }

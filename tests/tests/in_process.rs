@@ -38,6 +38,19 @@ async fn values(client: &Client, count: usize) -> Vec<String> {
     values
 }
 
+/// The broker that leads the topic's first partition; asks again while nobody does.
+async fn leader(client: &Client) -> u32 {
+    let leader = async {
+        loop {
+            let described = client.describe_topic("t").await.unwrap();
+            if let Some(leader) = described.partitions[0].leader {
+                return leader.0;
+            }
+        }
+    };
+    tokio::time::timeout(LIMIT, leader).await.unwrap()
+}
+
 fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").unwrap().count()
 }
@@ -120,8 +133,7 @@ async fn three_brokers_go_on_when_the_leader_is_killed() {
         .await
         .unwrap();
     produce(&client, "before").await;
-    let described = client.describe_topic("t").await.unwrap();
-    let leader = described.partitions[0].leader.unwrap().0;
+    let leader = leader(&client).await;
     let leader = brokers.iter_mut().find(|broker| broker.id() == leader);
     leader.unwrap().kill().await;
     produce(&client, "after").await;

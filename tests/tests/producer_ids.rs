@@ -10,8 +10,13 @@ use tonic::Code;
 /// Appends record number `base` of a producer; gives its offset or why not.
 async fn write(api: &Api, (id, epoch): (i64, u16), base: i32) -> Result<i64, String> {
     let batch = sequenced(id, epoch, base, [format!("{id}/{epoch} {base}")]);
-    let appended = api.append("t", 0, batch).await;
-    appended.map(|at| at.base_offset).map_err(|e| e.reason)
+    loop {
+        match api.append("t", 0, batch.clone()).await {
+            // What it was, a repetition is told.
+            Err(refusal) if refusal.reason == "OUTCOME_UNKNOWN" => {}
+            answer => return answer.map(|at| at.base_offset).map_err(|e| e.reason),
+        }
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use highwater_proto::pb::v1;
 use highwater_proto::pb::v1::trim_partition_request::To;
 use highwater_tests::api::soon;
-use highwater_tests::batches::{batch, sequenced};
+use highwater_tests::batches::sequenced;
 use highwater_tests::files::{self, FIRST_FRAME};
 use highwater_tests::storage::{partition_dir, segments};
 use highwater_tests::{Api, Cluster, program};
@@ -61,7 +61,7 @@ impl Life {
     async fn is_known(&self, api: &Api) {
         let end = api.high_watermark("t", 0).await;
         for (batch, offset) in &self.sent {
-            let again = api.append("t", 0, batch.clone()).await.unwrap();
+            let again = api.append_surely("t", batch).await;
             assert_eq!((again.base_offset, again.duplicate), (*offset, true));
         }
         let gap = self.batch(self.sent.len() + 1);
@@ -123,9 +123,12 @@ impl Writers {
 
 /// Appends so many records of 100 kB, of which a segment of 1 MiB holds ten.
 async fn fill(api: &Api, count: usize) {
+    let producer = api.producer_id().await;
     for number in 0..count {
         let value = format!("{number:05}").repeat(20_000);
-        api.append("t", 0, batch([value])).await.unwrap();
+        let sequence = i32::try_from(number).unwrap();
+        let batch = sequenced(producer, 0, sequence, [value]);
+        api.append_surely("t", &batch).await;
     }
 }
 

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use highwater_tests::reflect::Reflected;
-use highwater_tests::{Broker, Cluster, program};
+use highwater_tests::{Api, Broker, Cluster, program};
 use serde_json::json;
 use tonic::Code;
 
@@ -39,6 +39,9 @@ async fn any_broker_creates_takes_and_gives_records() {
         .unwrap();
     assert_eq!(created["topic"]["partition_count"], 1);
 
+    for address in [one, two, three] {
+        Api::connect(address).await.high_watermark("t", 0).await;
+    }
     for (place, address) in [one, two, three].into_iter().enumerate() {
         let log = Reflected::connect(address, LOG).await;
         let request = json!({"topic": "t", "records": [{"value_text": format!("hi {place}")}]});

@@ -1,19 +1,23 @@
 //! Reads from replicas that do not lead: what they serve, how fresh it is, and what they refuse.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::future::Future;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 
+use futures_util::FutureExt;
 use highwater_client::{Client, Offset, PartitionIndex, ReadFrom, Reason, Record, Start};
 use highwater_proto::pb::v1::trim_partition_request::To;
 use highwater_proto::pb::v1::{self, Freshness};
 use highwater_tests::api::{Api, soon};
-use highwater_tests::{Cluster, batches, program};
+use highwater_tests::{Broker, Cluster, batches, program};
 use rustix::process::Signal;
 use tokio::runtime::Runtime;
 use tonic::Code;
 
 const P0: PartitionIndex = PartitionIndex(0);
-const AGE_MS: i32 = 400;
+/// How old an answer may be that is to be fresh: more than a busy machine stands still.
+const AGE_MS: i32 = 4_000;
+/// How often a test is begun anew at most.
+const ROUNDS: usize = 4;
 
 fn read(offset: i64, freshness: Freshness) -> v1::FetchRequest {
     v1::FetchRequest {
@@ -46,23 +50,68 @@ fn subscription(offset: i64, freshness: Freshness) -> v1::SubscribeRequest {
     }
 }
 
-/// Three brokers with a topic of one partition, an API for each, and the place of the leader.
-async fn three() -> (Cluster, Vec<Api>, usize) {
-    let cluster = Cluster::start(&program!(), 3);
-    let create = ["topic", "create", "t", "-p", "1", "-r", "3"];
-    cluster.run(&create).ok();
-    let leader = cluster.leader_of("t", 0);
-    let mut apis = Vec::new();
-    for broker in &cluster.brokers {
-        let api = Api::connect(broker.listen()).await;
-        api.leader("t", 0, |_| true).await;
-        apis.push(api);
-    }
-    (cluster, apis, leader)
+/// Three brokers with a topic of one partition.
+struct Three {
+    cluster: Cluster,
+    /// One for each broker.
+    apis: Vec<Api>,
+    /// The place of the leader.
+    leader: usize,
+    epoch: i32,
 }
 
-fn run(test: impl Future<Output = ()>) {
-    Runtime::new().unwrap().block_on(test);
+impl Three {
+    async fn start() -> Self {
+        let cluster = Cluster::start(&program!(), 3);
+        let create = ["topic", "create", "t", "-p", "1", "-r", "3"];
+        cluster.run(&create).ok();
+        cluster.until_healthy();
+        let mut apis = Vec::new();
+        for broker in &cluster.brokers {
+            let api = Api::connect(broker.listen()).await;
+            api.leader("t", 0, |_| true).await;
+            apis.push(api);
+        }
+        let (epoch, leader) = led(&apis[0]).await;
+        let is_leader = |broker: &Broker| broker.id() == u64::from(leader.unsigned_abs());
+        Self {
+            leader: cluster.brokers.iter().position(is_leader).unwrap(),
+            cluster,
+            apis,
+            epoch,
+        }
+    }
+
+    /// Whether another leads by now, or the same one again.
+    async fn leader_moved(&self) -> bool {
+        for broker in &self.cluster.brokers {
+            broker.signal(Signal::CONT);
+        }
+        led(&self.apis[0]).await.0 != self.epoch
+    }
+}
+
+/// The leader's epoch and its id.
+async fn led(api: &Api) -> (i32, i32) {
+    let described = api.described("t").await;
+    let partition = &described.partitions[0];
+    (partition.leader_epoch, partition.leader.unwrap())
+}
+
+/// Runs a test that says who leads. On a busy machine leaderships move: if that happened to one that
+/// fails, it begins anew.
+fn run(test: impl AsyncFn(&Three)) {
+    Runtime::new().unwrap().block_on(async {
+        for round in 1.. {
+            let three = Three::start().await;
+            let Err(failed) = AssertUnwindSafe(test(&three)).catch_unwind().await else {
+                return;
+            };
+            if round == ROUNDS || !three.leader_moved().await {
+                resume_unwind(failed);
+            }
+        }
+    });
 }
 
 /// Everything that this broker serves of the partition up to `end`.
@@ -88,8 +137,9 @@ async fn bytes_of(api: &Api, end: i64, freshness: Freshness) -> (Vec<u8>, bool) 
 
 #[test]
 fn every_replica_serves_the_bytes_of_the_leader_to_those_who_allow_it() {
-    run(async {
-        let (cluster, apis, leader) = three().await;
+    run(async |three: &Three| {
+        let (apis, leader) = (&three.apis, three.leader);
+        let cluster = &three.cluster;
         for i in 0..20 {
             let values = (0..=i).map(|n| format!("{i}:{n}"));
             apis[leader]
@@ -130,8 +180,8 @@ fn every_replica_serves_the_bytes_of_the_leader_to_those_who_allow_it() {
 
 #[test]
 fn a_follower_never_says_that_an_offset_is_out_of_range() {
-    run(async {
-        let (_cluster, apis, leader) = three().await;
+    run(async |three: &Three| {
+        let (apis, leader) = (&three.apis, three.leader);
         let follower = &apis[(leader + 1) % 3];
         apis[leader]
             .append("t", 0, batches::batch(["a"]))
@@ -169,8 +219,9 @@ fn a_follower_never_says_that_an_offset_is_out_of_range() {
 
 #[test]
 fn what_is_trimmed_away_is_out_of_range_by_the_word_of_the_leader_alone() {
-    run(async {
-        let (cluster, apis, leader) = three().await;
+    run(async |three: &Three| {
+        let (apis, leader) = (&three.apis, three.leader);
+        let cluster = &three.cluster;
         for value in ["a", "b", "c"] {
             let batch = batches::batch([value]);
             apis[leader].append("t", 0, batch).await.unwrap();
@@ -207,8 +258,9 @@ fn what_is_trimmed_away_is_out_of_range_by_the_word_of_the_leader_alone() {
 
 #[test]
 fn a_leader_that_no_majority_confirms_answers_no_linearizable_read() {
-    run(async {
-        let (cluster, apis, leader) = three().await;
+    run(async |three: &Three| {
+        let (apis, leader) = (&three.apis, three.leader);
+        let cluster = &three.cluster;
         let api = &apis[leader];
         api.append("t", 0, batches::batch(["a"])).await.unwrap();
         let others = [(leader + 1) % 3, (leader + 2) % 3];
@@ -227,7 +279,7 @@ fn a_leader_that_no_majority_confirms_answers_no_linearizable_read() {
             .for_each(|other| cluster.brokers[*other].signal(Signal::CONT));
         let read = soon("an answer of a leader", async {
             loop {
-                for api in &apis {
+                for api in apis {
                     if let Ok(read) = api.fetch_with(linearizable.clone(), false).await {
                         return read;
                     }
@@ -240,8 +292,8 @@ fn a_leader_that_no_majority_confirms_answers_no_linearizable_read() {
 
 #[test]
 fn what_a_request_says_of_freshness_must_make_sense() {
-    run(async {
-        let (_cluster, apis, leader) = three().await;
+    run(async |three: &Three| {
+        let (apis, leader) = (&three.apis, three.leader);
         let requests = [
             v1::FetchRequest {
                 freshness: 99,
@@ -270,8 +322,9 @@ fn what_a_request_says_of_freshness_must_make_sense() {
 
 #[test]
 fn a_replica_that_is_cut_off_serves_what_is_committed_and_nothing_that_claims_to_be_fresh() {
-    run(async {
-        let (cluster, apis, leader) = three().await;
+    run(async |three: &Three| {
+        let (apis, leader) = (&three.apis, three.leader);
+        let cluster = &three.cluster;
         apis[leader]
             .append("t", 0, batches::batch(["a", "b"]))
             .await
@@ -324,8 +377,8 @@ fn a_replica_that_is_cut_off_serves_what_is_committed_and_nothing_that_claims_to
 
 #[test]
 fn a_consumer_of_near_replicas_sees_each_record_once_wherever_it_reads() {
-    run(async {
-        let (mut cluster, _, _) = three().await;
+    Runtime::new().unwrap().block_on(async {
+        let Three { mut cluster, .. } = Three::start().await;
         let client = Client::builder()
             .bootstrap(cluster.addresses())
             .rack("r2")

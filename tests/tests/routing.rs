@@ -170,13 +170,14 @@ async fn streams_are_told_where_the_leader_is_and_a_session_goes_on() {
 async fn a_refusal_of_the_leader_reaches_whoever_asked_another_broker() {
     let fixture = Fixture::new().await;
     for api in &fixture.apis {
-        let refused = api.fetch(fetch("t", 9)).await.unwrap_err();
+        let refused = api.fetch_led(fetch("t", 9)).await.unwrap_err();
         refused.is(Code::OutOfRange, "OFFSET_OUT_OF_RANGE", &["9", "0 to 0"]);
         let range = refused.offset_range();
         assert_eq!((range.offset, range.high_watermark), (9, 0));
 
         let producer = api.producer_id().await;
-        let refused = api.produce(early("t", producer)).await.unwrap_err();
+        let refused = api.append("t", 0, early("t", producer).batch).await;
+        let refused = refused.unwrap_err();
         let unknown = "nothing here that sequence 5 could follow";
         refused.is(Code::FailedPrecondition, "UNKNOWN_PRODUCER", &[unknown]);
 
@@ -192,7 +193,9 @@ async fn what_one_broker_has_changed_the_others_know_at_once() {
         let name = format!("fresh-{number}");
         let id = api.create(&name, 1, &[]).await;
         for other in &fixture.apis {
-            let appended = other.append(&name, 0, batch(["x"])).await.unwrap();
+            let producer = other.producer_id().await;
+            let once = sequenced(producer, 0, 0, ["x"]);
+            let appended = other.append_surely(&name, &once).await;
             assert_eq!(appended.topic_id, id);
         }
         api.delete(&name, &id).await.unwrap();
@@ -213,9 +216,11 @@ async fn what_one_broker_has_changed_the_others_know_at_once() {
 #[tokio::test]
 async fn without_a_majority_nothing_is_taken_and_nobody_waits_for_ever() {
     let mut fixture = Fixture::new().await;
+    let producer = fixture.apis[0].producer_id().await;
+    let before = sequenced(producer, 0, 0, ["before"]);
+    fixture.apis[0].append_surely("t", &before).await;
     let leader = fixture.cluster.leader_of("t", 0);
     let api = fixture.apis[leader].clone();
-    api.append("t", 0, batch(["before"])).await.unwrap();
     let others: Vec<usize> = (0..3).filter(|place| *place != leader).collect();
     for place in &others {
         fixture.cluster.brokers[*place].kill();
@@ -227,6 +232,7 @@ async fn without_a_majority_nothing_is_taken_and_nobody_waits_for_ever() {
             let asked = api.produce_with(produce("t", "lost"), false);
             match tokio::time::timeout(PATIENCE, asked).await {
                 Ok(Ok(appended)) => panic!("one of three is no majority: {appended:?}"),
+                Ok(Err(refused)) if refused.reason == "NOT_LEADER" => {}
                 Ok(Err(refused)) if refused.reason != "OUTCOME_UNKNOWN" => return refused,
                 Ok(Err(_)) | Err(_) => unknown += 1,
             }
@@ -249,8 +255,7 @@ async fn without_a_majority_nothing_is_taken_and_nobody_waits_for_ever() {
         fixture.cluster.brokers[place] = broker.until_ready();
     }
     fixture.cluster.until_healthy();
-    let producer = api.producer_id().await;
-    let after = sequenced(producer, 0, 0, ["after"]);
+    let after = sequenced(producer, 0, 1, ["after"]);
     api.append_surely("t", &after).await;
     let mut values = api.values("t", 0).await;
     assert_eq!(values.remove(0), "before");
@@ -280,8 +285,9 @@ async fn a_topic_is_created_once_while_the_controller_changes() {
     fixture.cluster.brokers[place].signal(Signal::CONT);
     let created = creating.await.unwrap().unwrap();
     for api in &fixture.apis {
-        let appended = api.append("fresh", 0, batch(["x"])).await.unwrap();
+        let producer = api.producer_id().await;
+        let once = sequenced(producer, 0, 0, ["x"]);
+        let appended = api.append_surely("fresh", &once).await;
         assert_eq!(appended.topic_id, created.id);
-        api.producer_id().await;
     }
 }

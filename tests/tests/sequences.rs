@@ -77,7 +77,7 @@ impl Story {
     async fn is_known(&self, api: &Api) {
         let (older, last) = self.sent.split_at(self.sent.len() - REMEMBERED);
         for (batch, base_offset) in last {
-            let again = api.append("t", 0, batch.clone()).await.unwrap();
+            let again = api.append_surely("t", batch).await;
             assert_eq!((again.base_offset, again.duplicate), (*base_offset, true));
         }
         let end = api.high_watermark("t", 0).await;
@@ -214,10 +214,17 @@ async fn what_is_recognised_is_saved_at_each_roll_and_found_again() {
             story.is_known(&api).await;
             story.go_on(&api).await;
         }
+        let is_saved = || {
+            let files = files(dir.path());
+            files.iter().any(|name| name.contains("/state-"))
+        };
+        let saved = async {
+            while !is_saved() {
+                api.high_watermark("t", 0).await;
+            }
+        };
+        soon("a saved state", saved).await;
         broker.kill();
-        let files = files(dir.path());
-        let saved = files.iter().filter(|name| name.contains("/state-"));
-        assert!(saved.count() > 0, "no saved state among {files:?}");
         broker.restart();
     }
     let api = Api::connect(broker.listen()).await;
@@ -237,8 +244,10 @@ async fn a_new_leader_recognises_what_the_old_one_appended() {
     let mut stories = [Story::begin(&api).await, Story::named(&api, "n", 4).await];
     // Enough for the replicas to begin new segments.
     let filler = vec!["f".repeat(600_000)];
-    for _ in 0..3 {
-        api.append("t", 0, batch(&filler)).await.unwrap();
+    let producer = api.producer_id().await;
+    for sequence in 0..3 {
+        let filler = sequenced(producer, 0, sequence, &filler);
+        api.append_surely("t", &filler).await;
     }
     for _ in 0..2 {
         let leader = cluster.leader_of("t", 0);

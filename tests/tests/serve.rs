@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use highwater_tests::{Broker, http, program};
+use highwater_tests::{Broker, http, ports, program};
 
 #[test]
 fn a_broker_says_one_line_and_stops_in_order() {
@@ -19,7 +19,22 @@ fn a_broker_says_one_line_and_stops_in_order() {
     );
     assert_eq!(broker.id(), 1);
     assert_eq!(broker.stop().code(), Some(0));
+    let stopped = broker.log_line("this broker has stopped in ");
+    assert!(stopped.contains("; nothing was handed over"), "{stopped}");
     assert_eq!(broker.further_output(), Vec::<String>::new());
+}
+
+#[test]
+fn a_broker_that_is_not_let_in_says_whom_it_asks_and_why_it_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let nobody = format!("127.0.0.1:{}", ports::in_a_row(1));
+    let joiner = Broker::launch_astray(&program!(), dir.path(), &nobody);
+    let line = joiner.log_line("not let in yet; asking again");
+    assert!(line.contains(&nobody), "{line}");
+    assert!(
+        line.contains("cannot be reached") || line.contains("refused"),
+        "{line}"
+    );
 }
 
 #[test]

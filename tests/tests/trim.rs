@@ -4,14 +4,16 @@
 
 use highwater_proto::pb::v1;
 use highwater_proto::pb::v1::trim_partition_request::To;
-use highwater_tests::batches::batch;
+use highwater_tests::batches::{batch, sequenced};
 use highwater_tests::{Api, Broker, Cluster, program};
 use tonic::Code;
 
-async fn filled(api: &Api, topic: &str, partition: i32, records: i64) {
+async fn filled(api: &Api, topic: &str, partition: i32, records: i32) {
+    let producer = api.producer_id().await;
     for number in 0..records {
         let value = format!("{partition}/{number}");
-        api.append(topic, partition, batch([value])).await.unwrap();
+        let batch = sequenced(producer, 0, number, [value]);
+        api.append_surely_to(topic, partition, &batch).await;
     }
 }
 
@@ -31,17 +33,17 @@ async fn assert_range(api: &Api, topic: &str, start: i64, end: i64) {
         ..v1::ListOffsetsRequest::default()
     };
     assert_eq!(api.high_watermark(topic, 0).await, end);
-    let listed = api.list_offsets(earliest).await.unwrap();
+    let listed = api.list_led(earliest).await.unwrap();
     assert_eq!((listed.offset, listed.log_start_offset), (start, start));
-    let fetched = api.fetch(at(topic, start)).await.unwrap();
+    let fetched = api.fetch_led(at(topic, start)).await.unwrap();
     assert_eq!(
         (fetched.log_start_offset, fetched.high_watermark),
         (start, end)
     );
-    let described = api.describe(topic).await.unwrap();
+    let described = api.described(topic).await;
     assert_eq!(described.partitions[0].log_start_offset, start);
     if start > 0 {
-        let below = api.fetch(at(topic, start - 1)).await.unwrap_err();
+        let below = api.fetch_led(at(topic, start - 1)).await.unwrap_err();
         let says = [(start - 1).to_string(), start.to_string(), end.to_string()];
         let says: Vec<&str> = says.iter().map(String::as_str).collect();
         below.is(Code::OutOfRange, "OFFSET_OUT_OF_RANGE", &says);
@@ -113,10 +115,7 @@ async fn a_trimmed_partition_begins_where_it_was_told_also_after_sigkill() {
         ])
         .ok();
     assert_range(&api, "t", 20, 20).await;
-    assert_eq!(
-        api.describe("t").await.unwrap().partitions[1].log_start_offset,
-        5
-    );
+    assert_eq!(api.described("t").await.partitions[1].log_start_offset, 5);
     api.append("t", 0, batch(["next"])).await.unwrap();
     assert_range(&api, "t", 20, 21).await;
 }

@@ -23,6 +23,10 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 /// How long to wait for a leader to be known before asking again.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
+/// What is told of a change that is still on its way when time runs out.
+const LATE: &str = "the metadata group did not commit it in time, and may do so later; a majority of \
+                    the brokers that hold the metadata must answer";
+
 /// The metadata of the cluster. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Metadata {
@@ -194,7 +198,7 @@ impl Metadata {
                 Ok(Err(LocalError::NotLeader)) => {}
                 Ok(Err(LocalError::Unknown(why))) => unsure = Some(why),
                 Err(_) => {
-                    unsure.get_or_insert_with(|| "the answer did not come in time".to_owned());
+                    unsure.get_or_insert_with(|| LATE.to_owned());
                 }
             }
             if clock::monotonic() >= until {
@@ -202,7 +206,8 @@ impl Metadata {
                     Some(why) => Refusal::new(Reason::TimedOut, why),
                     None => Refusal::new(
                         Reason::NotReady,
-                        "the metadata group has no leader that can be reached",
+                        "the metadata group has no leader that can be reached; `highwater cluster \
+                         brokers` shows which brokers are down",
                     ),
                 });
             }

@@ -117,6 +117,11 @@ pub trait File: fmt::Debug + Send + Sync {
     /// Syncs what was written before this call and waits for it.
     fn sync_now(&self) -> io::Result<()>;
 
+    /// Gives the room of everything from `position` on back to the disk. It reads as zeroes from now
+    /// on, or after a power loss as before, and must not be written to any more; the size stays.
+    /// An error, also where the file system cannot, changes nothing.
+    fn give_back(&self, position: u64) -> io::Result<()>;
+
     /// Reads a range from the disk into memory and waits for it. After an error nothing of it may be
     /// touched.
     fn make_resident(&self, range: Range<u64>) -> io::Result<()>;

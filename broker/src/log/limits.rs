@@ -2,6 +2,16 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+/// What a file for one batch may have more than the batch: it is rounded, and has room for what Raft
+/// cannot do without.
+const AROUND: u64 = 128 << 10;
+
+/// Whether a file is larger than any is made where files have at most `most` bytes. A batch that needs
+/// more has a file for itself; a limit allows batches of twice its files.
+pub fn is_oversized(file_len: u64, most: u64) -> bool {
+    file_len > most.saturating_mul(2).saturating_add(AROUND)
+}
+
 /// The limits of a log's files.
 #[derive(Debug)]
 pub struct FileLimits {
@@ -38,6 +48,6 @@ impl FileLimits {
 
     /// Whether a file of this size is so large that nothing more is to be written to it.
     pub fn refuses(&self, file_len: u64) -> bool {
-        file_len > self.bytes().saturating_mul(2)
+        is_oversized(file_len, self.bytes())
     }
 }

@@ -120,6 +120,7 @@ impl Log {
             dead: Vec::new(),
         };
         log.publish();
+        log.tell_files();
         log.tell_room(0);
         Ok((log, opened.recovered))
     }
@@ -142,6 +143,7 @@ impl Log {
         let planned = plan(self.tail, !self.has_past, frames)?;
         if !planned.is_empty() {
             let runs = self.place(&planned)?;
+            let rolls = runs.iter().any(|run| run.blank.is_some());
             let mut rest = &planned[..];
             for run in runs {
                 if let Some(blank) = run.blank {
@@ -152,6 +154,9 @@ impl Log {
                 rest = later;
             }
             self.publish();
+            if rolls {
+                self.tell_files();
+            }
             self.tell_room(proposed);
             self.prepare_next();
         }
@@ -224,6 +229,14 @@ impl Log {
             };
             self.room.moved(left, self.next_len(), appended);
         }
+    }
+
+    /// Says what the files take together.
+    fn tell_files(&self) {
+        let sealed = self.sealed.iter().map(|part| &part.segment);
+        let active = self.active.as_ref().map(|active| &active.segment);
+        let bytes = sealed.chain(active).map(|segment| segment.disk_bytes());
+        self.room.holds(bytes.sum());
     }
 
     fn refuse_if_poisoned(&self) -> Result<(), LogError> {

@@ -48,12 +48,12 @@ mod view;
 mod warm;
 
 pub use body::BodyError;
-pub use dir::{Dir, DirLock, File, FsDir, MemDir, MeteredDir, Space, SyncDone, SyncError};
+pub use dir::{Dir, DirLock, File, FsDir, Job, MemDir, MeteredDir, Space, SyncDone, SyncError};
 pub use error::{Damage, LogError, OpenError};
 pub use formats::FORMATS;
 pub use frame::{FrameError, FrameKind, Head, LastFrame, MAX_BODY, Position};
 pub use hard_state::{HardKey, HardState};
-pub use limits::FileLimits;
+pub use limits::{FileLimits, is_oversized};
 pub use log::Log;
 pub use options::LogOptions;
 pub use plan::{NewFrame, Source};

@@ -22,6 +22,7 @@ use super::frame::frame_bytes;
 use super::options::FIRST_SEGMENT_BYTES;
 use super::spare::{BlankFile, discard};
 
+mod quota;
 mod recycle;
 mod state;
 #[cfg(test)]
@@ -115,6 +116,7 @@ impl Room {
 
     /// Asks for room for entries with bodies of these lengths. `seen` is what an earlier call for
     /// the same thing gave back; a file that could not be made since then is the end of the matter.
+    /// At the limit of what the files may take together, records wait for old ones to go.
     pub fn reserve(
         &self,
         bodies: impl IntoIterator<Item = usize>,
@@ -123,7 +125,8 @@ impl Room {
     ) -> Result<Held, Shortage> {
         let bytes = bodies.into_iter().map(frame_bytes).sum();
         let mut state = self.lock();
-        if bytes == 0 || state.fits(bytes, purpose) || self.is_promised(&mut state, bytes) {
+        if bytes == 0 || state.fits(bytes, purpose) || self.is_promised(&mut state, bytes, purpose)
+        {
             state.held += bytes;
             let room = self.clone();
             return Ok(Held { room, bytes });
@@ -140,7 +143,11 @@ impl Room {
             Next::Ready(_) if state.on_its_way() > 0 => return Err(Shortage::Wait(wait)),
             Next::Ready(_) | Next::None => {
                 if let Some(len) = self.len_for(&state, needed, purpose) {
-                    self.start(state, len, None);
+                    if purpose.is_limited() && !state.allows(len) {
+                        self.press(state, len);
+                    } else {
+                        self.start(state, len, None);
+                    }
                     return Err(Shortage::Wait(wait));
                 }
             }
@@ -222,6 +229,7 @@ impl Room {
         let taken = std::mem::take(&mut self.lock().next);
         match taken {
             Next::Ready(blank) if blank.file.len() >= needed && blank.end_filling() => {
+                self.lock().files += blank.file.len();
                 return Ok(blank);
             }
             Next::Ready(blank) => discard(dir, blank.number),
@@ -237,10 +245,11 @@ impl Room {
             }
             made => made,
         };
-        made.map_err(|error| match is_full(&error) {
+        let made = made.map_err(|error| match is_full(&error) {
             true => io::Error::new(io::ErrorKind::StorageFull, self.no_room(needed)),
             false => error,
-        })
+        });
+        made.inspect(|blank| self.lock().files += blank.file.len())
     }
 
     /// Has the next file made in the background, unless it is there or on its way, or the disk has no
@@ -252,6 +261,9 @@ impl Room {
         }
         let wanted = whole(state.next_len);
         let least = FIRST_SEGMENT_BYTES.min(wanted);
+        if !state.allows(wanted) {
+            return;
+        }
         if let Some(len) = self.shared.dir.space().largest(wanted, least) {
             self.start(state, len, fill_within);
         }
@@ -283,9 +295,12 @@ impl Room {
 
     /// Whether the disk has so much room that files for all this are as good as there. Files grow
     /// by doubling and may end before they are full, so they may take several times what they hold.
-    fn is_promised(&self, state: &mut State, bytes: u64) -> bool {
+    fn is_promised(&self, state: &mut State, bytes: u64, purpose: Purpose) -> bool {
         let all = state.on_its_way() + bytes;
         let wanted = state.next_len + 4 * (all + RESERVE);
+        if purpose.is_limited() && !state.allows(wanted) {
+            return false;
+        }
         let granted = self.shared.dir.space().promise(state.promised, wanted);
         if granted {
             state.promised = wanted;

@@ -1,21 +1,49 @@
-//! The index file of a sealed segment: written in the background, read when it is first needed,
-//! built anew when it is missing or does not fit.
+//! What is done in the background to a segment that is sealed: the rest of its file is given back if
+//! it is large, and its index gets a file, which is read when it is first needed and built anew when
+//! it is missing or does not fit.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use super::index::{self, GrowingIndex, IndexHeader, SegmentIndex, StoredIndex};
+use super::room::Room;
 use super::segment::{Segment, index_name};
 use super::view::Part;
+
+/// Gives back the rest of a full file, and has its index written; both in the background.
+pub(super) fn finish(part: &Part, room: &Room) {
+    let (segment, kept) = (Arc::clone(&part.segment), part.sealed_bytes());
+    let rest = segment.disk_bytes().saturating_sub(kept);
+    if rest > 0 {
+        let room = room.clone();
+        room.gives_back();
+        part.segment.home.offload(Box::new(move || {
+            // Where the file system cannot, the file stays as large as it is.
+            let given = !segment.is_purged() && segment.file.give_back(kept).is_ok();
+            // In this order: whoever counts between the two counts too much, not too little.
+            room.gave_back(if given { rest } else { 0 });
+            if given {
+                segment.note_disk_bytes(kept);
+            }
+        }));
+    }
+    write_index(part);
+}
 
 /// Writes and syncs the index of a sealed part in the background, and has readers use the file.
 pub(super) fn write_index(part: &Part) {
     let (segment, end) = (Arc::clone(&part.segment), part.end);
     let home = Arc::clone(&segment.home);
     home.offload(Box::new(move || {
+        if segment.is_purged() {
+            return;
+        }
         // Without the file the index stays in memory, and the next start builds it anew.
         if let Ok(stored) = write(&segment, end) {
             segment.index.store(Arc::new(SegmentIndex::Stored(stored)));
+        }
+        if segment.is_purged() {
+            let _ = segment.home.remove(&index_name(segment.header.number));
         }
     }));
 }

@@ -1,7 +1,7 @@
 //! One segment file as readers and the writer share it: where frames are and whether they are whole.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -57,6 +57,10 @@ pub(super) struct Segment {
     pub(super) warmth: Warmth,
     /// Up to which byte its hint says that it is durable.
     pub(super) marked: AtomicU32,
+    /// What its file takes on the disk.
+    disk_bytes: AtomicU64,
+    /// Set before its file goes.
+    purged: AtomicBool,
 }
 
 /// A frame found in a segment.
@@ -83,6 +87,8 @@ impl Segment {
             file,
             index: ArcSwap::from_pointee(index),
             marked: AtomicU32::new(0),
+            disk_bytes: AtomicU64::new(header.file_len),
+            purged: AtomicBool::new(false),
         }
     }
 
@@ -90,6 +96,26 @@ impl Segment {
     pub(super) fn begin(header: SegmentHeader, home: &Arc<dyn Dir>, file: Arc<dyn File>) -> Self {
         let index = SegmentIndex::Growing(GrowingIndex::for_file(header.file_len));
         Self::new(header, home, file, index)
+    }
+
+    /// What the file takes on the disk, as far as this process knows.
+    pub(super) fn disk_bytes(&self) -> u64 {
+        self.disk_bytes.load(Ordering::Acquire)
+    }
+
+    /// Notes that the file takes only so much any more.
+    pub(super) fn note_disk_bytes(&self, bytes: u64) {
+        self.disk_bytes.store(bytes, Ordering::Release);
+    }
+
+    /// Notes that the file is about to go, so that nothing is made beside it any more.
+    pub(super) fn note_purged(&self) {
+        self.purged.store(true, Ordering::Release);
+    }
+
+    /// Whether the file is gone or about to go.
+    pub(super) fn is_purged(&self) -> bool {
+        self.purged.load(Ordering::Acquire)
     }
 
     /// Offers a frame to the index, if the index still grows. Only the writer and recovery do.

@@ -12,6 +12,7 @@ use super::error::{Damage, LogError};
 use super::flusher::Flusher;
 use super::frame::{FrameKind, Head, LastFrame, Tail};
 use super::segment::{Found, Segment, times};
+use super::segment_header::FOOTER;
 use super::warm::{Before, Cold, Wanted};
 
 mod files;
@@ -42,6 +43,20 @@ pub(super) struct View {
     pub(super) last: Option<LastFrame>,
     /// When the first batch of the file that is written to was appended.
     pub(super) began: Option<Timestamp>,
+}
+
+impl Part {
+    /// What its file takes on the disk once it is full. A rest that is more than an eighth of it is
+    /// given back; a file with a smaller one stays whole, and can become the next one.
+    pub(super) fn sealed_bytes(&self) -> u64 {
+        let len = self.segment.header.file_len;
+        let used = (u64::from(self.end) + u64::from(FOOTER)).next_multiple_of(4096);
+        if len.saturating_sub(used) > len / 8 {
+            used
+        } else {
+            len
+        }
+    }
 }
 
 impl View {

@@ -15,6 +15,20 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 const AGAIN_AT_LAST: Duration = Duration::from_secs(60);
 const AGAIN_WHILE_FULL: Duration = Duration::from_secs(2);
 
+/// How the system ends its word that a file system is read-only (EROFS).
+const READ_ONLY: &str = "(os error 30)";
+
+/// Why a replica is out, with what to do where the whole directory at `place` is concerned.
+pub(super) fn explained(why: &str, place: &str) -> String {
+    if !why.contains(READ_ONLY) {
+        return why.to_owned();
+    }
+    format!(
+        "{why}; the file system of the data directory {place} has become read-only: check the disk \
+         (dmesg), mount it writable again, and restart this broker"
+    )
+}
+
 /// Replicas that could not be opened or have stopped.
 #[derive(Debug, Default)]
 pub(super) struct Broken(BTreeMap<ReplicaId, Out>);
@@ -104,5 +118,24 @@ impl Broken {
             .values()
             .filter(|out| !out.repairing && !out.for_good);
         waiting.map(|out| out.again_at).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_only_file_system_is_named_by_its_directory_and_with_what_to_do() {
+        let system = std::io::Error::from_raw_os_error(30);
+        let why = explained(&format!("cannot write 00000001.seg: {system}"), "/data");
+        for part in [
+            "cannot write 00000001.seg",
+            "directory /data ",
+            "restart this broker",
+        ] {
+            assert!(why.contains(part), "{why}");
+        }
+        assert_eq!(explained("something else", "/data"), "something else");
     }
 }

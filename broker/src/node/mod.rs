@@ -137,13 +137,19 @@ impl Broker {
     }
 
     async fn stop(&self, (hand_over, end): (Duration, Duration)) {
+        let begun = crate::clock::monotonic();
         let led = self.services.led_here().movable;
-        match self.services.hand_over(hand_over).await {
-            true if led == 0 => tracing::info!("this broker leads nothing that another could lead"),
-            true => tracing::info!("others lead what this broker led"),
-            false => tracing::warn!("not everything was taken over within {hand_over:?}"),
-        }
+        let handed_over = match self.services.hand_over(hand_over).await {
+            true if led == 0 => "nothing was handed over: it led nothing that another could lead",
+            true => "others lead what it led",
+            false => {
+                tracing::warn!("not everything was taken over within {hand_over:?}");
+                "others find out by themselves"
+            }
+        };
         self.end(end).await;
+        let took = begun.elapsed();
+        tracing::info!("this broker has stopped in {took:.3?}; {handed_over}");
     }
 
     /// Ends what runs at once, handing over nothing: others find out by themselves.

@@ -9,7 +9,7 @@ use highwater_proto::pb::peer::{Endpoints, Member};
 use highwater_proto::{BrokerId, PartitionIndex, ReplicaId, TopicId};
 use tokio::sync::{mpsc, watch};
 
-use super::broken::{Broken, Next};
+use super::broken::{Broken, Next, explained};
 use super::groups::{Groups, NotOpened, offloaded};
 use super::identity::remember_addresses;
 use super::to_open::{ToOpen, to_open};
@@ -179,13 +179,14 @@ impl Reconciler {
 
     fn stays_out(&mut self, group: GroupId, replica: ReplicaId, kind: FaultKind, why: &str) {
         self.services.metrics.replica_failures.add(1);
-        let full = self.groups.root.space().is_short();
-        let again_in = self.broken.put(replica, kind, full);
-        let why = why.to_owned();
-        tracing::error!(%group, %replica, ?kind, %why, ?again_in, "a replica stays out of its group");
-        self.services
-            .faults
-            .put(group, Fault { replica, kind, why });
+        let space = self.groups.root.space();
+        let again_in = self.broken.put(replica, kind, space.is_short());
+        // First noted, then told: who reads the line finds it in the health of the cluster.
+        let why = explained(why, space.place());
+        let told = why.clone();
+        let fault = Fault { replica, kind, why };
+        self.services.faults.put(group, fault);
+        tracing::error!(%group, %replica, ?kind, why = %told, ?again_in, "a replica stays out of its group");
     }
 
     fn is_back(&mut self, group: GroupId, replica: ReplicaId) {

@@ -147,6 +147,9 @@ pub(super) struct AppendLoop {
 impl AppendLoop {
     pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Work>) {
         let mut taken = Vec::with_capacity(TAKE);
+        // Apart from those that judging looks at: what is seen while one is judged must still wake
+        // those that were judged before it.
+        let (mut applied, mut led) = (self.published.clone(), self.leadership.clone());
         loop {
             let waiting = !(self.early.is_empty() && self.repeated.is_empty());
             let moved = tokio::select! {
@@ -161,14 +164,16 @@ impl AppendLoop {
                     }
                     false
                 }
-                _ = self.published.changed(), if waiting => true,
-                changed = self.leadership.changed(), if waiting => {
+                _ = applied.changed(), if waiting => true,
+                changed = led.changed(), if waiting => {
                     if changed.is_err() {
                         self.refuse_waiting();
                     }
                     true
                 }
             };
+            let moved = applied.borrow_and_update().has_changed() || moved;
+            let moved = led.borrow_and_update().has_changed() || moved;
             let repeated = if moved {
                 std::mem::take(&mut self.repeated)
             } else {

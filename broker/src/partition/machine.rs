@@ -62,6 +62,12 @@ impl Shared {
         self.published.send_modify(|now| now.term = term);
     }
 
+    /// Says again what was said before.
+    #[cfg(test)]
+    pub(super) fn publish_again(&self, published: Published) {
+        self.published.send_replace(published);
+    }
+
     /// Wakes whoever waits for data, to look again at who leads.
     pub(super) fn wake(&self) {
         self.published.send_modify(|_| ());

@@ -85,6 +85,8 @@ impl Partition {
             permission,
             retention,
         } = around;
+        // Before anything is appended.
+        retention.limit(&replica);
         let retention = Arc::new(watch::Sender::new(retention));
         let (requests, queue) = mpsc::channel(QUEUE);
         let (published, leadership) = (shared.published(), replica.leadership());
@@ -122,6 +124,7 @@ impl Partition {
             leadership: leadership.clone(),
             log_start: shared.log_start(),
             rolls: replica.rolls(),
+            saving: replica.saving(),
             metrics: Arc::clone(&metrics),
         };
         tasks.spawn(keeper.run());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use highwater_proto::{LogIndex, Offset, Timestamp};
 
-use crate::log::SegmentInfo;
+use crate::log::{SegmentInfo, is_oversized};
 
 /// What a topic says of the storage of its partitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +62,12 @@ impl Storage {
         self.segments.iter().filter(|segment| segment.sealed)
     }
 
+    /// The closed segments that hold nothing from `committed` on.
+    fn below(&self, committed: Offset) -> impl Iterator<Item = &SegmentInfo> {
+        self.closed()
+            .take_while(move |segment| segment.next_offset <= committed)
+    }
+
     /// The bytes of files that are no segments; one more segment is always about to be made. No
     /// record goes for a file made ready before the limit, nor half of all for whatever it is.
     fn beside(&self, file_bytes: u64, limit: u64) -> u64 {
@@ -72,7 +78,7 @@ impl Storage {
         } else {
             others + file_bytes
         };
-        let from_before = |segment: &SegmentInfo| segment.bytes > file_bytes;
+        let from_before = |segment: &SegmentInfo| is_oversized(segment.bytes, file_bytes);
         if self.segments.iter().any(from_before) {
             others.min(file_bytes.saturating_mul(2))
         } else {
@@ -90,41 +96,48 @@ impl Retention {
         now: Timestamp,
         committed: Offset,
     ) -> Option<Start> {
-        let old = self.too_old(storage, now).map(Start::At);
-        let large = self.too_large(storage);
-        let most = large.into_iter().chain(old).max_by_key(Start::end);
-        most.filter(|start| start.end() <= committed)
+        let old = self.too_old(storage, now, committed).map(Start::At);
+        let large = self.too_large(storage, committed);
+        large.into_iter().chain(old).max_by_key(Start::end)
     }
 
-    fn too_old(&self, storage: &Storage, now: Timestamp) -> Option<Offset> {
+    fn too_old(&self, storage: &Storage, now: Timestamp, committed: Offset) -> Option<Offset> {
         let ms = self.ms?;
         let is_old =
             |segment: &&SegmentInfo| segment.last_append_time.0.saturating_add(ms) <= now.0;
-        let old = storage.closed().take_while(is_old);
+        let old = storage.below(committed).take_while(is_old);
         old.last().map(|segment| segment.next_offset)
+    }
+
+    /// What the segment files may take together before more waits for old ones to go: the limit, and
+    /// the file that is written while the oldest is being deleted.
+    pub(super) fn most_file_bytes(&self) -> Option<u64> {
+        self.bytes
+            .map(|bytes| bytes.saturating_add(self.file_bytes))
     }
 
     /// What a segment counts: the bytes of its frames, if it is larger than segments are made now.
     fn weight(&self, segment: &SegmentInfo) -> u64 {
-        if segment.bytes > self.file_bytes {
+        if is_oversized(segment.bytes, self.file_bytes) {
             segment.end
         } else {
             segment.bytes
         }
     }
 
-    fn too_large(&self, storage: &Storage) -> Option<Start> {
+    fn too_large(&self, storage: &Storage, committed: Offset) -> Option<Start> {
         let limit = self.bytes?;
         let weights = storage.segments.iter().map(|s| self.weight(s));
         let bytes = weights.sum::<u64>() + storage.beside(self.file_bytes, limit);
         let mut excess = bytes.saturating_sub(limit);
         let mut start = None;
-        for segment in storage.closed() {
+        for segment in storage.below(committed) {
             if excess == 0 {
                 break;
             }
             let weight = self.weight(segment);
-            if segment.bytes > self.file_bytes && excess < weight {
+            let from_before = is_oversized(segment.bytes, self.file_bytes);
+            if from_before && excess < weight {
                 return Some(Start::Inside {
                     segment: segment.first_index,
                     byte: excess,
@@ -143,7 +156,7 @@ impl Retention {
             return false;
         };
         let open = storage.segments.last().filter(|segment| !segment.sealed);
-        let oversized = open.is_some_and(|open| open.bytes > self.file_bytes.saturating_mul(2));
+        let oversized = open.is_some_and(|open| is_oversized(open.bytes, self.file_bytes));
         oversized || now.0.saturating_sub(began.0) >= self.file_ms
     }
 

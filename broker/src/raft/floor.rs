@@ -9,8 +9,9 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use highwater_proto::{LogIndex, ReplicaId};
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 
+use super::blocking::offloaded;
 use super::error::OpenError;
 use super::log_store::{note_purged, purged};
 use super::saved::{self, Saved};
@@ -28,17 +29,19 @@ pub(crate) struct Floor {
     // guards: the file; held while it is written, by I/O threads and by the machine, and around
     // `state`, never inside.
     writing: Arc<Mutex<()>>,
+    /// How many states are being saved.
+    saving: Arc<watch::Sender<usize>>,
 }
 
 impl Floor {
     /// Reads the state that the replica in `dir` has, if any.
     pub(crate) fn load(dir: Arc<dyn Dir>) -> io::Result<Self> {
         let state = Arc::new(Mutex::new(saved::load(dir.as_ref(), FILE)?));
-        let writing = Arc::default();
         Ok(Self {
             dir,
             state,
-            writing,
+            writing: Arc::default(),
+            saving: Arc::new(watch::Sender::new(0)),
         })
     }
 
@@ -86,6 +89,24 @@ impl Floor {
             Some(index) => saved::forget_below(self.dir.as_ref(), index),
             None => Ok(()),
         }
+    }
+
+    /// Saves a state in a file of its own, in the background: later the floor may rise to it.
+    pub(crate) fn save(&self, index: u64, state: &Saved) {
+        let encoded = state.encode();
+        self.saving.send_modify(|saving| *saving += 1);
+        let (dir, saving) = (Arc::clone(&self.dir), Arc::clone(&self.saving));
+        self.dir.offload(Box::new(move || {
+            if let Err(error) = saved::save(dir.as_ref(), index, &encoded) {
+                tracing::warn!(%error, index, "the state was not saved; a restart replays more");
+            }
+            saving.send_modify(|saving| *saving -= 1);
+        }));
+    }
+
+    /// How many states are being saved, and every change of that.
+    pub(crate) fn saving(&self) -> watch::Receiver<usize> {
+        self.saving.subscribe()
     }
 
     /// The directory of the replica.
@@ -199,18 +220,6 @@ fn reaches(log: &Log, floor: u64, end: Option<LastFrame>) -> Result<bool, String
         Some(head) => Ok(head.term == end.term),
         None => Ok(false),
     }
-}
-
-/// Runs blocking work on a thread for it.
-pub(crate) async fn offloaded<T: Send + 'static>(
-    dir: &Arc<dyn Dir>,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> io::Result<T> {
-    let (done, result) = oneshot::channel();
-    dir.offload(Box::new(move || drop(done.send(work()))));
-    result
-        .await
-        .map_err(|_| io::Error::other("the I/O thread has ended"))
 }
 
 #[cfg(test)]

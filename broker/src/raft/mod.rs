@@ -12,6 +12,7 @@ pub mod heartbeats;
 pub mod succession;
 pub mod suspicion;
 
+mod blocking;
 mod error;
 mod floor;
 mod founding;

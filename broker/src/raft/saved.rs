@@ -89,7 +89,7 @@ pub(crate) fn save(dir: &dyn Dir, index: u64, saved: &[u8]) -> io::Result<()> {
     write(dir, &file_name(index), saved)?;
     let there = indexes(dir)?;
     match dispensable(&there) {
-        Some(old) if there.len() > MOST => dir.remove(&file_name(old)),
+        Some(old) if there.len() > MOST => remove(dir, old),
         _ => Ok(()),
     }
 }
@@ -105,7 +105,15 @@ fn dispensable(there: &[u64]) -> Option<u64> {
 pub(crate) fn forget_below(dir: &dyn Dir, floor: u64) -> io::Result<()> {
     let there = indexes(dir)?.into_iter().skip(NEWEST);
     let mut old = there.filter(|index| *index <= floor);
-    old.try_for_each(|index| dir.remove(&file_name(index)))
+    old.try_for_each(|index| remove(dir, index))
+}
+
+/// Removes a state, which may be gone already: two may want to remove it at the same time.
+fn remove(dir: &dyn Dir, index: u64) -> io::Result<()> {
+    match dir.remove(&file_name(index)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Writes a state to a file, durably.

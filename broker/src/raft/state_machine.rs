@@ -2,7 +2,6 @@
 //! segment begins, so that a restart applies again only what came after.
 
 use std::io;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -10,7 +9,8 @@ use highwater_proto::{LogIndex, Term};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{OptionalSend, Snapshot, SnapshotMeta};
 
-use super::floor::{Floor, offloaded};
+use super::blocking::offloaded;
+use super::floor::Floor;
 use super::replicated::{Committed, Replicated};
 use super::saved::{self, Saved};
 use super::types::{Entry, LogId, ReplicaNode, Reply, StoredMembership, Types};
@@ -120,13 +120,7 @@ impl Machine {
         if self.boundary != Some(LogIndex(next)) {
             return;
         }
-        let saved = self.saved().encode();
-        let dir = Arc::clone(self.floor.dir());
-        self.floor.dir().offload(Box::new(move || {
-            if let Err(error) = saved::save(dir.as_ref(), index, &saved) {
-                tracing::warn!(%error, index, "the state was not saved; a restart replays more");
-            }
-        }));
+        self.floor.save(index, &self.saved());
     }
 
     fn saved(&self) -> Saved {

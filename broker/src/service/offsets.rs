@@ -21,9 +21,9 @@ impl Services {
             .target(&request.topic, &request.topic_id, request.partition)
             .await?;
         let partition = self.local(&target)?;
-        let bounds = partition
-            .bounds()
-            .await
+        let bounds = tokio::time::timeout(context.deadline, partition.bounds()).await;
+        let bounds = bounds
+            .unwrap_or(Err(ReadError::Unconfirmed))
             .map_err(|e| self.read_error(&target, -1, e))?;
         let offset = match request.position {
             Some(Position::Earliest(_)) => bounds.log_start_offset,

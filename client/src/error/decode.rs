@@ -52,14 +52,19 @@ fn without_details(code: Code, message: String) -> Inner {
         Code::Unimplemented | Code::Unauthenticated | Code::PermissionDenied => Outcome::Refused,
         _ => Outcome::Unknown,
     };
+    // What listens there has cut off a call that took as long as the caller waits.
+    let late = code == Code::DeadlineExceeded
+        || (code == Code::Cancelled && message == TimeoutExpired(()).to_string());
     Inner {
-        reason: None,
+        reason: late.then_some(Reason::TimedOut),
         code,
         outcome,
         message,
         detail: None,
         metadata: Vec::new(),
         retry_after: None,
+        last: None,
+        answered: false,
     }
 }
 
@@ -91,6 +96,7 @@ impl Inner {
         if info.domain != DOMAIN {
             return;
         }
+        self.answered = true;
         self.metadata = info.metadata.into_iter().collect();
         self.metadata.sort();
         match info.reason.parse::<Reason>() {

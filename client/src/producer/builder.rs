@@ -147,7 +147,7 @@ impl ProducerBuilder {
         ));
         let name = self.name.as_deref();
         let identity = match name {
-            Some(_) => Some(identity::ask(&metadata, name, None).await?),
+            Some(_) => Some(identity::ask(&metadata, name, None, metadata.deadline()).await?),
             None => None,
         };
         let rules = Rules {

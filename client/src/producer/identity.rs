@@ -3,6 +3,8 @@
 use highwater_proto::pb::v1;
 use highwater_proto::{ProducerEpoch, ProducerId, Reason};
 
+use tokio::time::Instant;
+
 use crate::entropy;
 use crate::error::{Error, Result};
 use crate::metadata::Metadata;
@@ -14,12 +16,13 @@ pub(crate) struct Identity {
     pub(crate) epoch: ProducerEpoch,
 }
 
-/// Asks for an identity. With a name, it ends whoever had the name before; with what it `held`
-/// so far, only if nobody else has taken the name since.
+/// Asks for an identity until `deadline`. With a name, it ends whoever had the name before; with what
+/// it `held` so far, only if nobody else has taken the name since. Calling it again is another asking.
 pub(crate) async fn ask(
     metadata: &Metadata,
     name: Option<&str>,
     held: Option<Identity>,
+    deadline: Instant,
 ) -> Result<Identity> {
     let mut request = v1::InitProducerRequest::default();
     if let Some(name) = name {
@@ -35,7 +38,7 @@ pub(crate) async fn ask(
         let request = request.clone();
         async move { api.log().init_producer(request).await }
     };
-    metadata.ask(call).await.and_then(identity)
+    metadata.ask_until(deadline, call).await.and_then(identity)
 }
 
 fn identity(answer: v1::InitProducerResponse) -> Result<Identity> {

@@ -294,8 +294,16 @@ impl Sender {
         }
         self.identifying = true;
         let metadata = Arc::clone(&self.metadata);
+        let deadline = match name {
+            // Asking again would end what came of the first asking.
+            Some(_) => metadata.deadline(),
+            // Sooner than batches are given up, so that they can say why.
+            None => metadata
+                .deadline()
+                .min(Instant::now() + self.rules.delivery_timeout / 2),
+        };
         self.work.push(Box::pin(async move {
-            Event::Identified(identity::ask(&metadata, name.as_deref(), held).await)
+            Event::Identified(identity::ask(&metadata, name.as_deref(), held, deadline).await)
         }));
     }
 
@@ -318,8 +326,14 @@ impl Sender {
                 }
                 return;
             }
-            Err(_) if renewed => waiting = self.shared.partitions().collect(),
-            Err(_) => {}
+            Err(error) => {
+                if renewed {
+                    waiting = self.shared.partitions().collect();
+                }
+                for partition in &waiting {
+                    self.slots[partition.0 as usize].last_error = Some(error.clone());
+                }
+            }
         }
         for partition in waiting {
             self.pump(partition);

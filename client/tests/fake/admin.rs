@@ -37,6 +37,14 @@ impl State {
         self.topics.insert(name.to_owned(), topic);
     }
 
+    /// Whether somebody leads the metadata.
+    pub(crate) fn led(&self) -> Result<(), Status> {
+        match self.faults.leaderless {
+            true => Err(status::of(Reason::NotReady, "nobody leads the metadata")),
+            false => Ok(()),
+        }
+    }
+
     fn loses_answer(&mut self) -> Result<(), Status> {
         if self.faults.lose_answers == 0 {
             return Ok(());
@@ -67,6 +75,7 @@ impl TopicService for FakeBroker {
     ) -> Answer<CreateTopicResponse> {
         let request = request.into_inner();
         let mut state = self.shared.state();
+        state.led()?;
         if state.topics.contains_key(&request.name) {
             return Err(status::of(Reason::TopicExists, "it exists"));
         }

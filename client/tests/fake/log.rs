@@ -393,6 +393,7 @@ impl LogService for FakeBroker {
     ) -> Answer<InitProducerResponse> {
         let request = request.into_inner();
         let mut state = self.shared.state();
+        state.led()?;
         let (id, epoch) = match request.name.as_str() {
             "" => {
                 state.producers += 1;

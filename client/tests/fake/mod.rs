@@ -65,6 +65,8 @@ pub(crate) struct Faults {
     pub(crate) ignorance: u32,
     /// So many first calls of clients find a broker that is starting.
     pub(crate) starting: u32,
+    /// Nobody leads the metadata: topics and identities cannot be made.
+    pub(crate) leaderless: bool,
     /// NOT_LEADER does not say who is.
     pub(crate) no_hints: bool,
     /// So many creations and deletions take effect and then lose their answer.

@@ -11,6 +11,9 @@ pub type Context = service::Context;
 
 /// What a call may take when it does not say.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
+/// The most of a call's time that is kept for the answer's way back: a caller that has just stopped
+/// waiting never learns why.
+const WAY_BACK: Duration = Duration::from_millis(200);
 const FORWARD_HEADER: &str = "highwater-forward";
 
 /// The context of a call with this metadata.
@@ -23,9 +26,14 @@ pub(crate) fn context(metadata: &MetadataMap) -> Context {
         .and_then(|value| value.to_str().ok());
     Context {
         principal: "anonymous".to_owned(),
-        deadline: deadline.unwrap_or(DEFAULT_DEADLINE),
+        deadline: deadline.map_or(DEFAULT_DEADLINE, time_to_answer),
         may_forward: forward != Some("never"),
     }
+}
+
+/// What of the time that a caller waits may be used up before the answer.
+fn time_to_answer(waits: Duration) -> Duration {
+    waits.saturating_sub((waits / 10).min(WAY_BACK))
 }
 
 /// gRPC's timeout header: at most eight digits and a unit.
@@ -60,6 +68,16 @@ mod tests {
         );
         for bad in ["", "S", "12", "999999999S", "-1S", "1é"] {
             assert_eq!(parse_timeout(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_due_before_the_caller_stops_waiting() {
+        let mut metadata = MetadataMap::new();
+        assert_eq!(context(&metadata).deadline, DEFAULT_DEADLINE);
+        for (waits, due) in [("1000m", 900), ("30S", 29_800), ("1m", 0)] {
+            metadata.insert("grpc-timeout", waits.parse().unwrap());
+            assert_eq!(context(&metadata).deadline.as_millis(), due, "{waits}");
         }
     }
 

@@ -280,6 +280,15 @@ impl File for FsFile {
         self.file.sync()
     }
 
+    fn give_back(&self, position: u64) -> io::Result<()> {
+        let len = self.len.saturating_sub(position);
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match len {
+            0 => Ok(()),
+            _ => Ok(fallocate(&self.file.handle, hole, position, len)?),
+        }
+    }
+
     fn make_resident(&self, range: Range<u64>) -> io::Result<()> {
         self.mapped.make_resident(range)
     }

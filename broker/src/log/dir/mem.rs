@@ -229,7 +229,7 @@ impl Dir for MemDir {
     }
 
     fn disk_bytes(&self) -> io::Result<u64> {
-        self.change(|names| Ok(names.files.values().map(|inode| inode.len).sum()))
+        self.change(|names| Ok(names.files.values().map(|inode| inode.disk_bytes()).sum()))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -343,7 +343,7 @@ impl State {
             return u64::MAX;
         }
         let files = self.dirs.values().flat_map(|names| names.files.values());
-        let used: u64 = files.map(|inode| inode.len).sum();
+        let used: u64 = files.map(|inode| inode.disk_bytes()).sum();
         self.capacity.saturating_sub(used)
     }
 

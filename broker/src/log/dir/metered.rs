@@ -145,6 +145,10 @@ impl File for MeteredFile {
         synced
     }
 
+    fn give_back(&self, position: u64) -> io::Result<()> {
+        self.inner.give_back(position)
+    }
+
     fn make_resident(&self, range: Range<u64>) -> io::Result<()> {
         self.inner.make_resident(range)
     }

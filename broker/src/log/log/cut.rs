@@ -82,6 +82,7 @@ impl Log {
             .iter()
             .map(|part| part.segment.header.number)
             .collect();
+        removed.iter().for_each(|part| part.segment.note_purged());
         // Whoever holds a file has it open.
         drop(removed);
         for number in numbers {
@@ -91,6 +92,7 @@ impl Log {
                 self.room.recycle(number);
             }
         }
+        self.tell_files();
         Ok(())
     }
 
@@ -99,13 +101,15 @@ impl Log {
     fn can_reuse(&self, part: &Part) -> bool {
         let full = self.limited(u64::MAX);
         let is_full_size = |segment: &Segment| segment.header.file_len == full;
+        let is_whole = part.sealed_bytes() == part.segment.header.file_len;
         let is_written = self
             .active
             .as_ref()
             .is_some_and(|active| active.began.is_some() && is_full_size(&active.segment));
         let before = self.sealed.last().unwrap_or(part);
         let fills = u64::from(before.end) >= before.segment.header.file_len / 2;
-        is_written && fills && is_full_size(&part.segment) && self.room.wants_dead(full)
+        let fits = is_whole && is_full_size(&part.segment);
+        is_written && fills && fits && self.room.wants_dead(full)
     }
 
     /// Makes the log begin after `last`, the last entry of an installed snapshot. Everything in it
@@ -217,6 +221,7 @@ impl Log {
             byte: SEGMENT_HEADER,
         });
         self.publish();
+        self.tell_files();
         self.tell_room(0);
         self.remove_dead();
         Ok(())

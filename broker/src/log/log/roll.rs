@@ -65,6 +65,7 @@ impl Log {
                     for run in runs.iter().filter_map(|run| run.blank.as_ref()) {
                         discard(&*self.dir, run.number);
                     }
+                    self.tell_files();
                     return Err(error);
                 }
             };
@@ -273,7 +274,7 @@ impl Log {
             end: active.end,
             tail: self.tail,
         };
-        seal::write_index(&part);
+        seal::finish(&part, &self.room);
         part.segment.warmth.mark(&(0..part.end));
         Arc::make_mut(&mut self.sealed).push(part);
     }

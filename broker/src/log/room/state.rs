@@ -2,6 +2,7 @@
 
 use super::super::segment_header::{FOOTER, SEGMENT_HEADER};
 use super::super::spare::BlankFile;
+use super::quota::Quota;
 use super::{Purpose, Wake};
 
 /// What batches leave free in the active file, unless the next one is there.
@@ -35,6 +36,9 @@ pub(super) struct State {
     /// How often the next file could not be made.
     pub(super) failures: u64,
     pub(super) waiting: Vec<Wake>,
+    /// What the files that hold entries take together.
+    pub(super) files: u64,
+    pub(super) quota: Quota,
 }
 
 /// The next file.

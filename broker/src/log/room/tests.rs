@@ -158,3 +158,105 @@ fn what_a_leader_had_room_for_may_take_what_leaders_keep_free() {
         "the file is there"
     );
 }
+
+/// A room whose files take so much, at a limit of 10 MiB, with nothing left in the active one.
+fn limited(files: u64) -> (MemDir, Room) {
+    let (dir, room) = room(4096 * MIB);
+    room.limit(Some(10 * MIB));
+    room.moved(0, MIB, 0);
+    room.holds(files);
+    (dir, room)
+}
+
+fn waits(asked: Result<Held, Shortage>) -> bool {
+    matches!(asked, Err(Shortage::Wait(_)))
+}
+
+#[test]
+fn at_the_limit_records_wait_until_files_are_gone() {
+    let (dir, room) = limited(10 * MIB);
+    for purpose in [Purpose::Data, Purpose::Replicated] {
+        let Err(Shortage::Wait(seen)) = ask(&room, 1000, purpose) else {
+            panic!("granted above the limit");
+        };
+        let woken = Arc::new(AtomicUsize::new(0));
+        let wake = Arc::clone(&woken);
+        room.when_changed(
+            seen,
+            Box::new(move || _ = wake.fetch_add(1, Ordering::Relaxed)),
+        );
+        assert!(room.is_pressed());
+        room.holds(9 * MIB);
+        assert_eq!(woken.load(Ordering::Relaxed), 1);
+        assert!(!room.is_pressed());
+        room.holds(10 * MIB);
+    }
+    room.prepare(None);
+    assert!(dir.list().unwrap().is_empty(), "no file was made");
+    room.holds(9 * MIB);
+    assert!(insist(&room, 1000, Purpose::Data).is_ok());
+    assert_eq!(dir.list().unwrap().len(), 1);
+}
+
+#[test]
+fn what_moves_the_log_start_and_elects_leaders_never_waits_for_files_to_go() {
+    let (_, room) = limited(10 * MIB);
+    assert!(insist(&room, 1000, Purpose::Raft).is_ok());
+    assert!(insist(&room, 1000, Purpose::Cut).is_ok());
+    assert!(!room.is_pressed());
+}
+
+#[test]
+fn what_is_on_its_way_never_needs_more_files_than_the_limit_allows() {
+    let (_, room) = limited(0);
+    let granted = std::iter::from_fn(|| ask(&room, 64 << 10, Purpose::Data).ok());
+    let granted: Vec<_> = granted.take(1000).collect();
+    let bytes: u64 = granted.iter().map(|held| held.bytes).sum();
+    assert!((MIB..10 * MIB).contains(&bytes), "{bytes}");
+}
+
+#[test]
+fn where_nothing_can_go_the_limit_is_passed_by_one_file() {
+    let (dir, room) = limited(10 * MIB);
+    assert!(waits(ask(&room, 1000, Purpose::Data)));
+    room.lift();
+    assert!(insist(&room, 1000, Purpose::Data).is_ok());
+    assert_eq!(dir.list().unwrap().len(), 1);
+    drop(room.take_file(MIB, MIB).unwrap());
+    room.holds(11 * MIB);
+    assert!(waits(ask(&room, 1000, Purpose::Data)));
+    assert!(room.is_pressed());
+    // Below the limit the exception is over.
+    room.holds(8 * MIB);
+    room.holds(10 * MIB);
+    assert!(waits(ask(&room, 1000, Purpose::Data)));
+}
+
+#[test]
+fn whoever_deletes_is_told_that_somebody_waits() {
+    let (_, room) = limited(10 * MIB);
+    let told = Arc::new(AtomicUsize::new(0));
+    let watch = || {
+        let told = Arc::clone(&told);
+        room.when_pressed(Box::new(move || _ = told.fetch_add(1, Ordering::Relaxed)));
+    };
+    watch();
+    assert_eq!(told.load(Ordering::Relaxed), 0);
+    assert!(waits(ask(&room, 1000, Purpose::Data)));
+    assert_eq!(told.load(Ordering::Relaxed), 1);
+    watch();
+    assert_eq!(told.load(Ordering::Relaxed), 2, "at once");
+    room.limit(None);
+    assert!(ask(&room, 1000, Purpose::Data).is_ok());
+}
+
+#[test]
+fn what_files_give_back_counts_when_it_is_given() {
+    let (_, room) = limited(10 * MIB);
+    room.gives_back();
+    assert!(room.is_giving_back());
+    assert!(waits(ask(&room, 1000, Purpose::Data)));
+    room.gave_back(2 * MIB);
+    assert!(!room.is_giving_back());
+    assert!(insist(&room, 1000, Purpose::Data).is_ok());
+}

@@ -194,6 +194,37 @@ fn purging_moves_the_floor_and_unlinks_whole_files() {
 }
 
 #[test]
+fn a_full_file_gives_back_what_no_batch_fitted_into() {
+    on_both(|dir| {
+        let (mut log, _) = Log::open(Arc::clone(&dir), tiny()).unwrap();
+        // Two of them do not fit into a file of 16 KiB.
+        for index in 1..=10 {
+            append_and_wait(&mut log, vec![batch_frame(index, 1, 6_500)]);
+        }
+        let (ran, done) = mpsc::channel();
+        dir.offload(Box::new(move || ran.send(()).unwrap()));
+        done.recv_timeout(Duration::from_secs(30)).unwrap();
+        let files = log.reader().segments();
+        let full = files
+            .iter()
+            .filter(|file| file.sealed && file.end > 8 << 10);
+        assert!(full.clone().count() > 3, "{files:?}");
+        for file in full {
+            assert_eq!((file.bytes, file.disk_bytes), (12 << 10, 12 << 10));
+        }
+        let all_bytes: u64 = files.iter().map(|file| file.disk_bytes).sum();
+        let measured = dir.disk_bytes().unwrap();
+        assert!(
+            (all_bytes..all_bytes + (80 << 10)).contains(&measured),
+            "{measured}, {all_bytes}"
+        );
+        drop(log);
+        let (log, _) = Log::open(Arc::clone(&dir), tiny()).unwrap();
+        assert_eq!(offsets(&log, 0, 10, 1 << 20).len(), 10);
+    });
+}
+
+#[test]
 fn the_files_of_a_log_follow_each_other() {
     let mut log = open(&MemDir::new());
     assert_eq!(log.reader().segments(), []);

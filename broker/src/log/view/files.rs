@@ -19,8 +19,10 @@ pub struct SegmentInfo {
     pub next_offset: Offset,
     /// When its last entry was appended; of the entry before it if it has none.
     pub last_append_time: Timestamp,
-    /// The bytes it takes on the disk.
+    /// The bytes it takes on the disk, once it has given back what it does not need.
     pub bytes: u64,
+    /// The bytes it takes on the disk now.
+    pub disk_bytes: u64,
     /// The byte after its last frame.
     pub end: u64,
     /// Whether it is full; the last one is written to.
@@ -41,7 +43,11 @@ impl LogReader {
                 first_offset: start.next_offset,
                 next_offset: part.tail.next_offset,
                 last_append_time: part.tail.append_time,
-                bytes: part.segment.header.file_len,
+                bytes: match nth < sealed {
+                    true => part.sealed_bytes(),
+                    false => part.segment.header.file_len,
+                },
+                disk_bytes: part.segment.disk_bytes(),
                 end: u64::from(part.end),
                 sealed: nth < sealed,
             }

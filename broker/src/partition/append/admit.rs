@@ -1,5 +1,7 @@
 //! Whether a batch may be judged and proposed now: who leads, and whether there is room.
 
+use std::time::Duration;
+
 use highwater_proto::Term;
 
 use super::super::error::AppendError;
@@ -9,6 +11,8 @@ use super::{AppendLoop, Work, sequenced};
 use crate::log::{Held, Purpose, Shortage};
 use crate::raft::room_changed;
 
+/// How long a batch that waits for room goes without a look at whether it may be proposed at all.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// More than the command of a fence takes.
 const FENCE_BYTES: usize = 64;
 
@@ -42,6 +46,8 @@ impl AppendLoop {
             let changed = tokio::select! {
                 () = room_changed(self.replica.room(), seen_now) => Ok(()),
                 changed = self.leadership.changed() => changed,
+                // Nothing tells of a majority that cannot be reached any more.
+                () = tokio::time::sleep(ASK_AGAIN) => Ok(()),
             };
             let ended = |_| AppendError::Stopped("its log has ended".to_owned());
             changed.map_err(ended)?;

@@ -1,10 +1,13 @@
-//! The order of batches through the moments in which a leader is not ready.
+//! The order of batches through the moments in which a leader is not ready, and the end of each wait.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use highwater_proto::batch::{BatchBuilder, Codec};
-use highwater_proto::{BrokerId, ClusterId, Incarnation, PartitionIndex, ReplicaId, TopicId};
+use highwater_proto::batch::{BatchBuilder, Codec, ProducerStamp};
+use highwater_proto::{
+    BrokerId, ClusterId, Incarnation, PartitionIndex, ProducerEpoch, ProducerId, ReplicaId,
+    Sequence, TopicId,
+};
 use tokio::time::timeout;
 
 use super::super::machine::PartitionMachine;
@@ -74,9 +77,22 @@ async fn partition(shared: &Arc<machine::Shared>, permission: Permission) -> Par
 }
 
 fn batch() -> RecordBatch {
+    build(None)
+}
+
+/// The first batch of a producer.
+fn first_batch() -> RecordBatch {
+    build(Some(ProducerStamp {
+        id: ProducerId(7),
+        epoch: ProducerEpoch(0),
+        base_sequence: Sequence(0),
+    }))
+}
+
+fn build(producer: Option<ProducerStamp>) -> RecordBatch {
     let mut builder = BatchBuilder::new();
     builder.push(Timestamp(1), None, Some(b"v"), &[]);
-    let bytes = builder.build(Codec::None, None).unwrap();
+    let bytes = builder.build(Codec::None, producer).unwrap();
     RecordBatch::parse(bytes, 1 << 20).unwrap()
 }
 
@@ -121,6 +137,42 @@ async fn a_batch_does_not_pass_one_that_came_before_the_leader_was_ready() {
     for (fate, offset) in fates.into_iter().zip(0..) {
         let appended = timeout(LIMIT, fate).await.unwrap().unwrap();
         assert_eq!(appended.base_offset, Offset(offset));
+    }
+    partition.tasks.stop().await;
+}
+
+#[tokio::test]
+async fn a_repetition_is_answered_although_another_was_judged_when_its_original_was_published() {
+    let shared = machine::Shared::new();
+    let (becoming, asked) = (Arc::clone(&shared), AtomicUsize::new(0));
+    let (tell_after, after) = watch::channel(None);
+    // It is published, for readers to see, between the looks at the first and the second repetition.
+    let permission = move |_| {
+        if let Some(after) = *after.borrow()
+            && asked.fetch_add(1, Ordering::Relaxed) == 1
+        {
+            becoming.publish_again(after);
+        }
+        Ok(())
+    };
+    let partition = partition(&shared, Arc::new(permission)).await;
+    ready(&partition).await;
+    let before = *partition.published.borrow();
+    let original = partition.enqueue(first_batch()).await.unwrap();
+    let original = timeout(LIMIT, original).await.unwrap().unwrap();
+    let after = *partition.published.borrow();
+    assert!(after.high_watermark > before.high_watermark);
+
+    shared.publish_again(before);
+    tell_after.send_replace(Some(after));
+    let mut fates = Vec::new();
+    for _ in 0..2 {
+        fates.push(partition.enqueue(first_batch()).await.unwrap());
+    }
+    for fate in fates {
+        let repeated = timeout(LIMIT, fate).await.unwrap().unwrap();
+        assert!(repeated.duplicate);
+        assert_eq!(repeated.base_offset, original.base_offset);
     }
     partition.tasks.stop().await;
 }

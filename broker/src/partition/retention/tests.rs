@@ -16,6 +16,7 @@ fn segment(n: u64, last: i64, sealed: bool) -> SegmentInfo {
         next_offset: Offset(n * 10 + 10),
         last_append_time: Timestamp(last),
         bytes: MIB,
+        disk_bytes: MIB,
         end: MIB - 4096,
         sealed,
     }
@@ -70,7 +71,11 @@ fn closed_segments_go_when_their_last_record_is_old_enough() {
         "the open one stays"
     );
     let behind = limited.start(&storage, Timestamp(1_000_000), Offset(29));
-    assert_eq!(behind, None, "what is not committed stays");
+    assert_eq!(
+        behind,
+        Some(Start::At(Offset(20))),
+        "what is not committed stays"
+    );
 }
 
 #[test]
@@ -81,6 +86,24 @@ fn the_oldest_segments_go_until_the_rest_and_the_next_one_fit() {
     assert_eq!(start(6), Some(Start::At(Offset(10))));
     assert_eq!(start(3), Some(Start::At(Offset(40))));
     assert_eq!(start(1), Some(Start::At(Offset(50))), "the open one stays");
+}
+
+#[test]
+fn of_what_is_too_much_all_that_is_committed_goes_at_once() {
+    let storage = storage(&[1, 2, 3, 4, 5]);
+    let start = |committed| retention(None, Some(3 * MIB)).start(&storage, Timestamp(0), committed);
+    assert_eq!(start(Offset(60)), Some(Start::At(Offset(40))));
+    assert_eq!(start(Offset(39)), Some(Start::At(Offset(30))));
+    assert_eq!(start(Offset(9)), None);
+}
+
+#[test]
+fn a_file_for_one_large_batch_goes_as_a_whole() {
+    let mut storage = storage(&[1, 2, 3]);
+    storage.segments[0].bytes = 2 * MIB + (64 << 10);
+    storage.disk_bytes += MIB + (64 << 10);
+    let start = retention(None, Some(5 * MIB)).start(&storage, Timestamp(0), Offset(40));
+    assert_eq!(start, Some(Start::At(Offset(10))));
 }
 
 #[test]

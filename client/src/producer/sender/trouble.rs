@@ -211,17 +211,13 @@ impl Sender {
     fn too_late(&self, partition: PartitionIndex) -> Error {
         let slot = &self.slots[partition.0 as usize];
         let timeout = self.rules.delivery_timeout;
-        let last = match &slot.last_error {
-            Some(error) => format!("; the last answer was: {error}"),
-            None => String::new(),
-        };
         let maybe_written = slot.lane.oldest_maybe_written();
         let state = match maybe_written {
             true => "it is not known whether it was written",
             false => "it was not written",
         };
         let message = format!(
-            "partition {partition} did not acknowledge a batch within {timeout:?}; {state}{last}"
+            "partition {partition} did not acknowledge a batch within {timeout:?}; {state}"
         );
         // More time would not help where room is missing: the hint has to be about that.
         let was_full = slot.last_error.as_ref().and_then(Error::reason) == Some(Reason::DiskFull);
@@ -229,7 +225,8 @@ impl Sender {
             true => Reason::DiskFull,
             false => Reason::TimedOut,
         };
-        Error::new(reason, message).with_outcome(Outcome::Retriable)
+        let error = Error::new(reason, message).after(slot.last_error.as_ref());
+        error.with_outcome(Outcome::Retriable)
     }
 
     /// Gives up what the partition has; what comes later starts over with a new identity.

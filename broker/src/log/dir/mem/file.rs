@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -18,6 +18,8 @@ const SECTOR: usize = 512;
 /// The bytes of one file, apart from its names. Bytes nobody wrote are zero and take no memory.
 pub(super) struct Inode {
     pub(super) len: u64,
+    /// Bytes at the end whose room was given back.
+    given_back: AtomicU64,
     // guards: the content; never held together with the lock of the disk
     content: Mutex<Content>,
     /// How many handles of it there are. Slices are copies here.
@@ -50,6 +52,7 @@ impl Inode {
         };
         Self {
             len,
+            given_back: AtomicU64::new(0),
             content: Mutex::new(content),
             handles: AtomicUsize::new(0),
         }
@@ -57,6 +60,19 @@ impl Inode {
 
     pub(super) fn is_open(&self) -> bool {
         self.handles.load(Ordering::Acquire) > 0
+    }
+
+    /// The bytes it takes on the disk.
+    pub(super) fn disk_bytes(&self) -> u64 {
+        self.len - self.given_back.load(Ordering::Relaxed)
+    }
+
+    fn give_back(&self, position: u64) {
+        let position = position.min(self.len);
+        let bytes = self.len - position;
+        self.given_back.fetch_max(bytes, Ordering::Relaxed);
+        let position = usize::try_from(position).unwrap_or(usize::MAX);
+        self.lock().current.truncate(position);
     }
 
     fn lock(&self) -> MutexGuard<'_, Content> {
@@ -237,6 +253,12 @@ impl File for MemFile {
             self.inode.end_sync(flight, result.is_ok());
         }
         result
+    }
+
+    fn give_back(&self, position: u64) -> io::Result<()> {
+        self.disk.operate_since(self.power)?;
+        self.inode.give_back(position);
+        Ok(())
     }
 
     fn make_resident(&self, _range: Range<u64>) -> io::Result<()> {

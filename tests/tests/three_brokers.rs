@@ -169,7 +169,7 @@ fn a_broker_that_is_stopped_hands_over_and_its_clients_see_no_error() {
     let leader = cluster.leader_of("changes", 0);
     assert!(cluster.brokers[leader].stop().success());
     let log = cluster.brokers[leader].log();
-    assert!(log.contains("others lead what this broker led"), "{log}");
+    assert!(log.contains("others lead what it led"), "{log}");
     producing.write(&text[cut..]);
     producing.end_input();
     let ended = producing.end().exited(0);

@@ -11,6 +11,7 @@ use highwater_client::{Client, Delivery, Producer, Record};
 use highwater_tests::api::Api;
 use highwater_tests::{Broker, program};
 use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -22,7 +23,10 @@ const RECORDS: u64 = if cfg!(debug_assertions) {
     5_000_000
 };
 const MOST_NANOS: u64 = if cfg!(debug_assertions) { 20_000 } else { 200 };
-const MOST_NANOS_OF_MANY: u64 = if cfg!(debug_assertions) { 20_000 } else { 100 };
+const MOST_NANOS_OF_MANY: u64 = if cfg!(debug_assertions) { 20_000 } else { 130 };
+/// What one thread may cost in percent, and what two that hand the work to each other may.
+const ONE_THREAD: u64 = 100;
+const TWO_THREADS: u64 = 150;
 
 /// Records of one call.
 const MANY: u64 = 1_000;
@@ -31,6 +35,9 @@ const MANY: u64 = 1_000;
 const TOGETHER: usize = 20_000;
 
 const VALUE: [u8; 100] = [b'x'; 100];
+
+/// The processor time is that of the process: one test at a time has it.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
@@ -84,6 +91,7 @@ async fn all_acknowledged(deliveries: &mut Vec<Delivery>) -> u64 {
 
 /// The least of some rounds: one by one and flushed, one by one and awaited, many with each call.
 async fn costs_of_a_record() -> [u64; 3] {
+    let _alone = ALONE.lock().await;
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(&program!(), dir.path(), &[]);
     Api::connect(broker.listen())
@@ -107,12 +115,12 @@ async fn costs_of_a_record() -> [u64; 3] {
     costs
 }
 
-fn assert_little(runtime: &str, costs: [u64; 3]) {
+fn assert_little(runtime: &str, percent: u64, costs: [u64; 3]) {
     let [flushed, awaited, many] = costs;
     println!(
         "{runtime}: {flushed} ns a record flushed, {awaited} ns awaited, {many} ns with send_all"
     );
-    let most = [MOST_NANOS, MOST_NANOS, MOST_NANOS_OF_MANY];
+    let most = [MOST_NANOS, MOST_NANOS, MOST_NANOS_OF_MANY].map(|most| most * percent / 100);
     assert!(
         costs.iter().zip(most).all(|(cost, most)| *cost <= most),
         "{costs:?} ns"
@@ -121,10 +129,10 @@ fn assert_little(runtime: &str, costs: [u64; 3]) {
 
 #[tokio::test]
 async fn a_record_of_a_hundred_bytes_costs_little_to_send() {
-    assert_little("one thread", costs_of_a_record().await);
+    assert_little("one thread", ONE_THREAD, costs_of_a_record().await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_more_threads_than_one_it_costs_little_more() {
-    assert_little("two threads", costs_of_a_record().await);
+    assert_little("two threads", TWO_THREADS, costs_of_a_record().await);
 }

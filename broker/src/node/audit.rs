@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use highwater_proto::pb::peer::{ChainAt, CompareChainsRequest};
 use highwater_proto::{BrokerId, LogIndex, ReplicaId, Term};
 use tokio::sync::mpsc;
@@ -142,15 +143,21 @@ impl Audit {
                 });
             }
         }
-        for (broker, entries) in by_broker {
+        // One that does not answer holds up none of the others.
+        let all = by_broker.into_iter().map(|(broker, entries)| async move {
+            let mut answers = Vec::new();
             for entries in entries.chunks(GROUPS_AT_ONCE) {
-                for answer in self.answers(broker, entries.to_vec()).await {
-                    let group = answer.group.as_ref().and_then(GroupId::from_pb);
-                    let question = group.and_then(|group| questions.get_mut(&group));
-                    if let Some(question) = question.filter(|q| q.head.index.0 == answer.index) {
-                        let said = (broker, Term(answer.term), answer.chain);
-                        question.answers.push(said);
-                    }
+                answers.extend(self.answers(broker, entries.to_vec()).await);
+            }
+            (broker, answers)
+        });
+        for (broker, answers) in join_all(all).await {
+            for answer in answers {
+                let group = answer.group.as_ref().and_then(GroupId::from_pb);
+                let question = group.and_then(|group| questions.get_mut(&group));
+                if let Some(question) = question.filter(|q| q.head.index.0 == answer.index) {
+                    let said = (broker, Term(answer.term), answer.chain);
+                    question.answers.push(said);
                 }
             }
         }
@@ -185,7 +192,9 @@ impl Audit {
         if !answers.is_empty() {
             progress.new = None;
         }
-        let leads = replica.leadership().borrow().mine;
+        // The word of one leader is enough for a partition, which goes on elsewhere; the broker goes on
+        // without its metadata only if more contradict it.
+        let leads = replica.leadership().borrow().mine || replica.group() == GroupId::Metadata;
         let verdict = verdict(agree, answers.len() - agree, leads);
         if verdict == Verdict::Agreed {
             if agree == *others {
@@ -221,7 +230,9 @@ impl Audit {
 }
 
 /// What to ask about a replica, if there is anything that was not compared yet.
+/// Of two that differ it is the leader who decides, so there has to be one.
 fn question(replica: &Replica, progress: &mut Progress) -> Option<Question> {
+    replica.leadership().borrow().leader?;
     let committed = replica.committed_index();
     let before = std::mem::replace(&mut progress.committed, committed);
     let index = match progress.new {

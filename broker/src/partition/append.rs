@@ -133,6 +133,8 @@ pub(super) struct AppendLoop {
     pub(super) proposals: u64,
     /// What was judged on one another is written as a whole or up to the first that is refused.
     pub(super) line: Line,
+    /// Wakes those who wait for what is on its way: what is cut off never comes.
+    pub(super) cuts: watch::Receiver<bool>,
     /// How long the next attempt to begin a new line may take.
     pub(super) patience: Duration,
     /// What came before the leader was ready, in order: nothing that came later passes it.
@@ -171,9 +173,11 @@ impl AppendLoop {
                     }
                     true
                 }
+                _ = self.cuts.changed(), if waiting => true,
             };
             let moved = applied.borrow_and_update().has_changed() || moved;
             let moved = led.borrow_and_update().has_changed() || moved;
+            let moved = self.line.is_cut() || moved;
             let repeated = if moved {
                 std::mem::take(&mut self.repeated)
             } else {
@@ -199,6 +203,11 @@ impl AppendLoop {
     }
 
     async fn take(&mut self, work: Work) {
+        if self.line.is_cut() {
+            // Those repeat what is cut off, and come first.
+            let repeated = self.repeated.drain(..).map(Work::Batch);
+            self.early.extend(repeated);
+        }
         if !self.early.is_empty() {
             return self.early.push(work);
         }

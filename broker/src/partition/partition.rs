@@ -91,6 +91,7 @@ impl Partition {
         let (requests, queue) = mpsc::channel(QUEUE);
         let (published, leadership) = (shared.published(), replica.leadership());
         let budget = Arc::new(Semaphore::new(BUDGET_BYTES as usize));
+        let line = Line::begin();
         let trimmer = Trimmer {
             replica: replica.clone(),
             leadership: leadership.clone(),
@@ -109,7 +110,8 @@ impl Partition {
             budget: Arc::clone(&budget),
             term: Term(0),
             proposals: 0,
-            line: Line::begin(),
+            cuts: line.cuts(),
+            line,
             patience: Duration::ZERO,
             early: Vec::new(),
             repeated: Vec::new(),
@@ -128,12 +130,7 @@ impl Partition {
             metrics: Arc::clone(&metrics),
         };
         tasks.spawn(keeper.run());
-        let (waking, mut changes) = (Arc::clone(&shared), leadership.clone());
-        tasks.spawn(async move {
-            while changes.changed().await.is_ok() {
-                waking.wake()
-            }
-        });
+        tasks.spawn(wake_readers(Arc::clone(&shared), leadership.clone()));
         Self {
             topic,
             index,
@@ -269,5 +266,12 @@ impl Partition {
         self.tasks.stop().await;
         self.shared.wake();
         self.replica.shutdown().await;
+    }
+}
+
+/// Has whoever waits for data look again whenever another replica may lead.
+async fn wake_readers(shared: Arc<Shared>, mut leadership: watch::Receiver<Leadership>) {
+    while leadership.changed().await.is_ok() {
+        shared.wake();
     }
 }

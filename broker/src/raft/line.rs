@@ -3,16 +3,17 @@
 //! Entries of a line stand or fall together: after the first that is refused none is written.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::watch;
 
 /// A line of proposals. What is in no line is taken or refused by itself.
 #[derive(Debug, Clone, Default)]
-pub struct Line(Option<Arc<AtomicBool>>);
+pub struct Line(Option<Arc<watch::Sender<bool>>>);
 
 impl Line {
     /// A line that is whole.
     pub fn begin() -> Self {
-        Self(Some(Arc::default()))
+        Self(Some(Arc::new(watch::Sender::new(false))))
     }
 
     /// A line of which nothing is written any more: what is proposed in it becomes a blank entry,
@@ -26,13 +27,19 @@ impl Line {
     /// True once an entry of the line was refused.
     pub fn is_cut(&self) -> bool {
         let cut = self.0.as_ref();
-        cut.is_some_and(|cut| cut.load(Ordering::Acquire))
+        cut.is_some_and(|cut| *cut.borrow())
+    }
+
+    /// Tells when the line is cut; never, of what is in no line.
+    pub fn cuts(&self) -> watch::Receiver<bool> {
+        let cut = self.0.as_ref();
+        cut.map_or_else(|| watch::channel(false).1, |cut| cut.subscribe())
     }
 
     /// The core calls this before it looks at the next proposal.
     pub(super) fn cut(&self) {
         if let Some(cut) = &self.0 {
-            cut.store(true, Ordering::Release);
+            cut.send_replace(true);
         }
     }
 }

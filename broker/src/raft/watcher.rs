@@ -33,6 +33,9 @@ impl Watcher {
                 return;
             }
             if metrics.changed().await.is_err() {
+                self.leadership.send_modify(|now| now.mine = false);
+                let why = "its core has ended without saying why".to_owned();
+                self.ended.send_replace(Some(why));
                 return;
             }
         }

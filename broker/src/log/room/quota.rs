@@ -28,9 +28,10 @@ impl State {
 
 impl Purpose {
     /// Whether the limit holds it up. What moves the log start and what elects leaders never waits
-    /// for files to go.
+    /// for files to go, and neither does what a leader sends: it was held up there, and only what
+    /// comes behind it may let files go here.
     pub(super) fn is_limited(self) -> bool {
-        matches!(self, Self::Data | Self::Replicated)
+        matches!(self, Self::Data)
     }
 }
 
@@ -85,17 +86,20 @@ impl Room {
         let mut state = self.lock();
         state.quota.giving_back = state.quota.giving_back.saturating_sub(1);
         let files = state.files.saturating_sub(bytes);
-        drop(state);
-        self.holds(files);
+        self.now_holds(state, files);
     }
 
     /// Notes what the files that hold entries take together.
     pub(in crate::log) fn holds(&self, bytes: u64) {
-        let mut state = self.lock();
+        self.now_holds(self.lock(), bytes);
+    }
+
+    fn now_holds(&self, mut state: MutexGuard<'_, State>, bytes: u64) {
         let fewer = bytes < state.files;
         state.files = bytes;
         let with_next = bytes.saturating_add(state.next_len);
-        if state.quota.limit.is_none_or(|limit| with_next <= limit) {
+        // Where something went, more may go: the exception was made because nothing could.
+        if fewer || state.quota.limit.is_none_or(|limit| with_next <= limit) {
             state.quota.lifted = 0;
         }
         if fewer {

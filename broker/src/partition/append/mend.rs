@@ -22,6 +22,7 @@ impl AppendLoop {
         self.shared.state().producers_mut().reset_in_flight();
         self.replica.room().forget_proposed();
         self.line = Line::begin();
+        self.cuts = self.line.cuts();
         self.patience = FIRST_ATTEMPT;
     }
 

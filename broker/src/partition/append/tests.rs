@@ -205,3 +205,68 @@ async fn behind_a_refused_entry_nothing_is_written_and_the_leader_goes_on() {
     assert_eq!(appended.base_offset, Offset(0));
     partition.tasks.stop().await;
 }
+
+#[tokio::test]
+async fn a_repetition_is_answered_when_what_it_repeats_is_cut_off() {
+    let shared = machine::Shared::new();
+    let (looked, looks) = watch::channel(());
+    let permission: Permission = Arc::new(move |_| {
+        looked.send_replace(());
+        Ok(())
+    });
+    let partition = partition(&shared, Arc::new(|_| Ok(()))).await;
+    let term = ready(&partition).await;
+    let (line, replica) = (Line::begin(), partition.replica.clone());
+    let append = AppendLoop {
+        replica: replica.clone(),
+        shared: Arc::clone(&shared),
+        leadership: partition.leadership.clone(),
+        published: partition.published.clone(),
+        clock: Arc::new(SystemClock),
+        metrics: Arc::new(Metrics::new([])),
+        permission,
+        budget: Arc::new(Semaphore::new(1 << 20)),
+        term,
+        proposals: 1,
+        cuts: line.cuts(),
+        line: line.clone(),
+        patience: Duration::from_secs(1),
+        early: Vec::new(),
+        repeated: Vec::new(),
+        group: Group::default(),
+    };
+    let original = Sequenced::of(first_batch().header()).unwrap().unwrap();
+    let proposal = producers::Proposal(1);
+    shared.state().producers_mut().propose(original, proposal);
+    let (requests, queue) = mpsc::channel(4);
+    partition.tasks.spawn(append.run(queue));
+
+    let (answer, verdict) = oneshot::channel();
+    let (batch, arrived) = (first_batch(), monotonic());
+    let repetition = Request {
+        batch,
+        arrived,
+        answer,
+    };
+    let mut looks = looks;
+    looks.mark_unchanged();
+    drop(requests.send(Work::Batch(repetition)).await);
+    timeout(LIMIT, looks.changed()).await.unwrap().unwrap();
+    // What the core refuses of the line cuts off the original.
+    let refused = Proposal {
+        kind: ProposalKind::Batch,
+        body: build(None).into_bytes(),
+        append_time: Timestamp(1),
+        line,
+    };
+    drop(replica.propose(Term(term.0 + 1), refused).await.unwrap());
+    let verdict = timeout(LIMIT, verdict).await.unwrap().unwrap();
+    let metrics = Metrics::new([]);
+    let resolved = verdict.resolve(&metrics);
+    let appended = timeout(LIMIT, resolved).await.unwrap().unwrap();
+    assert_eq!(
+        (appended.base_offset, appended.duplicate),
+        (Offset(0), false)
+    );
+    partition.tasks.stop().await;
+}

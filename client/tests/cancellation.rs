@@ -1,11 +1,12 @@
 //! Futures of the producer that are dropped at any point: nothing half done stays behind.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod dropped;
 mod fake;
 
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::pin::pin;
 
+use dropped::up_to;
 use fake::{FakeCluster, PATIENCE};
 use futures_util::poll;
 use highwater_client::{PartitionIndex, Reason};
@@ -14,34 +15,6 @@ const P0: PartitionIndex = PartitionIndex(0);
 
 async fn patiently<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, what).await.expect("in time")
-}
-
-/// Runs a future until it has been polled so many times, and then drops it.
-struct UpTo<F> {
-    inner: Pin<Box<F>>,
-    polls: usize,
-}
-
-impl<F: Future> Future for UpTo<F> {
-    type Output = Option<F::Output>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.polls == 0 {
-            return Poll::Ready(None);
-        }
-        self.polls -= 1;
-        match self.inner.as_mut().poll(cx) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending if self.polls == 0 => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-}
-
-/// The future's output, unless it is not ready after so many polls.
-async fn up_to<F: Future>(polls: usize, future: F) -> Option<F::Output> {
-    let inner = Box::pin(future);
-    patiently(UpTo { inner, polls }).await
 }
 
 #[tokio::test]

@@ -2,10 +2,11 @@
 //! the client goes on.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
+mod dropped;
+
 use std::time::Duration;
 
+use dropped::up_to;
 use highwater_broker::testing::Broker;
 use highwater_client::{
     Client, Error, NewTopic, Offset, PartitionIndex, Position, Reason, Record, TopicChanges, TrimTo,
@@ -17,34 +18,6 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 async fn patiently<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, what).await.expect("in time")
-}
-
-/// Runs a future until it has been polled so many times, and then drops it.
-struct UpTo<F> {
-    inner: Pin<Box<F>>,
-    polls: usize,
-}
-
-impl<F: Future> Future for UpTo<F> {
-    type Output = Option<F::Output>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.polls == 0 {
-            return Poll::Ready(None);
-        }
-        self.polls -= 1;
-        match self.inner.as_mut().poll(cx) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending if self.polls == 0 => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-}
-
-/// The future's output, unless it is not ready after so many polls.
-async fn up_to<F: Future>(polls: usize, future: F) -> Option<F::Output> {
-    let inner = Box::pin(future);
-    patiently(UpTo { inner, polls }).await
 }
 
 /// Calls `once` with 0 polls, 1, 2 and so on until what it drops there is not dropped any more. Each

@@ -18,6 +18,7 @@ use rustix::process::{
 };
 use serde_json::Value;
 
+use crate::health::unhealthy;
 use crate::ports;
 use crate::program::{Program, Run};
 use crate::stderr::Stderr;
@@ -297,21 +298,6 @@ impl Broker {
         self.program
             .run(args)
             .env("HIGHWATER_BROKERS", self.listen())
-    }
-}
-
-/// Looks at the health until it is bad and every part is said: brokers learn from each other what is
-/// out, and that takes its time.
-#[track_caller]
-pub(crate) fn unhealthy(look: impl Fn() -> Run, parts: &[&str]) -> String {
-    let deadline = Instant::now() + READY;
-    loop {
-        let seen = look().end();
-        let said = seen.text();
-        if seen.code == Some(1) && parts.iter().all(|part| said.contains(part)) {
-            return said.to_owned();
-        }
-        assert!(Instant::now() < deadline, "not all of {parts:?}: {seen}");
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::broker::{Broker, unhealthy};
+use crate::broker::Broker;
+use crate::health::unhealthy;
 use crate::program::{Program, Run};
 use crate::proxy::Proxy;
 

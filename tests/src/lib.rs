@@ -8,6 +8,9 @@
 //! started is killed when it goes out of scope.
 
 use std::io::Write;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 pub mod api;
 pub mod batches;
@@ -17,6 +20,7 @@ pub mod conversation;
 pub mod disk;
 pub mod files;
 pub mod guide;
+mod health;
 pub mod history;
 pub mod http;
 pub mod input;
@@ -65,6 +69,13 @@ pub fn long_form(variable: &str, ordinary: u64) -> u64 {
         Ok(text) => text.parse().expect("a number"),
         Err(_) => ordinary,
     }
+}
+
+/// What this process has had of the processors.
+#[must_use]
+pub fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }
 
 /// Says what was measured, also when the test succeeds.

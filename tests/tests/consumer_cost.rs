@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use highwater_client::{Client, Consumer, Record, Until};
 use highwater_tests::api::Api;
-use highwater_tests::{Broker, program};
-use rustix::time::{ClockId, clock_gettime};
+use highwater_tests::{Broker, processor_time, program};
 use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -22,11 +21,6 @@ const RECORDS: u64 = if cfg!(debug_assertions) {
     5_000_000
 };
 const MOST_NANOS: u64 = if cfg!(debug_assertions) { 5_000 } else { 100 };
-
-fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
 
 async fn consumer(client: &Client) -> Consumer {
     let builder = client.consumer("t").until(Until::Latest);

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use highwater_client::{Client, Delivery, Producer, Record};
 use highwater_tests::api::Api;
-use highwater_tests::{Broker, program};
-use rustix::time::{ClockId, clock_gettime};
+use highwater_tests::{Broker, processor_time, program};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
@@ -38,11 +37,6 @@ const VALUE: [u8; 100] = [b'x'; 100];
 
 /// The processor time is that of the process: one test at a time has it.
 static ALONE: Mutex<()> = Mutex::const_new(());
-
-fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
 
 /// Sends without looking at what becomes of each record; the flush tells of the first failure.
 async fn sent_and_flushed(producer: &Producer) -> u64 {

@@ -30,16 +30,6 @@ fn example_bytes() -> (Vec<u8>, Vec<usize>) {
     (bytes, ends)
 }
 
-/// A directory with one segment file of exactly these bytes.
-fn disk_with(bytes: &[u8]) -> MemDir {
-    let dir = MemDir::new();
-    dir.create(NAME, bytes.len() as u64).unwrap();
-    dir.sync_dir().unwrap();
-    dir.damage(NAME, |stored| stored.copy_from_slice(bytes))
-        .unwrap();
-    dir
-}
-
 #[test]
 fn the_last_unsynced_group_torn_at_any_byte_vanishes_as_a_suffix() {
     let (bytes, ends) = example_bytes();
@@ -53,7 +43,7 @@ fn the_last_unsynced_group_torn_at_any_byte_vanishes_as_a_suffix() {
         for at in from..until {
             let mut torn = bytes.clone();
             tear(&mut torn, at);
-            let dir = disk_with(&torn);
+            let dir = disk_with(NAME, &torn);
             let (mut log, recovered) = Log::open(Arc::new(dir.clone()), tiny()).unwrap();
             let last = log.last().unwrap().index.0;
             let whole = ends.iter().rposition(|end| *end <= at).unwrap() as u64;
@@ -82,7 +72,7 @@ fn damage_at_any_byte_of_what_was_durable_is_refused_and_changes_nothing() {
     for at in 4096..ends[3] {
         let mut rotten = bytes.clone();
         rotten[at] ^= 0x10;
-        let dir = disk_with(&rotten);
+        let dir = disk_with(NAME, &rotten);
         match Log::open(Arc::new(dir.clone()), tiny()) {
             Err(OpenError::Damaged(damage)) => {
                 let whole = ends.iter().rposition(|end| *end <= at).unwrap();
@@ -132,7 +122,7 @@ fn a_damaged_header_of_a_file_with_durable_frames_is_refused() {
     for at in 0..256 {
         let mut rotten = bytes.clone();
         rotten[at] ^= 0x10;
-        let dir = disk_with(&rotten);
+        let dir = disk_with(NAME, &rotten);
         let opened = Log::open(Arc::new(dir), tiny());
         assert!(matches!(opened, Err(OpenError::Damaged(_))), "byte {at}");
     }
@@ -228,7 +218,7 @@ fn frames_of_a_later_kind_or_version_are_refused_and_not_cut_off() {
         hasher.update(&[0; 4]);
         hasher.update(&later[start + 80..start + 88]);
         later[start + 76..start + 80].copy_from_slice(&hasher.finalize().to_le_bytes());
-        let opened = Log::open(Arc::new(disk_with(&later)), tiny());
+        let opened = Log::open(Arc::new(disk_with(NAME, &later)), tiny());
         assert!(
             matches!(opened, Err(OpenError::Unsupported { .. })),
             "byte {at}"
@@ -242,7 +232,7 @@ fn a_file_of_a_later_version_is_refused() {
     bytes[8] = 2;
     let crc = crc32fast::hash(&bytes[..252]);
     bytes[252..256].copy_from_slice(&crc.to_le_bytes());
-    let opened = Log::open(Arc::new(disk_with(&bytes)), tiny());
+    let opened = Log::open(Arc::new(disk_with(NAME, &bytes)), tiny());
     assert!(matches!(opened, Err(OpenError::Unsupported { .. })));
 }
 

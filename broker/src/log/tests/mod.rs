@@ -45,6 +45,16 @@ pub(super) fn open(dir: &MemDir) -> Log {
     Log::open(Arc::new(dir.clone()), tiny()).unwrap().0
 }
 
+/// A directory with one segment file of exactly these bytes.
+pub(super) fn disk_with(name: &str, bytes: &[u8]) -> MemDir {
+    let dir = MemDir::new();
+    dir.create(name, bytes.len() as u64).unwrap();
+    dir.sync_dir().unwrap();
+    dir.damage(name, |stored| stored.copy_from_slice(bytes))
+        .unwrap();
+    dir
+}
+
 /// A batch as a producer sends it, its values about `payload` bytes in all.
 pub(super) fn batch(records: u32, payload: usize, time: i64) -> Bytes {
     let mut builder = BatchBuilder::new();

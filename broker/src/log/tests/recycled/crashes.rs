@@ -50,15 +50,6 @@ fn old_bytes(len: usize) -> Vec<u8> {
     old.slice(0..len as u64).to_vec()
 }
 
-fn disk_with(bytes: &[u8]) -> MemDir {
-    let dir = MemDir::new();
-    dir.create(NAME, bytes.len() as u64).unwrap();
-    dir.sync_dir().unwrap();
-    dir.damage(NAME, |stored| stored.copy_from_slice(bytes))
-        .unwrap();
-    dir
-}
-
 #[test]
 fn the_last_unsynced_group_torn_at_any_byte_of_a_used_file_vanishes_as_a_suffix() {
     let (bytes, ends) = example_bytes();
@@ -78,7 +69,7 @@ fn the_last_unsynced_group_torn_at_any_byte_of_a_used_file_vanishes_as_a_suffix(
             let mut torn = bytes.clone();
             tear(&mut torn, &old, at, until);
             torn[..from].copy_from_slice(&bytes[..from]);
-            let dir = disk_with(&torn);
+            let dir = disk_with(NAME, &torn);
             let (mut log, recovered) = Log::open(Arc::new(dir.clone()), tiny()).unwrap();
             let last = log.last().unwrap().index.0;
             let changed = (from..until).find(|at| torn[*at] != bytes[*at]);
@@ -117,7 +108,7 @@ fn damage_at_any_byte_of_what_was_durable_in_a_used_file_is_refused() {
         for at in 4096..ends[3] - 64 {
             let mut rotten = bytes.clone();
             rot(&mut rotten, &old, at);
-            let dir = disk_with(&rotten);
+            let dir = disk_with(NAME, &rotten);
             match Log::open(Arc::new(dir.clone()), tiny()) {
                 Err(OpenError::Damaged(damage)) => {
                     assert!(ends.contains(&(damage.position as usize)), "byte {at}");

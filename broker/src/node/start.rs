@@ -109,8 +109,9 @@ pub(super) async fn start(config: BrokerConfig, storage: Storage) -> Result<Brok
     let settled = parts.run(&services, &replicas);
     let page = metrics_page::page(&config, &services, &settled);
     let own_thread = lock.is_some();
+    let slots = AllSlots::of_process();
     serve(
-        sockets,
+        (sockets, slots.clone()),
         (&services, &replicas),
         &settled,
         page,
@@ -130,6 +131,7 @@ pub(super) async fn start(config: BrokerConfig, storage: Storage) -> Result<Brok
         bound,
         tasks,
         listeners,
+        slots,
         failed: failure,
         _lock: lock,
     })
@@ -321,14 +323,13 @@ impl Parts {
 
 /// Serves all listeners until the broker stops.
 fn serve(
-    sockets: Sockets,
+    (sockets, slots): (Sockets, AllSlots),
     (services, replicas): (&Arc<Services>, &Arc<Replicas>),
     settled: &watch::Receiver<bool>,
     page: http::MetricsPage,
     listeners: &Tasks,
     own_thread: bool,
 ) -> std::io::Result<()> {
-    let slots = AllSlots::of_process();
     let clients = (sockets.listen, slots.clients);
     let public = serve_public(clients, Arc::clone(services), stop(listeners));
     listeners.spawn(async move { report("clients", public.await) });

@@ -32,7 +32,7 @@ pub use self::delivery::{Ack, Delivery};
 pub use self::many::{Deliveries, IntoIter as DeliveriesIntoIter};
 use self::shared::{Shared, Stop};
 use self::wall::now;
-use crate::error::{Error, Result};
+use crate::error::{Error, Outcome, Result};
 use crate::record::{Payload, Record};
 
 /// Sends records to one topic. Cheap to clone; all clones share buffers, batches and connections.
@@ -77,6 +77,10 @@ impl Producer {
     /// Takes a record, waiting only for space in the buffer, and gives the future of its
     /// acknowledgement. Records of a partition are written in the order of the calls, each once.
     /// Cancel-safe: a call that is dropped has sent nothing.
+    ///
+    /// Fails with `BATCH_TOO_LARGE`, `PARTITION_NOT_FOUND`, after [`Producer::shutdown`] with
+    /// `NOT_READY`, and with what ended the producer if something did. The outcome is `Refused` then:
+    /// nothing was sent, and sending it again cannot help.
     pub async fn send<'a>(&self, record: impl Into<Record<'a>>) -> Result<Delivery> {
         // A loop of sends that never wait must let the sender run, even on a single thread.
         tokio::task::consume_budget().await;
@@ -100,6 +104,9 @@ impl Producer {
         let sent = self.handle.admit(&record).and_then(|bytes| {
             if shared.budget.try_take(bytes) {
                 return self.handle.enqueue(&record, bytes);
+            }
+            if shared.stop() != Stop::Running {
+                return Err(closed());
             }
             let message = format!(
                 "the producer's buffer of {} bytes is full",
@@ -260,6 +267,8 @@ fn with_parts<T>(record: &Record<'_>, bytes: usize, work: impl FnOnce(Parts<'_>)
     })
 }
 
+/// Asking this producer again cannot help.
 fn closed() -> Error {
-    Error::new(Reason::NotReady, "the producer is closed")
+    let error = Error::new(Reason::NotReady, "the producer is closed");
+    error.with_outcome(Outcome::Refused)
 }

@@ -13,7 +13,8 @@ use std::time::Duration;
 use fake::{FakeCluster, PATIENCE};
 use futures_util::poll;
 use highwater_client::{
-    Client, Codec, Delivery, Offset, Outcome, PartitionIndex, ProducerBuilder, Reason, Record,
+    Client, Codec, Delivery, Error, Offset, Outcome, PartitionIndex, ProducerBuilder, Reason,
+    Record,
 };
 
 const P0: PartitionIndex = PartitionIndex(0);

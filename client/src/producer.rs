@@ -9,6 +9,7 @@ mod accumulator;
 mod budget;
 mod builder;
 mod delivery;
+mod failures;
 mod identity;
 mod lane;
 mod many;
@@ -24,7 +25,7 @@ use std::time::Duration;
 use highwater_proto::{PartitionIndex, Reason};
 use tokio::time::{Instant, timeout};
 
-use self::accumulator::Parts;
+use self::accumulator::{Accumulator, Parts};
 use self::budget::Closed;
 pub use self::builder::ProducerBuilder;
 use self::delivery::BatchSlot;
@@ -118,35 +119,35 @@ impl Producer {
     }
 
     /// Waits until everything sent before this call is acknowledged or has failed; open batches
-    /// go at once. An error is the first failure since the last flush. Cancel-safe.
+    /// go at once. Cancel-safe.
+    ///
+    /// An error is the first failure of what was sent before this call, by this producer or a clone,
+    /// unless a flush that ended before this one began has covered it: each failure is told by the
+    /// next flush, and by all that wait at the same time, and then no more. So `Ok` means that all
+    /// that was sent since the last flush is durable. What became of each record its [`Delivery`]
+    /// tells. A flush that is dropped has told nothing.
     pub async fn flush(&self) -> Result<()> {
-        let shared = &self.handle.shared;
-        let mut latest = Vec::new();
-        for partition in shared.partitions() {
-            let mut accumulator = shared.accumulator(partition);
-            let sealed = accumulator.seal();
-            latest.extend(accumulator.latest());
-            drop(accumulator);
-            if sealed {
-                shared.announce(partition);
-            }
-        }
+        let flush = self.handle.shared.flush();
+        let latest = self
+            .handle
+            .seal(|accumulator| accumulator.seal_for(flush.number()));
         wait_for(&latest).await;
-        shared.take_failure().map_or(Ok(()), Err)
+        flush.verdict()
     }
 
     /// Takes no more records, delivers those there are, and gives up what is not acknowledged
-    /// within `deadline`, each record with what is known of it. An error is the first failure since
-    /// the last flush. A call that is dropped has ended the producer all the same: what was sent is
-    /// delivered as if the producer were dropped.
+    /// within `deadline`, each record with what is known of it. An error is what
+    /// [`Producer::flush`] would tell. A call that is dropped has ended the producer all the same:
+    /// what was sent is delivered as if the producer were dropped.
     pub async fn shutdown(&self, deadline: Duration) -> Result<()> {
         let shared = &self.handle.shared;
-        let latest = self.handle.end();
+        let flush = shared.flush();
+        let latest = self.handle.end(flush.number());
         if timeout(deadline, wait_for(&latest)).await.is_err() {
             shared.advance(Stop::Aborted);
             wait_for(&latest).await;
         }
-        shared.take_failure().map_or(Ok(()), Err)
+        flush.verdict()
     }
 
     /// How many partitions the topic had when the producer was built.
@@ -196,20 +197,29 @@ impl Handle {
         Ok(delivery)
     }
 
-    /// Refuses further records and has the sender deliver the rest. Gives the latest batch of
-    /// each partition.
-    fn end(&self) -> Vec<Arc<BatchSlot>> {
+    /// Has `seal` close the open batch of each partition, which says whether there was one, and the
+    /// sender send it. Gives the latest batch of each partition.
+    fn seal(&self, seal: impl Fn(&mut Accumulator) -> bool) -> Vec<Arc<BatchSlot>> {
         let mut latest = Vec::new();
         for partition in self.shared.partitions() {
             let mut accumulator = self.shared.accumulator(partition);
-            accumulator.close(closed());
-            let sealed = accumulator.seal();
+            let sealed = seal(&mut accumulator);
             latest.extend(accumulator.latest());
             drop(accumulator);
             if sealed {
                 self.shared.announce(partition);
             }
         }
+        latest
+    }
+
+    /// Refuses further records and has the sender deliver the rest. Gives the latest batch of
+    /// each partition.
+    fn end(&self, flush: u64) -> Vec<Arc<BatchSlot>> {
+        let latest = self.seal(|accumulator| {
+            accumulator.close(closed());
+            accumulator.seal_for(flush)
+        });
         self.shared.budget.close();
         self.shared.advance(Stop::Draining);
         latest
@@ -218,7 +228,8 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.end();
+        // No flush asks for what comes of it.
+        self.end(0);
     }
 }
 

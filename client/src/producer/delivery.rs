@@ -84,6 +84,8 @@ impl Future for Delivery {
 #[derive(Debug)]
 pub(crate) struct BatchSlot {
     partition: PartitionIndex,
+    /// The number of the last flush before it; see [`super::failures`].
+    era: u64,
     outcome: OnceLock<Result<Ack>>,
     // guards: who waits; emptied once, when the outcome is set.
     waiters: Mutex<Vec<Waiter>>,
@@ -97,12 +99,18 @@ struct Waiter {
 }
 
 impl BatchSlot {
-    pub(crate) fn new(partition: PartitionIndex) -> Arc<Self> {
+    pub(crate) fn new(partition: PartitionIndex, era: u64) -> Arc<Self> {
         Arc::new(Self {
             partition,
+            era,
             outcome: OnceLock::new(),
             waiters: Mutex::default(),
         })
+    }
+
+    /// Which flushes tell if it fails: those with a higher number.
+    pub(crate) fn era(&self) -> u64 {
+        self.era
     }
 
     /// Sets the outcome, that of the first record in case of success, and wakes all who wait.
@@ -186,7 +194,7 @@ mod tests {
 
     #[test]
     fn every_record_of_a_batch_gets_its_own_offset() {
-        let slot = BatchSlot::new(PartitionIndex(2));
+        let slot = BatchSlot::new(PartitionIndex(2), 0);
         let deliveries: Vec<_> = (0..3)
             .map(|i| Delivery::new(Arc::clone(&slot), i))
             .collect();
@@ -219,7 +227,7 @@ mod tests {
 
     #[test]
     fn completion_wakes_every_task_that_waits_and_only_once() {
-        let slot = BatchSlot::new(PartitionIndex(2));
+        let slot = BatchSlot::new(PartitionIndex(2), 0);
         let (wakers, woken) = tasks();
         for waker in &wakers {
             for index in 0..3 {
@@ -237,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_delivery_that_goes_to_another_task_leaves_the_others_theirs() {
-        let slot = BatchSlot::new(PartitionIndex(2));
+        let slot = BatchSlot::new(PartitionIndex(2), 0);
         let ([stays, takes], woken) = tasks();
         let mut deliveries = [0, 1].map(|index| Delivery::new(Arc::clone(&slot), index));
         poll(&mut deliveries, &stays);
@@ -250,7 +258,7 @@ mod tests {
 
     #[test]
     fn deliveries_that_all_go_to_another_task_wake_only_that_one() {
-        let slot = BatchSlot::new(PartitionIndex(2));
+        let slot = BatchSlot::new(PartitionIndex(2), 0);
         let ([before, after], woken) = tasks();
         let mut deliveries = [0, 1].map(|index| Delivery::new(Arc::clone(&slot), index));
         poll(&mut deliveries, &before);
@@ -267,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_failed_batch_fails_each_of_its_records() {
-        let slot = BatchSlot::new(PartitionIndex(2));
+        let slot = BatchSlot::new(PartitionIndex(2), 0);
         slot.complete(Err(Error::new(Reason::BadBatch, "m")));
         let error = Delivery::new(slot, 7).outcome().unwrap().unwrap_err();
         assert_eq!(error.reason(), Some(Reason::BadBatch));

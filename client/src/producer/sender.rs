@@ -274,7 +274,7 @@ impl Sender {
     fn complete(&self, done: impl IntoIterator<Item = Done>) {
         for done in done {
             if let Err(error) = &done.outcome {
-                self.shared.note_failure(error);
+                self.shared.note_failure(done.slot.era(), error);
             }
             done.slot.complete(done.outcome);
             self.shared.budget.give(done.charge);

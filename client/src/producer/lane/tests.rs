@@ -32,7 +32,7 @@ fn sent(batches: u64) -> Lane {
     let mut lane = Lane::default();
     assert!(lane.adopt(identity(7)));
     for serial in 0..batches {
-        let slot = BatchSlot::new(PartitionIndex(0));
+        let slot = BatchSlot::new(PartitionIndex(0), 0);
         lane.push(Bytes::from(vec![serial as u8]), 10, slot, Instant::now(), 1);
         lane.sent(serial, at(S1, serial + 1));
     }
@@ -162,7 +162,7 @@ fn a_refusal_does_not_unsay_an_earlier_unknown_attempt() {
 #[test]
 fn a_refused_batch_waits_for_those_before_it_and_stops_those_after() {
     let mut lane = sent(2);
-    let slot = BatchSlot::new(PartitionIndex(0));
+    let slot = BatchSlot::new(PartitionIndex(0), 0);
     lane.push(Bytes::new(), 1, slot, Instant::now(), 1);
     let bad = error(Reason::BadBatch);
     assert_eq!(lane.refused(1, at(S1, 2), &bad), Verdict::Wait);
@@ -205,7 +205,7 @@ fn forgotten() -> Lane {
         let mut builder = BatchBuilder::new();
         (0..10).for_each(|n| builder.push(Timestamp(n), None, Some(b"v"), &[]));
         let bytes = builder.build(Codec::None, lane.stamp()).unwrap();
-        let slot = BatchSlot::new(PartitionIndex(0));
+        let slot = BatchSlot::new(PartitionIndex(0), 0);
         lane.push(bytes, 10, slot, Instant::now(), 1);
         lane.sent(serial, at(S1, serial + 1));
     }

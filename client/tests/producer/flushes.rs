@@ -75,3 +75,30 @@ async fn a_flush_that_is_dropped_leaves_the_failure_to_the_shutdown() {
     let ended = patiently(producer.shutdown(PATIENCE)).await;
     assert_eq!(reason(ended), Some(Reason::BadBatch));
 }
+
+#[tokio::test]
+async fn a_batch_that_is_too_large_fails_after_those_before_it() {
+    let cluster = FakeCluster::start(1);
+    cluster.create_topic("t", 2);
+    cluster.faults(|faults| faults.hold_acks = true);
+    let client = cluster.client().await;
+    let producer = producer(&client).build().await.unwrap();
+    let before = producer.send(to(0)).await.unwrap();
+    let appended =
+        |at| move |state: &mut fake::State| state.partition("t", at).unwrap().next_offset == 1;
+    cluster.wait_until("it is appended", appended(0)).await;
+    // The topic takes batches of 1 MiB, and the record has that without its batch's header.
+    let large = Record::new(vec![0; 1 << 20]).partition(P0);
+    let large = producer.send(large).await.unwrap();
+    let mut flush = Box::pin(producer.flush());
+    assert!(poll!(&mut flush).is_pending());
+    // When this is appended, the sender has had the large one in hands.
+    drop(producer.send(to(1)).await.unwrap());
+    cluster.wait_until("another is appended", appended(1)).await;
+    assert!(large.outcome().is_none());
+    assert!(poll!(&mut flush).is_pending());
+    cluster.faults(|faults| faults.hold_acks = false);
+    assert_eq!(reason(patiently(flush).await), Some(Reason::BatchTooLarge));
+    assert!(before.outcome().unwrap().is_ok());
+    assert!(large.outcome().unwrap().is_err());
+}

@@ -79,6 +79,8 @@ pub(crate) struct Faults {
     pub(crate) followers_serve: bool,
     /// This broker serves no subscription, as long as it is this one.
     pub(crate) away: Option<i32>,
+    /// Identities are given out, and the answers wait until this is lifted.
+    pub(crate) hold_identities: bool,
     /// What a session may have on its way.
     pub(crate) credit_bytes: Option<u64>,
 }
@@ -102,6 +104,8 @@ pub(crate) struct State {
     /// The epoch of each producer that has a name, and the names.
     epochs: BTreeMap<u64, i16>,
     names: BTreeMap<String, (u64, u64)>,
+    /// How many calls asked for an identity.
+    pub(crate) asked: u64,
     topics_made: u64,
     random: u64,
 }

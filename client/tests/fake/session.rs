@@ -91,6 +91,7 @@ impl FakeBroker {
             append_time: 1000,
             leader_epoch: epoch,
             duplicate: appended.duplicate,
+            first_number: 0,
         })
     }
 

@@ -20,15 +20,17 @@ pub(super) struct Sockets {
     pub(super) bound: Bound,
 }
 
-/// Serves all listeners until the broker stops.
+/// Serves all listeners until the broker stops. Gives what can cut their connections off.
 pub(super) fn serve(
-    (sockets, slots): (Sockets, AllSlots),
+    sockets: Sockets,
     (services, replicas): (&Arc<Services>, &Arc<Replicas>),
     settled: &watch::Receiver<bool>,
     page: http::MetricsPage,
     listeners: &Tasks,
     own_thread: bool,
-) -> std::io::Result<()> {
+) -> std::io::Result<AllSlots> {
+    let all = AllSlots::of_process();
+    let slots = all.clone();
     let clients = (sockets.listen, slots.clients);
     let public = serve_public(clients, Arc::clone(services), stop(listeners));
     listeners.spawn(async move { report("clients", public.await) });
@@ -58,7 +60,7 @@ pub(super) fn serve(
         page,
         stop(listeners),
     ));
-    Ok(())
+    Ok(all)
 }
 
 /// What other brokers must see whatever this one is busy with runs on a thread of its own: pings,

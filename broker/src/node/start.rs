@@ -22,7 +22,6 @@ use super::{Bound, Broker, StartError, clock_file, compaction, controller, metri
 use crate::clock::{Clock, GuardedClock, SystemClock};
 use crate::cluster::{Leaders, Liveness, Metadata, MetadataMachine, Takeover};
 use crate::entropy;
-use crate::listener::AllSlots;
 use crate::listener::grpc::bind;
 use crate::log::dir::usage;
 use crate::log::{Dir, DirLock, FsDir, HardState, MemDir, MeteredDir};
@@ -114,9 +113,8 @@ pub(super) async fn start_at(
     let settled = parts.run(&services, &replicas);
     let page = metrics_page::page(&config, &services, &settled);
     let own_thread = lock.is_some();
-    let slots = AllSlots::of_process();
-    serve(
-        (sockets, slots.clone()),
+    let slots = serve(
+        sockets,
         (&services, &replicas),
         &settled,
         page,

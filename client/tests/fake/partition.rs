@@ -42,6 +42,8 @@ pub(crate) struct Partition {
 #[derive(Debug)]
 pub(crate) struct Appended {
     pub(crate) base: u64,
+    /// The offset after its last record.
+    pub(crate) end: u64,
     pub(crate) duplicate: bool,
 }
 
@@ -78,6 +80,7 @@ impl Partition {
             if let Some((_, base)) = known {
                 return Ok(Appended {
                     base: *base,
+                    end: *base + u64::from(records),
                     duplicate: true,
                 });
             }
@@ -114,6 +117,7 @@ impl Partition {
         self.next_offset += u64::from(records);
         Ok(Appended {
             base,
+            end: self.next_offset,
             duplicate: false,
         })
     }

@@ -37,7 +37,7 @@ impl FakeBroker {
     fn judge(&self, request: ProduceSessionRequest, previous: u64) -> Judged {
         let mut state = self.shared.state();
         self.shared.counters.batches.fetch_add(1, Ordering::SeqCst);
-        if let Some(reason) = state.refusal() {
+        if let Some(reason) = state.refusal(request.partition) {
             drop(state);
             self.shared.note_change();
             return Judged::Refused(status::of(reason, "refused on demand"));

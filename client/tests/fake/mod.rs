@@ -94,6 +94,14 @@ pub(crate) struct Topic {
     pub(crate) replication: u32,
 }
 
+impl Topic {
+    /// The largest batch that it takes.
+    pub(crate) fn max_batch_bytes(&self) -> usize {
+        let set = self.config.get("max.batch.bytes");
+        set.map_or(1 << 20, |bytes| bytes.parse().unwrap())
+    }
+}
+
 /// What all brokers of the cluster agree on.
 #[derive(Debug, Default)]
 pub(crate) struct State {

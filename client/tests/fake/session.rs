@@ -64,10 +64,12 @@ impl FakeBroker {
         if state.is_fenced(&request.batch) {
             return Judged::Refused(status::of(Reason::ProducerFenced, "the name went on"));
         }
+        let topic = state.topics.get(&request.topic);
+        let limit = topic.map_or(0, super::Topic::max_batch_bytes);
         let Some(partition) = state.partition(&request.topic, request.partition as u32) else {
             return Judged::Dropped;
         };
-        let appended = match partition.append(request.batch, 1 << 20) {
+        let appended = match partition.append(request.batch, limit) {
             Ok(appended) => appended,
             Err(status) => return Judged::Refused(status),
         };

@@ -31,7 +31,7 @@ use self::budget::Closed;
 pub use self::builder::ProducerBuilder;
 use self::delivery::BatchSlot;
 pub use self::delivery::{Ack, Delivery};
-pub use self::many::{Deliveries, IntoIter as DeliveriesIntoIter};
+pub use self::many::{Deliveries, IntoIter as DeliveriesIntoIter, SendAllError};
 use self::shared::{Shared, Stop};
 use self::wall::now;
 use crate::error::{Error, Outcome, Result};

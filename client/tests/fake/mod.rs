@@ -129,6 +129,8 @@ pub(crate) struct Counters {
     pub(crate) metadata_requests: AtomicUsize,
     /// Batches that came beyond the credit of their session.
     pub(crate) overruns: AtomicUsize,
+    /// The most batches of a partition that were appended and not yet acknowledged.
+    pub(crate) most_unanswered: AtomicUsize,
 }
 
 #[derive(Debug)]

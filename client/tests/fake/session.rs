@@ -15,7 +15,8 @@ use super::{FakeBroker, State, status};
 
 /// What a batch of a session comes to.
 enum Judged {
-    Ack(BatchAck),
+    /// Of a batch of this topic and partition.
+    Ack(BatchAck, String, i32),
     Refused(Status),
     /// The session ends without an answer.
     Dropped,
@@ -73,7 +74,10 @@ impl FakeBroker {
             Ok(appended) => appended,
             Err(status) => return Judged::Refused(status),
         };
+        let unanswered = partition.unanswered.len();
         drop(state);
+        let most = &self.shared.counters.most_unanswered;
+        most.fetch_max(unanswered, Ordering::SeqCst);
         self.shared.note_change();
         if appended.duplicate {
             self.shared
@@ -87,14 +91,23 @@ impl FakeBroker {
         if unknown {
             return Judged::Refused(status::of(Reason::OutcomeUnknown, "unknown on demand"));
         }
-        Judged::Ack(BatchAck {
+        let ack = BatchAck {
             number: request.number,
             base_offset: appended.base as i64,
             append_time: 1000,
             leader_epoch: epoch,
             duplicate: appended.duplicate,
             first_number: 0,
-        })
+        };
+        Judged::Ack(ack, request.topic, request.partition)
+    }
+
+    /// The batch's acknowledgement is about to be sent.
+    fn answered(&self, topic: &str, partition: i32, ack: &BatchAck) {
+        let mut state = self.shared.state();
+        if let Some(partition) = state.partition(topic, partition as u32) {
+            partition.unanswered.remove(&(ack.base_offset as u64));
+        }
     }
 
     /// Waits until acknowledgements are not held back.
@@ -133,12 +146,13 @@ impl FakeBroker {
             while let Some((number, bytes, answer)) = to_answer.recv().await {
                 let mut message = ProduceSessionResponse::default();
                 match answer {
-                    Judged::Ack(ack) => {
+                    Judged::Ack(ack, topic, partition) => {
                         broker.acks_flow().await;
                         if broker.swallows() {
                             answered.fetch_sub(bytes, Ordering::SeqCst);
                             continue;
                         }
+                        broker.answered(&topic, partition, &ack);
                         message.acks.push(ack);
                     }
                     Judged::Refused(status) => {

@@ -12,12 +12,10 @@ mod silence;
 mod trouble;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, SelectAll};
 use futures_util::{FutureExt, StreamExt};
-use highwater_proto::batch::Codec;
 use highwater_proto::pb::v1;
 use highwater_proto::{PartitionIndex, Reason};
 use tokio::time::Instant;
@@ -28,6 +26,7 @@ use self::sessions::Sessions;
 use super::delivery::Ack;
 use super::identity::{self, Asking, Identity};
 use super::lane::{Done, Lane, SessionId, Verdict};
+use super::rules::Rules;
 use super::shared::{Shared, Stop};
 use crate::channels::Address;
 use crate::error::{Error, Outcome, Result};
@@ -36,19 +35,6 @@ use crate::retry::Backoff;
 
 /// So many answers are taken before it is looked for something else to do.
 const ANSWERS_AT_ONCE: usize = 64;
-
-/// How batches are made and sent.
-#[derive(Debug, Clone)]
-pub(crate) struct Rules {
-    /// The producer's name.
-    pub(crate) name: Option<Arc<str>>,
-    pub(crate) codec: Codec,
-    pub(crate) linger: Duration,
-    pub(crate) max_in_flight: usize,
-    pub(crate) delivery_timeout: Duration,
-    /// The largest batch the topic takes.
-    pub(crate) max_batch_bytes: usize,
-}
 
 /// A partition as the sender sees it.
 #[derive(Debug)]

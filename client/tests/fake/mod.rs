@@ -97,6 +97,14 @@ pub(crate) struct Topic {
     pub(crate) replication: u32,
 }
 
+impl Topic {
+    /// The largest batch that it takes.
+    pub(crate) fn max_batch_bytes(&self) -> usize {
+        let set = self.config.get("max.batch.bytes");
+        set.map_or(1 << 20, |bytes| bytes.parse().unwrap())
+    }
+}
+
 /// What all brokers of the cluster agree on.
 #[derive(Debug, Default)]
 pub(crate) struct State {
@@ -128,6 +136,8 @@ pub(crate) struct Counters {
     pub(crate) metadata_requests: AtomicUsize,
     /// Batches that came beyond the credit of their session.
     pub(crate) overruns: AtomicUsize,
+    /// The most batches of a partition that were appended and not yet acknowledged.
+    pub(crate) most_unanswered: AtomicUsize,
 }
 
 #[derive(Debug)]

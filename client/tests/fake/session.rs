@@ -17,6 +17,8 @@ use super::{FakeBroker, State, status};
 /// What a batch of a session comes to.
 enum Judged {
     Ack(Run),
+    /// Of a batch of this topic and partition.
+    Ack(BatchAck, String, i32),
     Refused(Status),
     /// The session ends without an answer.
     Dropped,
@@ -65,14 +67,19 @@ impl FakeBroker {
         if state.is_fenced(&request.batch) {
             return Judged::Refused(status::of(Reason::ProducerFenced, "the name went on"));
         }
+        let topic = state.topics.get(&request.topic);
+        let limit = topic.map_or(0, super::Topic::max_batch_bytes);
         let Some(partition) = state.partition(&request.topic, request.partition as u32) else {
             return Judged::Dropped;
         };
-        let appended = match partition.append(request.batch, 1 << 20) {
+        let appended = match partition.append(request.batch, limit) {
             Ok(appended) => appended,
             Err(status) => return Judged::Refused(status),
         };
+        let unanswered = partition.unanswered.len();
         drop(state);
+        let most = &self.shared.counters.most_unanswered;
+        most.fetch_max(unanswered, Ordering::SeqCst);
         self.shared.note_change();
         if appended.duplicate {
             self.shared
@@ -100,6 +107,15 @@ impl FakeBroker {
             end: appended.end,
             previous,
         })
+        Judged::Ack(ack, request.topic, request.partition)
+    }
+
+    /// The batch's acknowledgement is about to be sent.
+    fn answered(&self, topic: &str, partition: i32, ack: &BatchAck) {
+        let mut state = self.shared.state();
+        if let Some(partition) = state.partition(topic, partition as u32) {
+            partition.unanswered.remove(&(ack.base_offset as u64));
+        }
     }
 
     /// Waits until acknowledgements are not held back.
@@ -142,6 +158,34 @@ impl FakeBroker {
         };
         tokio::spawn(answering.run(to_answer));
         let mut latest = Latest::default();
+        let (broker, answered) = (self.clone(), Arc::clone(&unanswered));
+        tokio::spawn(async move {
+            while let Some((number, bytes, answer)) = to_answer.recv().await {
+                let mut message = ProduceSessionResponse::default();
+                match answer {
+                    Judged::Ack(ack, topic, partition) => {
+                        broker.acks_flow().await;
+                        if broker.swallows() {
+                            answered.fetch_sub(bytes, Ordering::SeqCst);
+                            continue;
+                        }
+                        broker.answered(&topic, partition, &ack);
+                        message.acks.push(ack);
+                    }
+                    Judged::Refused(status) => {
+                        message.errors.push(status::of_batch(number, &status));
+                    }
+                    Judged::Dropped => {
+                        let _ = answers.send(Err(Status::unavailable("dropped"))).await;
+                        return;
+                    }
+                }
+                answered.fetch_sub(bytes, Ordering::SeqCst);
+                if answers.send(Ok(message)).await.is_err() {
+                    return;
+                }
+            }
+        });
         while let Some(Ok(request)) = batches.next().await {
             let (number, bytes) = (request.number, request.batch.len() as u64);
             let before = unanswered.fetch_add(bytes, Ordering::SeqCst);

@@ -71,6 +71,12 @@ impl FakeBroker {
             Ok(appended) => appended,
             Err(status) => return Judged::Refused(status),
         };
+        let forgets = state.faults.forget_next > 0;
+        if forgets {
+            state.faults.forget_next -= 1;
+            let partition = state.partition(&request.topic, request.partition as u32);
+            partition.unwrap().forget_producers();
+        }
         drop(state);
         self.shared.note_change();
         if appended.duplicate {
@@ -79,7 +85,7 @@ impl FakeBroker {
                 .duplicates
                 .fetch_add(1, Ordering::SeqCst);
         }
-        if dropped {
+        if dropped || forgets {
             return Judged::Dropped;
         }
         if unknown {

@@ -277,7 +277,7 @@ impl Sender {
     fn complete(&self, done: impl IntoIterator<Item = Done>) {
         for done in done {
             if let Err(error) = &done.outcome {
-                self.shared.note_failure(error);
+                self.shared.note_failure(done.slot.era(), error);
             }
             done.slot.complete(done.outcome);
             self.shared.budget.give(done.charge);
@@ -367,8 +367,9 @@ impl Drop for Sender {
     /// Nobody waits for ever: what is left when the task ends, however it ends, is told so.
     fn drop(&mut self) {
         let error = Error::new(Reason::NotReady, "the producer was stopped");
+        let closed = error.clone().with_outcome(Outcome::Refused);
         for partition in self.shared.partitions() {
-            self.shared.accumulator(partition).close(error.clone());
+            self.shared.accumulator(partition).close(closed.clone());
             self.give_up(partition, &error);
         }
         self.shared.budget.close();

@@ -54,6 +54,8 @@ pub(crate) struct Faults {
     pub(crate) drop_subscription_one_in: Option<u64>,
     /// The next batches are refused for these reasons, before they are appended.
     pub(crate) refuse: VecDeque<Reason>,
+    /// Every batch of these partitions is refused for this reason, however often it comes.
+    pub(crate) refuse_at: BTreeMap<i32, Reason>,
     /// One of so many batches is refused for a reason chosen by chance.
     pub(crate) refuse_one_in: Option<u64>,
     /// One of so many batches is answered with OUTCOME_UNKNOWN, appended or not.
@@ -170,8 +172,11 @@ impl State {
         one_in.is_some_and(|n| self.random.is_multiple_of(n))
     }
 
-    /// Whether the next batch is refused, and why.
-    pub(crate) fn refusal(&mut self) -> Option<Reason> {
+    /// Whether the next batch, one of this partition, is refused, and why.
+    pub(crate) fn refusal(&mut self, partition: i32) -> Option<Reason> {
+        if let Some(reason) = self.faults.refuse_at.get(&partition) {
+            return Some(*reason);
+        }
         if let Some(reason) = self.faults.refuse.pop_front() {
             return Some(reason);
         }

@@ -48,6 +48,9 @@ const REFUSALS: [Reason; 5] = [
 pub(crate) struct Faults {
     /// One of so many batches ends its session; every other time after it was appended.
     pub(crate) drop_session_one_in: Option<u64>,
+    /// After so many batches, the next ones, their partition forgets its producers, and their sessions
+    /// end without an answer.
+    pub(crate) forget_next: u32,
     /// One of so many messages ends its subscription.
     pub(crate) drop_subscription_one_in: Option<u64>,
     /// The next batches are refused for these reasons, before they are appended.

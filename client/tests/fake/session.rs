@@ -77,6 +77,12 @@ impl FakeBroker {
             Err(status) => return Judged::Refused(status),
         };
         let unanswered = partition.unanswered.len();
+        let forgets = state.faults.forget_next > 0;
+        if forgets {
+            state.faults.forget_next -= 1;
+            let partition = state.partition(&request.topic, request.partition as u32);
+            partition.unwrap().forget_producers();
+        }
         drop(state);
         let most = &self.shared.counters.most_unanswered;
         most.fetch_max(unanswered, Ordering::SeqCst);
@@ -87,7 +93,7 @@ impl FakeBroker {
                 .duplicates
                 .fetch_add(1, Ordering::SeqCst);
         }
-        if dropped {
+        if dropped || forgets {
             return Judged::Dropped;
         }
         if unknown {

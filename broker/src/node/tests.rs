@@ -9,6 +9,8 @@ use tokio::runtime::{Builder, Runtime};
 use super::{Broker, BrokerConfig};
 use crate::peer;
 
+mod removals;
+
 const LIMIT: Duration = Duration::from_secs(30);
 /// Long enough for an answer to come that is not held up.
 const HELD_UP: Duration = Duration::from_millis(300);

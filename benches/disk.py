@@ -2,11 +2,15 @@
 """What the decisions about files rest on, measured on the disk that DIR is on.
 
     python3 benches/disk.py [DIR]
+    python3 benches/disk.py --floor 50000 [DIR]
 
 Append: `pwrite` and `fdatasync`, against stores through a writable map and `msync`, into files that were
 allocated, filled with zeroes ahead, or used before. Many files: one `fdatasync` after the other, sixteen
 threads of them, one `syncfs`, or each file written back and then one flush for all. A script, because stores through a map are unsafe in Rust and the workspace keeps
 `unsafe` to one file. Every figure is a median; the order of the cases changes from round to round.
+
+The floor: what 100-byte records that are due at a fixed rate wait for when nothing but the disk stands between
+them and their sync. One loop writes whatever is due and syncs it. No broker on this disk can be faster.
 """
 
 import ctypes
@@ -123,6 +127,30 @@ def many(home, count, way):
     return count / statistics.median(times)
 
 
+def floor(home, rate):
+    """The milliseconds, at these percentiles, that records wait which are due at this rate for ten seconds."""
+    size, seconds = 112, 10
+    path = os.path.join(home, "segment")
+    handle = os.open(path, os.O_RDWR | os.O_CREAT)
+    for at in range(0, rate * seconds * size, FILL):
+        os.pwrite(handle, b"\0" * FILL, at)
+    os.fsync(handle)
+    waits, begun = [], time.perf_counter()
+    while len(waits) < rate * seconds:
+        due = min(int((time.perf_counter() - begun) * rate), rate * seconds)
+        if due == len(waits):
+            time.sleep(50e-6)
+            continue
+        os.pwrite(handle, b"x" * (due - len(waits)) * size, len(waits) * size)
+        os.fdatasync(handle)
+        done = time.perf_counter() - begun
+        waits.extend(done - number / rate for number in range(len(waits), due))
+    os.close(handle)
+    os.remove(path)
+    waits.sort()
+    return [waits[int(len(waits) * part)] * 1e3 for part in (0.5, 0.99, 0.999)]
+
+
 def medians(cases):
     """Runs every case in ROUNDS rounds, forwards and backwards in turn."""
     found = {name: [] for name, _ in cases}
@@ -133,8 +161,15 @@ def medians(cases):
 
 
 def main():
-    place = sys.argv[1] if len(sys.argv) > 1 else "."
-    with tempfile.TemporaryDirectory(dir=place) as home:
+    rate, rest = None, sys.argv[1:]
+    if rest and rest[0] == "--floor":
+        rate, rest = int(rest[1]), rest[2:]
+    with tempfile.TemporaryDirectory(dir=rest[0] if rest else ".") as home:
+        if rate:
+            for _ in range(ROUNDS):
+                p50, p99, p999 = floor(home, rate)
+                print(f"{rate} records/s, each synced: p50 {p50:.2f}, p99 {p99:.2f}, p99.9 {p999:.2f} ms")
+            return
         states = ["allocated", "zeroed", "used"]
         appends = [
             (

@@ -1,21 +1,33 @@
-//! The wall clock, the only place that reads it. Nothing but append times and logs depends on it.
+//! The clocks, the only place that reads them. Nothing but append times, ages and logs depends on what
+//! time it is.
 
 use std::fmt::Debug;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use highwater_proto::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
 
+mod ages;
 mod guarded;
 
-pub use guarded::{Guard, GuardedClock};
+pub use ages::{Ages, Skips};
+pub use guarded::{Guard, GuardedClock, Kept};
 
 /// Where the time comes from.
 pub trait Clock: Debug + Send + Sync {
     /// The time now.
     fn now(&self) -> Timestamp;
+
+    /// Milliseconds since the machine was started, also those in which it slept. Never jumps.
+    fn uptime(&self) -> i64;
+
+    /// The time now, for judging how old something is.
+    fn ages(&self) -> Ages {
+        Ages::new(self.now(), Skips::default())
+    }
 }
 
-/// The machine's wall clock.
+/// The machine's clocks.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -25,6 +37,11 @@ impl Clock for SystemClock {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    fn uptime(&self) -> i64 {
+        let time = clock_gettime(ClockId::Boottime);
+        time.tv_sec.saturating_mul(1000) + time.tv_nsec / 1_000_000
     }
 }
 

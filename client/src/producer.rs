@@ -9,6 +9,7 @@ mod accumulator;
 mod budget;
 mod builder;
 mod delivery;
+mod failures;
 mod identity;
 mod lane;
 mod many;
@@ -24,7 +25,7 @@ use std::time::Duration;
 use highwater_proto::{PartitionIndex, Reason};
 use tokio::time::{Instant, timeout};
 
-use self::accumulator::Parts;
+use self::accumulator::{Accumulator, Parts};
 use self::budget::Closed;
 pub use self::builder::ProducerBuilder;
 use self::delivery::BatchSlot;
@@ -32,7 +33,7 @@ pub use self::delivery::{Ack, Delivery};
 pub use self::many::{Deliveries, IntoIter as DeliveriesIntoIter};
 use self::shared::{Shared, Stop};
 use self::wall::now;
-use crate::error::{Error, Result};
+use crate::error::{Error, Outcome, Result};
 use crate::record::{Payload, Record};
 
 /// Sends records to one topic. Cheap to clone; all clones share buffers, batches and connections.
@@ -77,6 +78,10 @@ impl Producer {
     /// Takes a record, waiting only for space in the buffer, and gives the future of its
     /// acknowledgement. Records of a partition are written in the order of the calls, each once.
     /// Cancel-safe: a call that is dropped has sent nothing.
+    ///
+    /// Fails with `BATCH_TOO_LARGE`, `PARTITION_NOT_FOUND`, after [`Producer::shutdown`] with
+    /// `NOT_READY`, and with what ended the producer if something did. The outcome is `Refused` then:
+    /// nothing was sent, and sending it again cannot help.
     pub async fn send<'a>(&self, record: impl Into<Record<'a>>) -> Result<Delivery> {
         // A loop of sends that never wait must let the sender run, even on a single thread.
         tokio::task::consume_budget().await;
@@ -101,6 +106,9 @@ impl Producer {
             if shared.budget.try_take(bytes) {
                 return self.handle.enqueue(&record, bytes);
             }
+            if shared.stop() != Stop::Running {
+                return Err(closed());
+            }
             let message = format!(
                 "the producer's buffer of {} bytes is full",
                 shared.budget.limit()
@@ -111,35 +119,35 @@ impl Producer {
     }
 
     /// Waits until everything sent before this call is acknowledged or has failed; open batches
-    /// go at once. An error is the first failure since the last flush. Cancel-safe.
+    /// go at once. Cancel-safe.
+    ///
+    /// An error is the first failure of what was sent before this call, by this producer or a clone,
+    /// unless a flush that ended before this one began has covered it: each failure is told by the
+    /// next flush, and by all that wait at the same time, and then no more. So `Ok` means that all
+    /// that was sent since the last flush is durable. What became of each record its [`Delivery`]
+    /// tells. A flush that is dropped has told nothing.
     pub async fn flush(&self) -> Result<()> {
-        let shared = &self.handle.shared;
-        let mut latest = Vec::new();
-        for partition in shared.partitions() {
-            let mut accumulator = shared.accumulator(partition);
-            let sealed = accumulator.seal();
-            latest.extend(accumulator.latest());
-            drop(accumulator);
-            if sealed {
-                shared.announce(partition);
-            }
-        }
+        let flush = self.handle.shared.flush();
+        let latest = self
+            .handle
+            .seal(|accumulator| accumulator.seal_for(flush.number()));
         wait_for(&latest).await;
-        shared.take_failure().map_or(Ok(()), Err)
+        flush.verdict()
     }
 
     /// Takes no more records, delivers those there are, and gives up what is not acknowledged
-    /// within `deadline`, each record with what is known of it. An error is the first failure since
-    /// the last flush. A call that is dropped has ended the producer all the same: what was sent is
-    /// delivered as if the producer were dropped.
+    /// within `deadline`, each record with what is known of it. An error is what
+    /// [`Producer::flush`] would tell. A call that is dropped has ended the producer all the same:
+    /// what was sent is delivered as if the producer were dropped.
     pub async fn shutdown(&self, deadline: Duration) -> Result<()> {
         let shared = &self.handle.shared;
-        let latest = self.handle.end();
+        let flush = shared.flush();
+        let latest = self.handle.end(flush.number());
         if timeout(deadline, wait_for(&latest)).await.is_err() {
             shared.advance(Stop::Aborted);
             wait_for(&latest).await;
         }
-        shared.take_failure().map_or(Ok(()), Err)
+        flush.verdict()
     }
 
     /// How many partitions the topic had when the producer was built.
@@ -189,20 +197,29 @@ impl Handle {
         Ok(delivery)
     }
 
-    /// Refuses further records and has the sender deliver the rest. Gives the latest batch of
-    /// each partition.
-    fn end(&self) -> Vec<Arc<BatchSlot>> {
+    /// Has `seal` close the open batch of each partition, which says whether there was one, and the
+    /// sender send it. Gives the latest batch of each partition.
+    fn seal(&self, seal: impl Fn(&mut Accumulator) -> bool) -> Vec<Arc<BatchSlot>> {
         let mut latest = Vec::new();
         for partition in self.shared.partitions() {
             let mut accumulator = self.shared.accumulator(partition);
-            accumulator.close(closed());
-            let sealed = accumulator.seal();
+            let sealed = seal(&mut accumulator);
             latest.extend(accumulator.latest());
             drop(accumulator);
             if sealed {
                 self.shared.announce(partition);
             }
         }
+        latest
+    }
+
+    /// Refuses further records and has the sender deliver the rest. Gives the latest batch of
+    /// each partition.
+    fn end(&self, flush: u64) -> Vec<Arc<BatchSlot>> {
+        let latest = self.seal(|accumulator| {
+            accumulator.close(closed());
+            accumulator.seal_for(flush)
+        });
         self.shared.budget.close();
         self.shared.advance(Stop::Draining);
         latest
@@ -211,7 +228,8 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.end();
+        // No flush asks for what comes of it.
+        self.end(0);
     }
 }
 
@@ -260,6 +278,8 @@ fn with_parts<T>(record: &Record<'_>, bytes: usize, work: impl FnOnce(Parts<'_>)
     })
 }
 
+/// Asking this producer again cannot help.
 fn closed() -> Error {
-    Error::new(Reason::NotReady, "the producer is closed")
+    let error = Error::new(Reason::NotReady, "the producer is closed");
+    error.with_outcome(Outcome::Refused)
 }

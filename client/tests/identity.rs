@@ -3,6 +3,8 @@
 
 mod fake;
 
+use std::time::Duration;
+
 use fake::{FakeCluster, PATIENCE};
 use highwater_client::{Client, Outcome, PartitionIndex, Producer, Reason, Record};
 
@@ -118,6 +120,42 @@ async fn the_next_epoch_waits_for_what_is_on_its_way_in_the_one_before() {
     drop(patiently(next).await);
     write(&producer, P1, "c").await;
     assert_eq!(cluster.values("t", P1), ["a", "c"]);
+}
+
+#[tokio::test]
+async fn a_named_producer_whose_next_epoch_is_not_answered_for_long_goes_on() {
+    let cluster = FakeCluster::start(1);
+    cluster.create_topic("t", 2);
+    let builder = Client::builder().bootstrap(cluster.bootstrap());
+    let hurried = builder.request_timeout(Duration::from_millis(200));
+    let client = hurried.build().unwrap();
+    let producer = patiently(async {
+        loop {
+            // On a machine that stands still the topic itself may not be found in time.
+            if let Ok(producer) = client.producer("t").name("writer").build().await {
+                return producer;
+            }
+        }
+    });
+    let producer = producer.await;
+    write(&producer, P0, "a").await;
+    let before = cluster.shared.state().asked;
+    cluster.faults(|faults| {
+        faults.hold_identities = true;
+        faults.refuse = [Reason::BadBatch].into();
+    });
+    let failed = producer.send(Record::new("x").partition(P0)).await.unwrap();
+    assert!(patiently(failed).await.is_err());
+    let waiting = producer.send(Record::new("b").partition(P0)).await.unwrap();
+    // The only broker is asked once or twice until the client gives up and begins again.
+    let asked = |state: &mut fake::State| state.asked >= before + 5;
+    cluster.wait_until("it is asked again", asked).await;
+    cluster.faults(|faults| faults.hold_identities = false);
+    patiently(waiting).await.unwrap();
+    assert_eq!(cluster.values("t", P0), ["a", "b"]);
+    let mut state = cluster.shared.state();
+    let epochs = state.partition("t", 0).unwrap().epochs();
+    assert_eq!(epochs[1], epochs[0] + 1, "however often it was asked");
 }
 
 #[tokio::test]

@@ -71,6 +71,17 @@ pub fn long_form(variable: &str, ordinary: u64) -> u64 {
     }
 }
 
+/// How long something may take: what is promised in a release build, which is measured with nothing else
+/// on the machine, and otherwise what a machine may need that is busy with other tests.
+#[must_use]
+pub const fn may_take(promised: Duration, busy: Duration) -> Duration {
+    if cfg!(debug_assertions) {
+        busy
+    } else {
+        promised
+    }
+}
+
 /// What this process has had of the processors.
 #[must_use]
 pub fn processor_time() -> Duration {

@@ -58,6 +58,7 @@ impl Session {
             topic_id: String::new(),
             partition,
             batch: batch.into(),
+            ..v1::ProduceSessionRequest::default()
         });
         number
     }
@@ -106,6 +107,13 @@ impl Session {
         };
         let ended = soon("the end of the session", waiting).await;
         (self.known, ended.map_err(Refusal::from))
+    }
+
+    /// The next message as it comes, for those that ask for no single answer.
+    pub async fn message(&mut self) -> v1::ProduceSessionResponse {
+        let message = soon("a message of the session", self.answers.message()).await;
+        let message = message.expect("the session goes on");
+        message.expect("the session goes on")
     }
 
     async fn receive(&mut self) {

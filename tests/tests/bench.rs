@@ -79,6 +79,31 @@ fn a_fixed_rate_takes_its_time_and_a_named_topic_stays() {
     assert_eq!(read["verified"], 510, "{read}");
 }
 
+/// Latency is counted from when a record was due, not from when it could be sent.
+#[test]
+fn a_broker_that_stands_still_shows_in_the_latencies_of_a_fixed_rate() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    let kind = ["bench", "e2e", "--rate", "1000", "--duration", "10s"];
+    let args = [&kind[..], &["-r", "1", "--size", "300", "-o", "json"]].concat();
+    let run = broker.run(&args).within(Duration::from_secs(100)).start();
+    under_way(&broker);
+    broker.signal(Signal::STOP);
+    let waits = broker.run(&["topic", "list", "--timeout", "1s"]).end();
+    broker.signal(Signal::CONT);
+    waits.exited(5).says("TIMED_OUT");
+    let report = run.end().exited(0).json();
+    assert_eq!(report["verified"], 10_000, "{report}");
+    let longest = report["latency_ms"]["max"].as_f64().unwrap();
+    assert!(longest >= 950.0, "{report}");
+    // A tenth of all was due meanwhile.
+    let slow = report["latency_ms"]["p99"].as_f64().unwrap();
+    assert!(slow >= 800.0, "{report}");
+    let sizes = report["mb_per_second"].as_f64().unwrap() * 1e6;
+    let records = report["records_per_second"].as_f64().unwrap();
+    assert!((sizes / records - 300.0).abs() < 10.0, "{report}");
+}
+
 #[test]
 fn a_topic_with_records_of_others_is_refused_and_not_written_to() {
     let dir = tempfile::tempdir().unwrap();

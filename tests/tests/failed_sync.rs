@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use highwater_broker::testing::Broker;
 use highwater_client::{Client, NewTopic, Record};
+use highwater_tests::may_take;
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// From the failed sync until the broker is to leave. A machine that is busy with other tests may
-/// take longer than the second that is promised, but not each time.
-const LEAVES_WITHIN: Duration = Duration::from_secs(5);
+/// From the failed sync until the broker is to leave. What else the machine does can only add to it,
+/// so the first of some rounds that keeps the limit is enough.
+const LEAVES_WITHIN: Duration = may_take(Duration::from_secs(1), Duration::from_secs(5));
 const ROUNDS: usize = 4;
 
 /// Fails unless in one of some rounds the broker leaves in time.

@@ -350,6 +350,11 @@ async fn a_follower_on_a_full_disk_counts_as_unreachable_and_catches_up() {
     cluster.until_said(named);
     let log = cluster.brokers[follower].log();
     assert!(!log.contains("has stopped"), "{log}");
+    let lag = |broker: &Broker| Metrics::of(broker.http()).value("highwater_replica_lag_entries");
+    let deadline = Instant::now() + PATIENCE;
+    while cluster.brokers.iter().all(|broker| lag(broker) == 0.0) {
+        assert!(Instant::now() < deadline, "no leader tells of the lag");
+    }
     cluster.disks[follower].release("rest");
     cluster.health(0);
     producer.check(&api).await;

@@ -10,13 +10,15 @@
 
 use std::time::Duration;
 
+use highwater_tests::storage::{disk_bytes, partition_dir};
 use highwater_tests::{Broker, Cluster, Metrics, figure, long_form, program};
 
 /// What bench needs beside the load: reading what is left, and verifying it.
 const REST: Duration = Duration::from_secs(240);
 
 /// The nine replicas take 9 GiB at most, however long it takes; half an hour writes a terabyte.
-const RETENTION: &str = "retention.bytes=1073741824";
+const RETENTION: u64 = 1 << 30;
+const PARTITIONS: u32 = 3;
 
 const COUNTERS: [&str; 2] = ["highwater_leaderships_total", "highwater_suspicions_total"];
 const ORDINARY: u64 = 10;
@@ -32,10 +34,11 @@ fn all(cluster: &Cluster, counter: &str) -> f64 {
 fn no_leader_changes_and_nobody_is_suspected_under_full_load() {
     let seconds = long_form("HIGHWATER_LOAD_SECONDS", ORDINARY);
     let cluster = Cluster::start(&program!(), 3);
+    let retention = format!("retention.bytes={RETENTION}");
+    let create = ["topic", "create", "t", "-r", "3", "-c", &retention];
+    let partitions = PARTITIONS.to_string();
     cluster
-        .run(&[
-            "topic", "create", "t", "-p", "3", "-r", "3", "-c", RETENTION,
-        ])
+        .run(&[&create[..], &["-p", &partitions]].concat())
         .ok();
     cluster.until_healthy();
     // Where a machine denies a broker its processor for longer than its followers wait, they are right
@@ -45,7 +48,20 @@ fn no_leader_changes_and_nobody_is_suspected_under_full_load() {
     while changes.iter().all(|change| *change != [0.0; 2]) {
         assert!(changes.len() < rounds, "{COUNTERS:?}: {changes:?}");
         changes.push(round(&cluster, seconds));
+        assert_disks_are_bounded(&cluster);
     }
+}
+
+/// No replica takes more than a tenth above what it may keep.
+#[track_caller]
+fn assert_disks_are_bounded(cluster: &Cluster) {
+    let described = cluster.run(&["topic", "describe", "t", "-o", "json"]).ok();
+    let topic = described.json()["id"].as_str().unwrap().to_owned();
+    let replica = |broker, partition| disk_bytes(&partition_dir(broker, &topic, partition));
+    let of = |broker| (0..PARTITIONS).map(move |partition| replica(broker, partition));
+    let largest = cluster.brokers.iter().flat_map(of).max().unwrap();
+    figure(&format!("the largest replica takes {largest} bytes"));
+    assert!(largest <= RETENTION / 10 * 11, "{largest} bytes");
 }
 
 /// What the counters grow by under so many seconds of full load.

@@ -1,5 +1,7 @@
 //! A broker that is drained or stopped hands over what it leads: its clients see no error, and hardly
 //! a pause.
+//!
+//! `HIGHWATER_HANDOVERS` is how often, 3 without it; docs/testing.md has the long form.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -8,15 +10,17 @@
 
 use std::time::{Duration, Instant};
 
-use highwater_tests::{Cluster, Load, figure, program};
+use highwater_tests::{Cluster, Load, figure, long_form, may_take, program};
 use serde_json::Value;
 
 const RATE: u32 = 2_000;
-/// The goal is 300 ms; a machine that is busy with other tests may take longer. What else it does can
-/// only add to a silence, so the shortest of some counts.
-const SILENCE: Duration = Duration::from_secs(3);
-const ROUNDS: usize = 3;
+const SILENCE: Duration = may_take(Duration::from_millis(300), Duration::from_secs(3));
+const FEW: u64 = 3;
 const LIMIT: Duration = Duration::from_secs(60);
+
+fn rounds() -> u64 {
+    long_form("HIGHWATER_HANDOVERS", FEW)
+}
 
 fn three_with_topic(partitions: &str) -> Cluster {
     let cluster = Cluster::start(&program!(), 3);
@@ -55,7 +59,7 @@ fn a_drained_broker_hands_over_without_an_error_or_a_pause_for_its_clients() {
     let mut load = Load::start(&cluster.addresses(), "t", RATE);
     load.until_acknowledged(u64::from(RATE), Instant::now());
     let mut drained = Vec::new();
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds() {
         let leader = cluster.leader_of("t", 0);
         let began = Instant::now();
         let said = drain(&cluster, leader);
@@ -79,8 +83,14 @@ fn a_drained_broker_hands_over_without_an_error_or_a_pause_for_its_clients() {
 #[track_caller]
 fn assert_short(what: &str, silences: Vec<Duration>) {
     figure(&format!("{what}: {silences:?} without an acknowledgement"));
-    let short = silences.iter().any(|silence| *silence < SILENCE);
-    assert!(short, "{silences:?}");
+    let short = |silence: &Duration| *silence < SILENCE;
+    // Where other tests run, what the machine does beside can only add to a silence: one is enough.
+    let all_are = if rounds() > FEW {
+        silences.iter().all(short)
+    } else {
+        silences.iter().any(short)
+    };
+    assert!(all_are, "{silences:?}");
 }
 
 #[test]
@@ -89,7 +99,7 @@ fn a_stopped_broker_hands_over_without_an_error_or_a_pause_for_its_clients() {
     let mut load = Load::start(&cluster.addresses(), "t", RATE);
     load.until_acknowledged(u64::from(RATE), Instant::now());
     let mut stopped = Vec::new();
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds() {
         let leader = cluster.leader_of("t", 0);
         let began = Instant::now();
         assert!(cluster.brokers[leader].stop().success());

@@ -10,12 +10,12 @@
 
 use std::time::{Duration, Instant};
 
-use highwater_tests::{Cluster, Load, figure, long_form, program};
+use highwater_tests::{Cluster, Load, figure, long_form, may_take, program};
 
 const RATE: u32 = 10_000;
-/// The goal at the 99th percentile is 1.5 s; a machine that is busy with other tests may take longer.
-/// With as few kills as in the ordinary run one such delay is not held against it.
-const BACK: Duration = Duration::from_secs(10);
+/// At the 99th percentile.
+const BACK: Duration = may_take(Duration::from_millis(1_500), Duration::from_secs(10));
+/// With as few kills one delay that the machine makes is not held against it.
 const FEW: u64 = 2;
 
 #[test]
@@ -49,6 +49,6 @@ fn acknowledgements_go_on_after_each_kill_of_the_leader_and_nothing_is_lost() {
         at(99),
         at(100)
     ));
-    let percent = if kills > FEW { 100 } else { 50 };
+    let percent = if kills > FEW { 99 } else { 50 };
     assert!(at(percent) < BACK, "{back:?}");
 }

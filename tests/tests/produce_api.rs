@@ -206,6 +206,7 @@ async fn batches_for_nobody_are_refused_and_the_session_goes_on() {
             topic_id: topic_id.to_owned(),
             partition,
             batch: batch(["x"]),
+            ..v1::ProduceSessionRequest::default()
         });
         let refused = session.answer(number).await.unwrap_err();
         assert_eq!(refused.reason, reason, "{refused:?}");

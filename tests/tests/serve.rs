@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use highwater_tests::{Broker, http, ports, program};
+use highwater_tests::{Broker, Metrics, http, ports, program};
 
 #[test]
 fn a_broker_says_one_line_and_stops_in_order() {
@@ -49,6 +49,17 @@ fn sigint_stops_a_broker_in_order_even_with_a_consumer_at_its_stream() {
     assert_eq!(broker.stop().code(), Some(0));
     following.signal(rustix::process::Signal::INT);
     following.end().exited(130);
+}
+
+#[test]
+fn a_broker_takes_as_many_open_files_as_it_may_have_and_warns_when_that_is_little() {
+    let dir = tempfile::tempdir().unwrap();
+    let limited = "ulimit -Sn 200; ulimit -Hn 400; exec \"$@\"";
+    let program = program!().through(&["sh", "-c", limited, "sh"]);
+    let broker = Broker::start(&program, dir.path(), &[]);
+    let limit = Metrics::of(broker.http()).value("highwater_open_files_limit");
+    assert_eq!(limit, 400.0);
+    broker.log_line("only 400 files may be open");
 }
 
 #[test]

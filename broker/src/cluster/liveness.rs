@@ -15,7 +15,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::leaders::Leaders;
-use crate::clock;
+use super::times::Times;
+use crate::clock::{self, Clock, GuardedClock};
 use crate::metrics::Metrics;
 use crate::peer::{self, Calls, Identity, Peers};
 use crate::raft::GroupId;
@@ -39,14 +40,34 @@ pub struct Liveness {
     leaving: AtomicBool,
     // guards: the peers that say they are stopping or drained; held for set operations only.
     left: Mutex<BTreeSet<BrokerId>>,
+    clock: Arc<GuardedClock>,
+    // guards: what the peers' clocks say; held for its methods only.
+    times: Mutex<Times>,
     suspected: watch::Sender<BTreeSet<BrokerId>>,
     metrics: Arc<Metrics>,
 }
 
+/// What a peer said to a ping.
+struct Answer {
+    broker: BrokerId,
+    /// The version that the ping said was known: only an answer of another version lists the
+    /// leaderships. What is known may have been dropped since the ping went out.
+    asked: u64,
+    response: PingResponse,
+    took: Duration,
+}
+
 impl Liveness {
-    /// Nobody is watched yet.
-    pub fn new(me: Identity, config: SuspicionConfig, metrics: Arc<Metrics>) -> Self {
+    /// Nobody is watched yet. `counts` says whether others may count on the clock from the start.
+    pub fn new(
+        me: Identity,
+        config: SuspicionConfig,
+        (clock, counts): (Arc<GuardedClock>, bool),
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
+            clock,
+            times: Mutex::new(Times::new(counts)),
             metrics,
             me,
             config,
@@ -155,8 +176,9 @@ impl Liveness {
                     self.publish(&leaders);
                 }
                 Some(answer) = pings.next() => {
-                    if let Some((broker, asked, response)) = answer {
-                        self.answered(broker, asked, response, &leaders);
+                    if let Some(answer) = answer {
+                        self.answered(answer, &leaders);
+                        self.agree_on_the_time(&peers);
                     }
                 }
             }
@@ -172,6 +194,7 @@ impl Liveness {
                 .is_some_and(|link| link.address == *address);
             if !links.contains_key(broker) {
                 self.suspicion().forget(*broker);
+                self.times().forget(*broker);
             }
             kept
         });
@@ -185,32 +208,38 @@ impl Liveness {
         }
     }
 
-    async fn ping(
-        &self,
-        broker: BrokerId,
-        mut calls: Calls,
-        known_version: u64,
-    ) -> Option<(BrokerId, u64, PingResponse)> {
+    async fn ping(&self, broker: BrokerId, mut calls: Calls, known_version: u64) -> Option<Answer> {
+        let began = clock::monotonic();
         let request = PingRequest {
             hello: Some(self.me.hello()),
             known_version,
             leaving: self.is_leaving(),
         };
         let answer = peer::call(PING_LIMIT, calls.ping(request)).await;
-        answer
-            .ok()
-            .map(|response| (broker, known_version, response))
+        answer.ok().map(|response| Answer {
+            broker,
+            asked: known_version,
+            response,
+            took: began.elapsed(),
+        })
     }
 
-    /// `asked` is the version that the ping said was known: only an answer of another version
-    /// lists the leaderships. What is known may have been dropped since the ping went out.
-    fn answered(&self, broker: BrokerId, asked: u64, response: PingResponse, leaders: &Leaders) {
+    fn answered(&self, answer: Answer, leaders: &Leaders) {
+        let Answer {
+            broker,
+            asked,
+            response,
+            took,
+        } = answer;
         // An answer of another broker at that address says nothing about this one.
         if self.me.admit(response.hello.as_ref()) != Ok(broker) {
             return;
         }
         self.suspicion().answered(broker, self.now());
         self.hear(broker, response.leaving, leaders);
+        let theirs = (response.now > 0).then_some(response.now);
+        let mine = self.clock.now().0;
+        self.times().hear(broker, theirs, mine, took);
         if response.version != asked {
             let groups = response.leaderships.iter().filter_map(|leadership| {
                 let group = leadership.group.as_ref().and_then(GroupId::from_pb)?;
@@ -219,6 +248,36 @@ impl Liveness {
             leaders.announce(broker, response.version, groups);
         }
         self.publish(leaders);
+    }
+
+    fn times(&self) -> MutexGuard<'_, Times> {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The clock that is compared with those of others.
+    pub fn clock(&self) -> &Arc<GuardedClock> {
+        &self.clock
+    }
+
+    /// What others are told that the time is; `None` before this broker's clock counts.
+    pub fn time(&self) -> Option<i64> {
+        let counts = self.times().counts();
+        counts.then(|| self.clock.now().0)
+    }
+
+    /// Takes the time that most brokers have, if it is far from this one's.
+    fn agree_on_the_time(&self, peers: &Peers) {
+        let links = peers.all();
+        let up: Vec<BrokerId> = links.keys().copied().filter(|b| self.answers(*b)).collect();
+        let shift = self.times().shift(links.len() + 1, up);
+        if let Some(shift_ms) = shift {
+            self.clock.shift(shift_ms);
+            tracing::warn!(
+                shift_ms,
+                "this broker's clock was far from what most brokers have: it takes their time; set \
+                 the machine's clock right"
+            );
+        }
     }
 
     /// Tells of changes, and that a suspected broker leads nothing.
@@ -238,6 +297,7 @@ impl Liveness {
         for broker in suspected.difference(&before) {
             tracing::warn!(%broker, "the broker does not answer, or leaves leading to others");
             leaders.lost(*broker);
+            self.times().forget(*broker);
             self.metrics
                 .suspicions
                 .add(u64::from(!left.contains(broker)));

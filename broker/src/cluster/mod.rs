@@ -3,7 +3,8 @@
 //!
 //! Pure, so that every broker that applies the same commands reaches the same state: `command`,
 //! `config`, `placement`, `reply`, `state`. Around them: the replicated `machine`, the `metadata` as
-//! a broker uses it, who leads what (`leaders`), and which brokers answer (`liveness`).
+//! a broker uses it, who leads what (`leaders`), which brokers answer (`liveness`), and what time most
+//! of them have (`times`).
 
 pub mod command;
 pub mod config;
@@ -16,6 +17,7 @@ mod liveness;
 mod machine;
 mod metadata;
 mod takeover;
+mod times;
 
 pub use command::{
     Command, CommandError, Endpoints, MAX_PARTITIONS, ProducerIncarnation, Registration,

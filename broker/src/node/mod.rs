@@ -2,6 +2,7 @@
 
 mod audit;
 mod broken;
+mod clock_file;
 mod compaction;
 mod config;
 mod controller;
@@ -14,6 +15,7 @@ mod reconcile;
 mod register;
 mod repair;
 mod scrub;
+mod serve;
 mod start;
 #[cfg(test)]
 mod tests;

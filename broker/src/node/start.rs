@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use highwater_proto::Incarnation;
 use highwater_proto::pb::peer::Endpoints;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::audit::Audit;
 use super::config::{Addresses, BrokerConfig, advertised};
@@ -17,13 +16,14 @@ use super::identity::{Applicant, Membership, establish, remembered_addresses};
 use super::reconcile::Reconciler;
 use super::register::register;
 use super::scrub::Scrub;
+use super::serve::{Sockets, serve};
 use super::watching::{reaches_majority, watch_end, watch_leadership, watch_successors};
-use super::{Bound, Broker, StartError, compaction, controller, metrics_page};
+use super::{Bound, Broker, StartError, clock_file, compaction, controller, metrics_page};
 use crate::clock::{Clock, GuardedClock, SystemClock};
 use crate::cluster::{Leaders, Liveness, Metadata, MetadataMachine, Takeover};
 use crate::entropy;
-use crate::listener::grpc::{Door, PeerApi, bind, serve_bulk, serve_control, serve_public};
-use crate::listener::{AllSlots, Slot, Slots, http};
+use crate::listener::grpc::bind;
+use crate::log::dir::usage;
 use crate::log::{Dir, DirLock, FsDir, HardState, MemDir, MeteredDir};
 use crate::metrics::Metrics;
 use crate::peer::Peers;
@@ -34,13 +34,6 @@ use crate::tasks::Tasks;
 
 /// Threads that sync files and do other blocking work.
 const IO_THREADS: usize = 16;
-
-struct Sockets {
-    listen: TcpListener,
-    peer: TcpListener,
-    http: TcpListener,
-    bound: Bound,
-}
 
 /// What a broker keeps its data on.
 pub(super) enum Storage {
@@ -67,6 +60,16 @@ impl Storage {
 }
 
 pub(super) async fn start(config: BrokerConfig, storage: Storage) -> Result<Broker, StartError> {
+    start_at(config, storage, Arc::new(SystemClock), usage::boot()).await
+}
+
+/// Starts on a machine with the clocks `wall`, in the run of its kernel named `boot`.
+pub(super) async fn start_at(
+    config: BrokerConfig,
+    storage: Storage,
+    wall: Arc<dyn Clock>,
+    boot: Vec<u8>,
+) -> Result<Broker, StartError> {
     config.check(matches!(storage, Storage::Memory(_)))?;
     let addresses = config.addresses()?;
     let sockets = listen(&addresses).await?;
@@ -83,14 +86,15 @@ pub(super) async fn start(config: BrokerConfig, storage: Storage) -> Result<Brok
     let membership = identify(root.as_ref(), &config, incarnation, &applicant).await?;
     let hard_state = open_hard_state(root.as_ref()).map_err(in_dir)?;
     let tasks = Tasks::new();
-    let clock: Arc<dyn Clock> = Arc::new(GuardedClock::new(Arc::new(SystemClock)));
+    let clock = Arc::new(clock_file::open(root.as_ref(), wall, boot).map_err(in_dir)?);
+    tasks.spawn(clock_file::keep(Arc::clone(&root), Arc::clone(&clock)));
     let peers = Arc::new(Peers::new(membership.identity, tasks.clone()));
     remember(root.as_ref(), &peers).map_err(in_dir)?;
     let groups = Arc::new(Groups {
         root,
         hard_state: Arc::new(hard_state),
         peers: Arc::clone(&peers),
-        clock: Arc::clone(&clock),
+        clock: Arc::clone(&clock) as Arc<dyn Clock>,
         metrics: Arc::clone(&metrics),
     });
     let (failed, failure) = watch::channel(None);
@@ -217,7 +221,7 @@ struct Parts {
     membership: Membership,
     groups: Arc<Groups>,
     peers: Arc<Peers>,
-    clock: Arc<dyn Clock>,
+    clock: Arc<GuardedClock>,
     metrics: Arc<Metrics>,
     tasks: Tasks,
     failed: watch::Sender<Option<String>>,
@@ -230,7 +234,14 @@ impl Parts {
         let me = self.membership.identity;
         let first_version = u64::try_from(self.clock.now().0).unwrap_or(1);
         let leaders = Arc::new(Leaders::new(me.broker, first_version));
-        let liveness = Arc::new(Liveness::new(me, self.suspicion, Arc::clone(&self.metrics)));
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        let counts = self.membership.founder || !self.clock.is_new();
+        let liveness = Liveness::new(
+            me,
+            self.suspicion,
+            (Arc::clone(&self.clock), counts),
+            Arc::clone(&self.metrics),
+        );
         let (machine, published) = MetadataMachine::new();
         let id = self.membership.metadata_replica;
         self.groups
@@ -251,20 +262,20 @@ impl Parts {
             published,
             Arc::clone(&leaders),
             Arc::clone(&self.peers),
-            Arc::clone(&self.clock),
+            Arc::clone(&clock),
         );
         let services = Arc::new(Services {
             me,
             metadata,
             leaders,
-            liveness,
+            liveness: Arc::new(liveness),
             peers: Arc::clone(&self.peers),
             partitions: Arc::new(Partitions::default()),
             producer_ids: ProducerIds::default(),
             faults: Faults::default(),
             tasks: self.tasks.clone(),
             metrics: Arc::clone(&self.metrics),
-            clock: Arc::clone(&self.clock),
+            clock,
             random: entropy::random,
         });
         let replicas = Arc::new(Replicas::default());
@@ -316,81 +327,5 @@ impl Parts {
         self.tasks.spawn(audit.run());
         self.tasks.spawn(reconciler.run());
         is_settled
-    }
-}
-
-/// Serves all listeners until the broker stops.
-fn serve(
-    sockets: Sockets,
-    (services, replicas): (&Arc<Services>, &Arc<Replicas>),
-    settled: &watch::Receiver<bool>,
-    page: http::MetricsPage,
-    listeners: &Tasks,
-    own_thread: bool,
-) -> std::io::Result<()> {
-    let slots = AllSlots::of_process();
-    let clients = (sockets.listen, slots.clients);
-    let public = serve_public(clients, Arc::clone(services), stop(listeners));
-    listeners.spawn(async move { report("clients", public.await) });
-    let api = PeerApi::new(Arc::clone(services), Arc::clone(replicas));
-    let (door, sorted) = Door::new();
-    let bulk = serve_bulk(sorted.bulk, api.clone(), stop(listeners));
-    listeners.spawn(async move { report("brokers", bulk.await) });
-    let control = control(
-        door,
-        (sockets.peer, slots.peers),
-        sorted.control,
-        api,
-        listeners,
-    )?;
-    match own_thread {
-        true => listeners.dedicated("control", control)?,
-        false => listeners.spawn(control),
-    }
-    let settled = settled.clone();
-    let readiness: http::Readiness = Arc::new(move || match *settled.borrow() {
-        true => Ok(()),
-        false => Err("the broker is joining its cluster or recovering its partitions".to_owned()),
-    });
-    listeners.spawn(http::serve(
-        (sockets.http, slots.http),
-        readiness,
-        page,
-        stop(listeners),
-    ));
-    Ok(())
-}
-
-/// What other brokers must see whatever this one is busy with runs on a thread of its own: pings,
-/// their answers, votes, and the door that their connections come through.
-fn control(
-    door: Door,
-    (listener, slots): (TcpListener, Slots),
-    connections: mpsc::Receiver<(TcpStream, Slot)>,
-    api: PeerApi,
-    listeners: &Tasks,
-) -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
-    let listener = listener.into_std()?;
-    let services = api.services();
-    let (peers, leaders) = (Arc::clone(&services.peers), Arc::clone(&services.leaders));
-    let pings = Arc::clone(&services.liveness).run(peers, leaders, services.tasks.clone());
-    let opened = door.open(listener, slots, listeners.clone());
-    let served = serve_control(connections, api, stop(listeners));
-    Ok(async move {
-        let opened = async { report("brokers", opened.await) };
-        let served = async { report("brokers", served.await) };
-        futures_util::future::join3(pings, opened, served).await;
-    })
-}
-
-/// Resolves when the listeners are to stop.
-fn stop(listeners: &Tasks) -> impl Future<Output = ()> + Send + use<> {
-    let listeners = listeners.clone();
-    async move { listeners.cancelled().await }
-}
-
-fn report<E: std::fmt::Display>(whom: &str, ended: Result<(), E>) {
-    if let Err(error) = ended {
-        tracing::error!(%error, "the listener for {whom} ended");
     }
 }

@@ -3,10 +3,13 @@
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use highwater_proto::Timestamp;
 use highwater_proto::pb::peer::PingRequest;
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Broker, BrokerConfig};
+use super::{Broker, BrokerConfig, start};
+use crate::clock::{Clock, SystemClock};
+use crate::log::MemDir;
 use crate::peer;
 
 mod removals;
@@ -70,4 +73,81 @@ fn pings_are_answered_while_all_other_work_stands_still() {
         peer::call(LIMIT, ordinary.ping(ping())).await.unwrap();
     });
     busy.block_on(broker.shutdown());
+}
+
+/// A machine whose wall clock is ahead.
+#[derive(Debug)]
+struct Ahead(i64);
+
+impl Clock for Ahead {
+    fn now(&self) -> Timestamp {
+        Timestamp(SystemClock.now().0 + self.0)
+    }
+
+    fn uptime(&self) -> i64 {
+        SystemClock.uptime()
+    }
+}
+
+const DAY: i64 = 24 * 60 * 60 * 1000;
+
+/// A broker on `disk` whose machine was just started, with its clock `ahead` of the real time.
+async fn start_ahead(disk: &MemDir, join: &[String], ahead: i64, boot: &[u8]) -> Broker {
+    let config = BrokerConfig {
+        listen: "127.0.0.1:0".to_owned(),
+        join: join.to_vec(),
+        data_dir: std::path::PathBuf::new(),
+        ..BrokerConfig::default()
+    };
+    let storage = start::Storage::Memory(disk.next_process());
+    let started = start::start_at(config, storage, Arc::new(Ahead(ahead)), boot.to_vec());
+    tokio::time::timeout(LIMIT, started).await.unwrap().unwrap()
+}
+
+/// Waits until the broker's clock shows the real time.
+async fn is_right(broker: &Broker) {
+    let clock = broker.services.liveness.clock();
+    let mut shifts = clock.shifts();
+    let far = || (clock.now().0 - SystemClock.now().0).abs() > DAY / 2;
+    while far() {
+        let shifted = tokio::time::timeout(LIMIT, shifts.changed()).await;
+        shifted.expect("it takes the others' time").unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_broker_whose_clock_is_a_day_off_takes_the_time_of_the_others() {
+    let disks = [MemDir::new(), MemDir::new(), MemDir::new()];
+    let first = start_ahead(&disks[0], &[], 0, b"first").await;
+    let join = [first.peer_addr().to_string()];
+    let second = start_ahead(&disks[1], &join, -DAY, b"second").await;
+    is_right(&second).await;
+    let mut third = start_ahead(&disks[2], &join, DAY, b"third").await;
+    is_right(&third).await;
+    for (boot, ahead) in [(b"3.1", 2 * DAY), (b"3.2", -DAY)] {
+        third.shutdown().await;
+        third = start_ahead(&disks[2], &[], ahead, boot).await;
+        is_right(&third).await;
+        is_right(&first).await;
+        is_right(&second).await;
+    }
+    for broker in [first, second, third] {
+        broker.abandon().await;
+    }
+}
+
+#[tokio::test]
+async fn the_clock_of_one_broker_goes_on_through_a_restart_of_its_machine() {
+    let disk = MemDir::new();
+    let begun = SystemClock.now().0;
+    let mut broker = start_ahead(&disk, &[], 0, b"first").await;
+    broker.shutdown().await;
+    broker = start_ahead(&disk, &[], -DAY, b"second").await;
+    assert!(broker.services.clock.now().0 >= begun, "it went back");
+    broker.shutdown().await;
+    broker = start_ahead(&disk, &[], DAY, b"third").await;
+    let ages = broker.services.clock.ages();
+    let age = ages.now.0 - ages.counted_from(Timestamp(begun)).0;
+    assert!(age < DAY / 2, "{age} ms");
+    broker.abandon().await;
 }

@@ -102,7 +102,8 @@ impl Keeper {
             Err(_) => return Err(Refused),
         }
         let storage = self.storage(retention).await.ok_or(Refused)?;
-        let now = self.trimmer.clock.now();
+        let ages = self.trimmer.clock.ages();
+        let (storage, now) = (storage.counted(&ages), ages.now);
         let published = *self.published.borrow();
         let here = published.log_start_offset;
         let start = retention.start(&storage, now, published.high_watermark.offset());

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use highwater_proto::{LogIndex, Offset, Timestamp};
 
+use crate::clock::Ages;
 use crate::log::{SegmentInfo, is_oversized};
 
 /// What a topic says of the storage of its partitions.
@@ -58,6 +59,15 @@ impl Start {
 }
 
 impl Storage {
+    /// The same with the times from which on ages count: what a clock skipped makes nothing older.
+    pub(super) fn counted(mut self, ages: &Ages) -> Self {
+        for segment in &mut self.segments {
+            segment.last_append_time = ages.counted_from(segment.last_append_time);
+        }
+        self.began = self.began.map(|began| ages.counted_from(began));
+        self
+    }
+
     fn closed(&self) -> impl Iterator<Item = &SegmentInfo> {
         self.segments.iter().filter(|segment| segment.sealed)
     }

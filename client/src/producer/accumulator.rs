@@ -81,6 +81,8 @@ pub(crate) struct Accumulator {
     announced: bool,
     /// The most recent batch: when it is done, all are.
     latest: Option<Arc<BatchSlot>>,
+    /// The number of the last flush that passed; new batches belong to it.
+    era: u64,
     /// How large the last batch became.
     usual_len: usize,
     closed: Option<Error>,
@@ -95,6 +97,7 @@ impl Accumulator {
             sealed: VecDeque::new(),
             announced: false,
             latest: None,
+            era: 0,
             usual_len: SMALLEST,
             closed: None,
         }
@@ -118,7 +121,7 @@ impl Accumulator {
             Some(open) => open,
             none => {
                 let capacity = capacity(self.usual_len, self.limit);
-                let slot = BatchSlot::new(self.partition);
+                let slot = BatchSlot::new(self.partition, self.era);
                 self.latest = Some(Arc::clone(&slot));
                 none.insert(Gathered {
                     builder: BatchBuilder::with_capacity(capacity),
@@ -142,13 +145,19 @@ impl Accumulator {
     }
 
     /// Closes the open batch, if there is one. True if there was.
-    pub(crate) fn seal(&mut self) -> bool {
+    fn seal(&mut self) -> bool {
         let Some(open) = self.open.take() else {
             return false;
         };
         self.usual_len = open.builder.estimated_len();
         self.sealed.push_back(open);
         true
+    }
+
+    /// Closes the open batch for the flush with this number. True if there was one.
+    pub(crate) fn seal_for(&mut self, flush: u64) -> bool {
+        self.era = self.era.max(flush);
+        self.seal()
     }
 
     /// The next batch to send, if it is time.

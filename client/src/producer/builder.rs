@@ -8,7 +8,7 @@ use highwater_proto::batch::{Codec, DEFAULT_MAX_BATCH_BYTES, HEADER_LEN, MAX_BAT
 
 use super::accumulator::Accumulator;
 use super::budget::Budget;
-use super::identity;
+use super::identity::{self, Asking};
 use super::partitioner::Partitioner;
 use super::sender::session::Target;
 use super::sender::{Rules, Sender};
@@ -147,7 +147,10 @@ impl ProducerBuilder {
         ));
         let name = self.name.as_deref();
         let identity = match name {
-            Some(_) => Some(identity::ask(&metadata, name, None, metadata.deadline()).await?),
+            Some(_) => {
+                let (asking, deadline) = (Asking::draw(), metadata.deadline());
+                Some(identity::ask(&metadata, name, asking, None, deadline).await?)
+            }
             None => None,
         };
         let rules = Rules {

@@ -2,7 +2,7 @@
 //! them at the cost of an index each.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use highwater_proto::{Offset, PartitionIndex, Timestamp};
@@ -84,18 +84,33 @@ impl Future for Delivery {
 #[derive(Debug)]
 pub(crate) struct BatchSlot {
     partition: PartitionIndex,
+    /// The number of the last flush before it; see [`super::failures`].
+    era: u64,
     outcome: OnceLock<Result<Ack>>,
     // guards: who waits; emptied once, when the outcome is set.
-    wakers: Mutex<Vec<Waker>>,
+    waiters: Mutex<Vec<Waiter>>,
+}
+
+/// A task to wake, and how many deliveries count on that.
+#[derive(Debug)]
+struct Waiter {
+    waker: Waker,
+    deliveries: usize,
 }
 
 impl BatchSlot {
-    pub(crate) fn new(partition: PartitionIndex) -> Arc<Self> {
+    pub(crate) fn new(partition: PartitionIndex, era: u64) -> Arc<Self> {
         Arc::new(Self {
             partition,
+            era,
             outcome: OnceLock::new(),
-            wakers: Mutex::default(),
+            waiters: Mutex::default(),
         })
+    }
+
+    /// Which flushes tell if it fails: those with a higher number.
+    pub(crate) fn era(&self) -> u64 {
+        self.era
     }
 
     /// Sets the outcome, that of the first record in case of success, and wakes all who wait.
@@ -103,26 +118,41 @@ impl BatchSlot {
         if self.outcome.set(outcome).is_err() {
             return;
         }
-        let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = std::mem::take(&mut *wakers);
-        drop(wakers);
-        waiting.into_iter().for_each(Waker::wake);
+        let mut waiters = self.lock_waiters();
+        let waiting = std::mem::take(&mut *waiters);
+        drop(waiters);
+        waiting.into_iter().for_each(|waiter| waiter.waker.wake());
     }
 
+    /// Has `waker` woken for a delivery that had this `place` so far; gives its place now.
+    ///
+    /// Every delivery has the waker of its latest poll at its place: one that changes its task leaves
+    /// the waker it had to those that share it.
     fn register(&self, place: Option<usize>, waker: &Waker) -> usize {
-        let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((place, known)) = place.and_then(|i| Some((i, wakers.get_mut(i)?))) {
-            known.clone_from(waker);
-            return place;
+        let mut waiters = self.lock_waiters();
+        if let Some((place, mine)) = place.and_then(|i| Some((i, waiters.get_mut(i)?))) {
+            if mine.waker.will_wake(waker) {
+                return place;
+            }
+            if mine.deliveries == 1 {
+                mine.waker.clone_from(waker);
+                return place;
+            }
+            mine.deliveries -= 1;
         }
         // One task often awaits many records of a batch, one after another.
-        match wakers.last() {
-            Some(last) if last.will_wake(waker) => wakers.len() - 1,
-            _ => {
-                wakers.push(waker.clone());
-                wakers.len() - 1
-            }
+        match waiters.last_mut() {
+            Some(last) if last.waker.will_wake(waker) => last.deliveries += 1,
+            _ => waiters.push(Waiter {
+                waker: waker.clone(),
+                deliveries: 1,
+            }),
         }
+        waiters.len() - 1
+    }
+
+    fn lock_waiters(&self) -> MutexGuard<'_, Vec<Waiter>> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -164,7 +194,7 @@ mod tests {
 
     #[test]
     fn every_record_of_a_batch_gets_its_own_offset() {
-        let slot = BatchSlot::new(PartitionIndex(2));
+        let slot = BatchSlot::new(PartitionIndex(2), 0);
         let deliveries: Vec<_> = (0..3)
             .map(|i| Delivery::new(Arc::clone(&slot), i))
             .collect();
@@ -176,32 +206,76 @@ mod tests {
         }
     }
 
+    /// Two tasks and how often each was woken.
+    fn tasks() -> ([Waker; 2], impl Fn() -> [usize; 2]) {
+        let counts = [Arc::new(Count::default()), Arc::new(Count::default())];
+        let wakers = counts.each_ref().map(|count| Arc::clone(count).into());
+        let woken = move || {
+            counts
+                .each_ref()
+                .map(|count| count.0.load(Ordering::SeqCst))
+        };
+        (wakers, woken)
+    }
+
+    fn poll(deliveries: &mut [Delivery], waker: &Waker) {
+        for delivery in deliveries {
+            let polled = Pin::new(delivery).poll(&mut Context::from_waker(waker));
+            assert!(polled.is_pending());
+        }
+    }
+
     #[test]
     fn completion_wakes_every_task_that_waits_and_only_once() {
-        let slot = BatchSlot::new(PartitionIndex(2));
-        let counts = [Arc::new(Count::default()), Arc::new(Count::default())];
-        for count in &counts {
-            let waker = Waker::from(Arc::clone(count));
+        let slot = BatchSlot::new(PartitionIndex(2), 0);
+        let (wakers, woken) = tasks();
+        for waker in &wakers {
             for index in 0..3 {
-                let mut delivery = Delivery::new(Arc::clone(&slot), index);
-                for _ in 0..2 {
-                    let polled = Pin::new(&mut delivery).poll(&mut Context::from_waker(&waker));
-                    assert!(polled.is_pending());
-                }
+                let mut delivery = [Delivery::new(Arc::clone(&slot), index)];
+                poll(&mut delivery, waker);
+                poll(&mut delivery, waker);
             }
         }
         slot.complete(Ok(ack(0)));
         slot.complete(Ok(ack(9)));
-        for count in &counts {
-            assert_eq!(count.0.load(Ordering::SeqCst), 1);
-        }
+        assert_eq!(woken(), [1, 1]);
         let first = Delivery::new(slot, 0).outcome().unwrap().unwrap();
         assert_eq!(first.offset, Some(Offset(0)), "the first outcome stays");
     }
 
     #[test]
+    fn a_delivery_that_goes_to_another_task_leaves_the_others_theirs() {
+        let slot = BatchSlot::new(PartitionIndex(2), 0);
+        let ([stays, takes], woken) = tasks();
+        let mut deliveries = [0, 1].map(|index| Delivery::new(Arc::clone(&slot), index));
+        poll(&mut deliveries, &stays);
+        for _ in 0..3 {
+            poll(&mut deliveries[1..], &takes);
+        }
+        slot.complete(Ok(ack(0)));
+        assert_eq!(woken(), [1, 1]);
+    }
+
+    #[test]
+    fn deliveries_that_all_go_to_another_task_wake_only_that_one() {
+        let slot = BatchSlot::new(PartitionIndex(2), 0);
+        let ([before, after], woken) = tasks();
+        let mut deliveries = [0, 1].map(|index| Delivery::new(Arc::clone(&slot), index));
+        poll(&mut deliveries, &before);
+        poll(&mut deliveries, &after);
+        // However often they change, there is no more to wake than there are deliveries.
+        for waker in [&before, &after].repeat(10) {
+            poll(&mut deliveries, waker);
+        }
+        assert!(slot.lock_waiters().len() <= 2);
+        slot.complete(Ok(ack(0)));
+        assert_eq!(woken()[0], 0);
+        assert!(woken()[1] > 0);
+    }
+
+    #[test]
     fn a_failed_batch_fails_each_of_its_records() {
-        let slot = BatchSlot::new(PartitionIndex(2));
+        let slot = BatchSlot::new(PartitionIndex(2), 0);
         slot.complete(Err(Error::new(Reason::BadBatch, "m")));
         let error = Delivery::new(slot, 7).outcome().unwrap().unwrap_err();
         assert_eq!(error.reason(), Some(Reason::BadBatch));

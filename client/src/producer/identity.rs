@@ -16,19 +16,31 @@ pub(crate) struct Identity {
     pub(crate) epoch: ProducerEpoch,
 }
 
+/// One asking for the next epoch of a name. However often it is sent, brokers give it one epoch, so
+/// whoever got no answer asks under the same one: another would find the epoch that the first took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Asking(u64);
+
+impl Asking {
+    /// An asking that is no other.
+    pub(crate) fn draw() -> Self {
+        Self(entropy::random() | 1)
+    }
+}
+
 /// Asks for an identity until `deadline`. With a name, it ends whoever had the name before; with what
-/// it `held` so far, only if nobody else has taken the name since. Calling it again is another asking.
+/// it `held` so far, only if nobody else has taken the name since.
 pub(crate) async fn ask(
     metadata: &Metadata,
     name: Option<&str>,
+    asking: Asking,
     held: Option<Identity>,
     deadline: Instant,
 ) -> Result<Identity> {
     let mut request = v1::InitProducerRequest::default();
     if let Some(name) = name {
         request.name = name.to_owned();
-        // However often it is sent, this is one asking.
-        request.attempt = entropy::random() | 1;
+        request.attempt = asking.0;
         if let Some(held) = held {
             request.producer_id = i64::try_from(held.id.0).unwrap_or(i64::MAX);
             request.producer_epoch = held.epoch.0.into();

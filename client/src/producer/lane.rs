@@ -48,6 +48,8 @@ pub(crate) struct Pending {
     acked: Option<Ack>,
     /// Why it cannot be written; it fails when those before it are done.
     refused: Option<Error>,
+    /// Why there are no bytes to send. It has no sequence either: it fails alone, in its turn.
+    unbuilt: Option<Error>,
 }
 
 /// A batch that is done: its outcome is to be told and its memory given back.
@@ -108,7 +110,7 @@ impl Lane {
         for number in 0..self.batches.len() {
             let stamp = self.stamp();
             let batch = &mut self.batches[number];
-            if let Some(stamp) = stamp {
+            if let Some(stamp) = stamp.filter(|_| batch.unbuilt.is_none()) {
                 match restamped(batch.bytes.clone(), stamp) {
                     Ok(bytes) => batch.bytes = bytes,
                     Err(error) => {
@@ -144,15 +146,20 @@ impl Lane {
         })
     }
 
-    /// Adds a batch that carries [`Lane::stamp`].
+    /// Adds a batch that carries [`Lane::stamp`], or the error of one that could not be built. Gives
+    /// what is done thereby.
     pub(crate) fn push(
         &mut self,
-        bytes: Bytes,
+        built: Result<Bytes>,
         records: u32,
         slot: Arc<BatchSlot>,
         opened: Instant,
         charge: usize,
-    ) {
+    ) -> Vec<Done> {
+        let (bytes, records, unbuilt) = match built {
+            Ok(bytes) => (bytes, records, None),
+            Err(error) => (Bytes::new(), 0, Some(error)),
+        };
         self.batches.push_back(Pending {
             serial: self.next_serial,
             bytes,
@@ -165,9 +172,11 @@ impl Lane {
             unknown: false,
             acked: None,
             refused: None,
+            unbuilt,
         });
         self.next_serial += 1;
         self.next_sequence = advance(self.next_sequence, records);
+        self.take_done()
     }
 
     /// The next batch to send (again), in order; none beyond one that cannot be written.
@@ -220,9 +229,13 @@ impl Lane {
             batch.unanswered = batch.unanswered.saturating_sub(1);
             batch.acked.get_or_insert(ack);
         }
+        self.take_done()
+    }
+
+    fn take_done(&mut self) -> Vec<Done> {
         let mut done = Vec::new();
-        while let Some(ack) = self.batches.front().and_then(|batch| batch.acked) {
-            done.extend(self.batches.pop_front().map(|batch| batch.done(Ok(ack))));
+        while let Some(outcome) = self.batches.front().and_then(Pending::outcome) {
+            done.extend(self.batches.pop_front().map(|batch| batch.done(outcome)));
         }
         done
     }
@@ -298,8 +311,8 @@ impl Lane {
     pub(crate) fn fail(&mut self, error: &Error) -> Vec<Done> {
         let mut culprit = Some(error);
         let fail = |batch: Pending| {
-            if let Some(ack) = batch.acked {
-                return batch.done(Ok(ack));
+            if let Some(outcome) = batch.outcome() {
+                return batch.done(outcome);
             }
             let error = match culprit.take() {
                 Some(error) => error.clone(),
@@ -335,7 +348,13 @@ impl Lane {
 
 impl Pending {
     fn waits(&self) -> bool {
-        self.attempt.is_none() && self.acked.is_none()
+        self.attempt.is_none() && self.outcome().is_none()
+    }
+
+    /// What became of it, whatever becomes of those before it.
+    fn outcome(&self) -> Option<Result<Ack>> {
+        let unbuilt = || self.unbuilt.clone().map(Err);
+        self.acked.map(Ok).or_else(unbuilt)
     }
 
     fn maybe_written(&self) -> bool {

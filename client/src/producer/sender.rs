@@ -25,7 +25,7 @@ use self::clock::{Alarm, Clock};
 use self::session::{Answers, Opened};
 use self::sessions::Sessions;
 use super::delivery::Ack;
-use super::identity::{self, Identity};
+use super::identity::{self, Asking, Identity};
 use super::lane::{Done, Lane, SessionId, Verdict};
 use super::shared::{Shared, Stop};
 use crate::channels::Address;
@@ -93,6 +93,8 @@ pub(crate) struct Sender {
     missing: Option<Instant>,
     identity: Option<Identity>,
     identifying: bool,
+    /// What the identity in use is to be followed by was asked for, and no answer came so far.
+    asking: Option<Asking>,
     /// A named producer needs its next epoch: no new batch begins under the one in use.
     renewing: bool,
     /// Partitions that wait for an identity.
@@ -135,6 +137,7 @@ impl Sender {
             missing: None,
             identity,
             identifying: false,
+            asking: None,
             renewing: false,
             nameless: Vec::new(),
             announced: Vec::new(),
@@ -274,7 +277,7 @@ impl Sender {
     fn complete(&self, done: impl IntoIterator<Item = Done>) {
         for done in done {
             if let Err(error) = &done.outcome {
-                self.shared.note_failure(error);
+                self.shared.note_failure(done.slot.era(), error);
             }
             done.slot.complete(done.outcome);
             self.shared.budget.give(done.charge);
@@ -294,9 +297,9 @@ impl Sender {
             return;
         }
         self.identifying = true;
+        let asking = *self.asking.get_or_insert_with(Asking::draw);
         let metadata = Arc::clone(&self.metadata);
         let deadline = match name {
-            // Asking again would end what came of the first asking.
             Some(_) => metadata.deadline(),
             // Sooner than batches are given up, so that they can say why.
             None => metadata
@@ -304,7 +307,8 @@ impl Sender {
                 .min(Instant::now() + self.rules.delivery_timeout / 2),
         };
         self.work.push(Box::pin(async move {
-            Event::Identified(identity::ask(&metadata, name.as_deref(), held, deadline).await)
+            let name = name.as_deref();
+            Event::Identified(identity::ask(&metadata, name, asking, held, deadline).await)
         }));
     }
 
@@ -319,6 +323,7 @@ impl Sender {
                     waiting = self.shared.partitions().collect();
                 }
                 self.identity = Some(identity);
+                self.asking = None;
             }
             Err(error) if is_end(&error) && self.rules.name.is_some() => return self.end(&error),
             Err(error) if error.outcome() == Outcome::Refused => {
@@ -362,8 +367,9 @@ impl Drop for Sender {
     /// Nobody waits for ever: what is left when the task ends, however it ends, is told so.
     fn drop(&mut self) {
         let error = Error::new(Reason::NotReady, "the producer was stopped");
+        let closed = error.clone().with_outcome(Outcome::Refused);
         for partition in self.shared.partitions() {
-            self.shared.accumulator(partition).close(error.clone());
+            self.shared.accumulator(partition).close(closed.clone());
             self.give_up(partition, &error);
         }
         self.shared.budget.close();

@@ -8,9 +8,10 @@ use tokio::sync::Notify;
 
 use super::accumulator::Accumulator;
 use super::budget::Budget;
+use super::failures::{Asked, Failures};
 use super::partitioner::Partitioner;
 use super::sender::session::Target;
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 const RUNNING: u8 = 0;
 const DRAINING: u8 = 1;
@@ -39,8 +40,15 @@ pub(crate) struct Shared {
     announced: Mutex<Vec<PartitionIndex>>,
     wake: Notify,
     stop: AtomicU8,
-    // guards: the first failure since the last flush.
-    failure: Mutex<Option<Error>>,
+    // guards: what flushes have to tell.
+    failures: Mutex<Failures>,
+}
+
+/// A flush that waits, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Flush<'a> {
+    shared: &'a Shared,
+    asked: Asked,
 }
 
 impl Shared {
@@ -58,19 +66,21 @@ impl Shared {
             announced: Mutex::default(),
             wake: Notify::new(),
             stop: AtomicU8::new(RUNNING),
-            failure: Mutex::default(),
+            failures: Mutex::default(),
         }
     }
 
-    /// Remembers the first failure until the next flush asks.
-    pub(crate) fn note_failure(&self, error: &Error) {
-        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        failure.get_or_insert_with(|| error.clone());
+    /// Remembers that a batch of this era failed until flushes have told it.
+    pub(crate) fn note_failure(&self, era: u64, error: &Error) {
+        self.lock_failures().note(era, error);
     }
 
-    pub(crate) fn take_failure(&self) -> Option<Error> {
-        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        failure.take()
+    /// A flush begins.
+    pub(crate) fn flush(&self) -> Flush<'_> {
+        Flush {
+            shared: self,
+            asked: self.lock_failures().ask(),
+        }
     }
 
     pub(crate) fn partition_count(&self) -> u32 {
@@ -128,5 +138,28 @@ impl Shared {
         self.announced
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_failures(&self) -> MutexGuard<'_, Failures> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Flush<'_> {
+    /// Its number, which is the era of what comes after it.
+    pub(crate) fn number(&self) -> u64 {
+        self.asked.number
+    }
+
+    /// What it tells, now that everything that was sent before it has ended.
+    pub(crate) fn verdict(self) -> Result<()> {
+        let told = self.shared.lock_failures().tell(self.asked);
+        told.map_or(Ok(()), Err)
+    }
+}
+
+impl Drop for Flush<'_> {
+    fn drop(&mut self) {
+        self.shared.lock_failures().withdraw(self.asked);
     }
 }

@@ -241,16 +241,12 @@ impl LogService for FakeBroker {
         &self,
         request: Request<InitProducerRequest>,
     ) -> Answer<InitProducerResponse> {
-        let request = request.into_inner();
-        let mut state = self.shared.state();
-        state.led()?;
-        let (id, epoch) = match request.name.as_str() {
-            "" => {
-                state.producers += 1;
-                (state.producers, 0)
-            }
-            name => state.take_name(name, &request)?,
-        };
+        let (id, epoch) = self.shared.state().identify(&request.into_inner())?;
+        self.shared.note_change();
+        let mut changes = self.shared.changed.subscribe();
+        while self.shared.state().faults.hold_identities {
+            changes.changed().await.unwrap();
+        }
         Ok(Response::new(InitProducerResponse {
             cluster_id: CLUSTER.to_owned(),
             producer_id: id as i64,

@@ -51,6 +51,8 @@ pub(crate) struct Faults {
     pub(crate) drop_subscription_one_in: Option<u64>,
     /// The next batches are refused for these reasons, before they are appended.
     pub(crate) refuse: VecDeque<Reason>,
+    /// Every batch of these partitions is refused for this reason, however often it comes.
+    pub(crate) refuse_at: BTreeMap<i32, Reason>,
     /// One of so many batches is refused for a reason chosen by chance.
     pub(crate) refuse_one_in: Option<u64>,
     /// One of so many batches is answered with OUTCOME_UNKNOWN, appended or not.
@@ -77,6 +79,8 @@ pub(crate) struct Faults {
     pub(crate) followers_serve: bool,
     /// This broker serves no subscription, as long as it is this one.
     pub(crate) away: Option<i32>,
+    /// Identities are given out, and the answers wait until this is lifted.
+    pub(crate) hold_identities: bool,
     /// What a session may have on its way.
     pub(crate) credit_bytes: Option<u64>,
 }
@@ -100,6 +104,8 @@ pub(crate) struct State {
     /// The epoch of each producer that has a name, and the names.
     epochs: BTreeMap<u64, i16>,
     names: BTreeMap<String, (u64, u64)>,
+    /// How many calls asked for an identity.
+    pub(crate) asked: u64,
     topics_made: u64,
     random: u64,
 }
@@ -163,8 +169,11 @@ impl State {
         one_in.is_some_and(|n| self.random.is_multiple_of(n))
     }
 
-    /// Whether the next batch is refused, and why.
-    pub(crate) fn refusal(&mut self) -> Option<Reason> {
+    /// Whether the next batch, one of this partition, is refused, and why.
+    pub(crate) fn refusal(&mut self, partition: i32) -> Option<Reason> {
+        if let Some(reason) = self.faults.refuse_at.get(&partition) {
+            return Some(*reason);
+        }
         if let Some(reason) = self.faults.refuse.pop_front() {
             return Some(reason);
         }

@@ -8,8 +8,21 @@ use tonic::Status;
 use super::{State, status};
 
 impl State {
+    /// The identity that a call gets.
+    pub(super) fn identify(&mut self, request: &InitProducerRequest) -> Result<(u64, i16), Status> {
+        self.led()?;
+        self.asked += 1;
+        match request.name.as_str() {
+            "" => {
+                self.producers += 1;
+                Ok((self.producers, 0))
+            }
+            name => self.take_name(name, request),
+        }
+    }
+
     /// The next epoch of a name, or the same one for a repeated asking.
-    pub(super) fn take_name(
+    fn take_name(
         &mut self,
         name: &str,
         request: &InitProducerRequest,

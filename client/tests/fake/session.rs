@@ -36,7 +36,7 @@ impl FakeBroker {
     fn judge(&self, request: ProduceSessionRequest) -> Judged {
         let mut state = self.shared.state();
         self.shared.counters.batches.fetch_add(1, Ordering::SeqCst);
-        if let Some(reason) = state.refusal() {
+        if let Some(reason) = state.refusal(request.partition) {
             drop(state);
             self.shared.note_change();
             return Judged::Refused(status::of(reason, "refused on demand"));
@@ -91,6 +91,7 @@ impl FakeBroker {
             append_time: 1000,
             leader_epoch: epoch,
             duplicate: appended.duplicate,
+            first_number: 0,
         })
     }
 

@@ -100,8 +100,58 @@ async fn closing_delivers_what_was_sent_and_takes_no_more() {
     let delivery = producer.send("a").await.unwrap();
     patiently(producer.shutdown(PATIENCE)).await.unwrap();
     assert_eq!(delivery.await.unwrap().offset, Some(Offset(0)));
-    let error = producer.send("b").await.unwrap_err();
-    assert_eq!(error.reason(), Some(Reason::NotReady));
+    // A program that sends again whatever may be sent again does not do so for ever.
+    let refused = |error: Error| {
+        assert_eq!(error.reason(), Some(Reason::NotReady));
+        assert_eq!(error.outcome(), Outcome::Refused, "{error}");
+        assert!(!error.is_retriable());
+    };
+    refused(producer.send("b").await.unwrap_err());
+    refused(producer.try_send("b").unwrap_err().error);
+    refused(producer.send_all(&[Record::new("b")]).await.unwrap_err());
+}
+
+#[tokio::test]
+async fn a_send_that_waits_for_space_when_the_producer_ends_is_refused() {
+    let cluster = FakeCluster::start(1);
+    cluster.create_topic("t", 1);
+    cluster.faults(|faults| faults.hold_acks = true);
+    let client = cluster.client().await;
+    let builder = producer(&client).buffer_bytes(200);
+    let producer = builder.build().await.unwrap();
+    let delivery = producer.send(vec![b'x'; 100]).await.unwrap();
+    let mut waiting = Box::pin(producer.send(vec![b'y'; 100]));
+    assert!(poll!(&mut waiting).is_pending());
+    let mut end = Box::pin(producer.shutdown(PATIENCE));
+    assert!(poll!(&mut end).is_pending());
+    let error = producer.try_send(vec![b'z'; 100]).unwrap_err().error;
+    assert_eq!(error.outcome(), Outcome::Refused, "{error}");
+    let error = patiently(waiting).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Refused, "{error}");
+    cluster.faults(|faults| faults.hold_acks = false);
+    patiently(end).await.unwrap();
+    patiently(delivery).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_producer_whose_runtime_has_ended_refuses_what_it_is_asked_to_send() {
+    let cluster = FakeCluster::start(1);
+    cluster.create_topic("t", 1);
+    let elsewhere = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let bootstrap = cluster.bootstrap();
+    let built = elsewhere.spawn(async {
+        let client = Client::connect(bootstrap).await.unwrap();
+        producer(&client).build().await.unwrap()
+    });
+    let producer = patiently(built).await.unwrap();
+    let end = tokio::task::spawn_blocking(|| elsewhere.shutdown_timeout(PATIENCE));
+    patiently(end).await.unwrap();
+    let error = producer.send("a").await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Refused, "{error}");
 }
 
 #[tokio::test]

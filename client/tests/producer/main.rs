@@ -4,6 +4,7 @@
 mod endings;
 #[path = "../fake/mod.rs"]
 mod fake;
+mod flushes;
 mod leaders;
 mod refusals;
 
@@ -13,7 +14,8 @@ use std::time::Duration;
 use fake::{FakeCluster, PATIENCE};
 use futures_util::poll;
 use highwater_client::{
-    Client, Codec, Delivery, Offset, Outcome, PartitionIndex, ProducerBuilder, Reason, Record,
+    Client, Codec, Delivery, Error, Offset, Outcome, PartitionIndex, Producer, ProducerBuilder,
+    Reason, Record,
 };
 
 const P0: PartitionIndex = PartitionIndex(0);

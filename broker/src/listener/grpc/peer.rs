@@ -160,6 +160,7 @@ impl PeerService for PeerApi {
             version,
             leaderships,
             leaving: services.liveness.is_leaving(),
+            now: services.liveness.time().unwrap_or_default(),
         }))
     }
 

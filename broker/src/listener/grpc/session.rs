@@ -2,22 +2,27 @@
 //! that one commit completed in one message. The broker reads on only while the batches that are
 //! not yet answered fit into the session's credit.
 
+mod runs;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::StreamExt;
+use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use highwater_proto::pb::v1;
+use highwater_proto::{PartitionIndex, TopicId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
+use self::runs::{Durable, Place};
 use super::context::Context;
 use super::explained::explained;
 use super::status::{encode, status, wire_number};
 use crate::partition::Appended;
-use crate::service::{Error, Resource, Services, parse_batch};
+use crate::service::{Error, Resource, Services, Target, parse_batch};
 
 /// Bytes of batches that may be in flight on one session.
 const CREDIT_BYTES: u32 = 16 << 20;
@@ -29,7 +34,22 @@ const PREPARED: usize = 2;
 const ANSWERS_AT_ONCE: usize = 1024;
 
 type Answers = mpsc::Sender<Result<v1::ProduceSessionResponse, Status>>;
-type Fate = Pin<Box<dyn Future<Output = (u64, Result<Appended, Error>)> + Send>>;
+type Lines = runs::Lines<(TopicId, PartitionIndex)>;
+type Fate = Pin<Box<dyn Future<Output = Fulfilled> + Send>>;
+
+/// What became of a batch.
+struct Fulfilled {
+    number: u64,
+    place: Place,
+    result: Result<Appended, Error>,
+}
+
+/// What the next message says.
+#[derive(Default)]
+struct Answer {
+    durable: Vec<Durable>,
+    errors: Vec<v1::BatchError>,
+}
 
 /// What a message of the client has come to.
 enum Taken {
@@ -93,8 +113,11 @@ impl Session {
     ) -> Result<(), Status> {
         let credit = Arc::new(Semaphore::new(CREDIT_BYTES as usize));
         let mut expected = 1;
+        // Kept for a client that takes one ack for several batches.
+        let mut lines = None;
         while let Some(request) = requests.message().await.map_err(explained)? {
             if expected == 1 && only_opens(&request) {
+                lines = request.cumulative_acks.then(Lines::default);
                 continue;
             }
             if request.number != expected {
@@ -107,7 +130,7 @@ impl Session {
             let Ok(permit) = Arc::clone(&credit).acquire_many_owned(permits).await else {
                 return Ok(());
             };
-            let fate = self.take(request, permit).await;
+            let fate = self.take(request, permit, lines.as_mut()).await;
             if self.taken.send(Taken::Batch(fate)).is_err() {
                 return Ok(());
             }
@@ -116,9 +139,19 @@ impl Session {
     }
 
     /// Hands one batch to its partition; batches of one partition keep their order.
-    async fn take(&self, request: v1::ProduceSessionRequest, permit: OwnedSemaphorePermit) -> Fate {
+    async fn take(
+        &self,
+        request: v1::ProduceSessionRequest,
+        permit: OwnedSemaphorePermit,
+        lines: Option<&mut Lines>,
+    ) -> Fate {
         let number = request.number;
-        let enqueued = self.enqueue(request).await;
+        let target = self.target(&request).await;
+        let place = lines.map_or_else(Place::default, |lines| place(lines, number, &target));
+        let enqueued = match target {
+            Ok(target) => self.enqueue(&target, request.batch).await,
+            Err(error) => Err(error),
+        };
         if let Err(error) = &enqueued {
             self.services.metrics.produce_error(error.reason);
         }
@@ -128,23 +161,42 @@ impl Session {
                 Err(error) => Err(error),
             };
             drop(permit);
-            (number, result)
+            Fulfilled {
+                number,
+                place,
+                result,
+            }
         })
+    }
+
+    async fn target(&self, request: &v1::ProduceSessionRequest) -> Result<Target, Error> {
+        let resource = Resource::Topic(&request.topic);
+        self.context
+            .authorize("highwater.v1.LogService/ProduceSession", resource)?;
+        self.services
+            .target(&request.topic, &request.topic_id, request.partition)
+            .await
     }
 
     async fn enqueue(
         &self,
-        request: v1::ProduceSessionRequest,
+        target: &Target,
+        batch: Bytes,
     ) -> Result<impl Future<Output = Result<Appended, Error>> + Send + use<>, Error> {
-        let resource = Resource::Topic(&request.topic);
-        self.context
-            .authorize("highwater.v1.LogService/ProduceSession", resource)?;
-        let target = self
-            .services
-            .target(&request.topic, &request.topic_id, request.partition)
-            .await?;
-        let batch = parse_batch(request.batch, target.topic.config.max_batch_bytes)?;
-        Services::enqueue(&self.services, &target, batch).await
+        let batch = parse_batch(batch, target.topic.config.max_batch_bytes)?;
+        Services::enqueue(&self.services, target, batch).await
+    }
+}
+
+/// Where a batch stands among those of its partition. One whose partition was not found may have been
+/// meant for any.
+fn place(lines: &mut Lines, number: u64, target: &Result<Target, Error>) -> Place {
+    match target {
+        Ok(target) => lines.next((target.topic.id, target.partition), number),
+        Err(_) => {
+            lines.forget();
+            Place::default()
+        }
     }
 }
 
@@ -158,11 +210,12 @@ async fn answer(mut awaited: mpsc::UnboundedReceiver<Taken>, answers: &Answers) 
     let mut fates = FuturesUnordered::new();
     let mut open = true;
     let mut end = None;
+    // Kept for its memory.
+    let mut answer = Answer::default();
     while open || !fates.is_empty() {
-        let mut response = v1::ProduceSessionResponse::default();
         tokio::select! {
             biased;
-            Some((number, result)) = fates.next() => put(&mut response, number, result),
+            Some(fulfilled) = fates.next() => answer.put(fulfilled),
             taken = awaited.recv(), if open => {
                 match taken {
                     Some(Taken::Batch(fate)) => fates.push(fate),
@@ -172,8 +225,8 @@ async fn answer(mut awaited: mpsc::UnboundedReceiver<Taken>, answers: &Answers) 
                 continue;
             }
         }
-        take_ready(&mut fates, &mut response);
-        if answers.send(Ok(response)).await.is_err() {
+        answer.take_ready(&mut fates);
+        if answers.send(Ok(answer.message())).await.is_err() {
             return;
         }
     }
@@ -182,30 +235,39 @@ async fn answer(mut awaited: mpsc::UnboundedReceiver<Taken>, answers: &Answers) 
     }
 }
 
-fn take_ready(fates: &mut FuturesUnordered<Fate>, response: &mut v1::ProduceSessionResponse) {
-    use futures_util::FutureExt;
-    while response.acks.len() + response.errors.len() < ANSWERS_AT_ONCE {
-        match fates.next().now_or_never() {
-            Some(Some((number, result))) => put(response, number, result),
-            Some(None) | None => return,
+impl Answer {
+    fn take_ready(&mut self, fates: &mut FuturesUnordered<Fate>) {
+        while self.durable.len() + self.errors.len() < ANSWERS_AT_ONCE {
+            match fates.next().now_or_never() {
+                Some(Some(fulfilled)) => self.put(fulfilled),
+                Some(None) | None => return,
+            }
         }
     }
-}
 
-fn put(response: &mut v1::ProduceSessionResponse, number: u64, result: Result<Appended, Error>) {
-    match result {
-        Ok(appended) => response.acks.push(v1::BatchAck {
+    fn put(&mut self, fulfilled: Fulfilled) {
+        let Fulfilled {
             number,
-            base_offset: appended.base_offset.to_i64(),
-            append_time: appended.append_time.0,
-            leader_epoch: appended.term.to_epoch(),
-            duplicate: appended.duplicate,
-        }),
-        Err(error) => response.errors.push(v1::BatchError {
-            number,
-            code: status(&error).code().into(),
-            status: encode(&error).into(),
-            message: error.message,
-        }),
+            place,
+            result,
+        } = fulfilled;
+        match result {
+            Ok(appended) => self.durable.push(Durable::new(number, place, appended)),
+            Err(error) => self.errors.push(v1::BatchError {
+                number,
+                code: status(&error).code().into(),
+                status: encode(&error).into(),
+                message: error.message,
+            }),
+        }
+    }
+
+    /// All of it, and begins anew.
+    fn message(&mut self) -> v1::ProduceSessionResponse {
+        v1::ProduceSessionResponse {
+            opened: None,
+            acks: runs::acks(&mut self.durable),
+            errors: std::mem::take(&mut self.errors),
+        }
     }
 }

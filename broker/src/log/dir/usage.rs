@@ -48,6 +48,12 @@ pub fn memory() -> io::Result<u64> {
     Ok(kib.ok_or_else(missing)?.saturating_mul(1024))
 }
 
+/// Names this run of the machine's kernel; empty where that is not told.
+pub fn boot() -> Vec<u8> {
+    let name = fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    name.trim_ascii().to_vec()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,5 +67,6 @@ mod tests {
         assert!(memory().unwrap() > 100_000);
         let (before, limit) = files().unwrap();
         assert!(before > 0 && before < limit);
+        assert!(!boot().is_empty() && boot() == boot());
     }
 }

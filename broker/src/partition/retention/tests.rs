@@ -2,7 +2,7 @@ use highwater_proto::LogIndex;
 use proptest::prelude::*;
 
 use super::*;
-use crate::clock::Guard;
+use crate::clock::{Ages, Guard};
 
 const MIB: u64 = 1 << 20;
 const DAY: i64 = 24 * 60 * 60 * 1000;
@@ -185,32 +185,69 @@ fn it_looks_again_when_the_first_thing_is_due() {
     assert_eq!(again(Some(100), 900), Some(Duration::ZERO));
 }
 
+/// What happens after some time, beside that the wall clock jumps.
+#[derive(Debug, Clone, Copy)]
+enum After {
+    Nothing,
+    /// The broker starts again.
+    Restart,
+    /// The machine starts again: it was off for that time.
+    Reboot,
+    /// The other brokers have another time.
+    Shift(i64),
+}
+
+fn after() -> impl Strategy<Value = After> {
+    prop_oneof![
+        3 => Just(After::Nothing),
+        1 => Just(After::Restart),
+        1 => Just(After::Reboot),
+        1 => (1000..2 * DAY).prop_map(After::Shift),
+    ]
+}
+
 proptest! {
-    /// However the wall clock jumps, no segment goes before its time has passed by the monotonic
-    /// clock, and every one goes soon after.
+    /// However the wall clock jumps, through restarts and corrections by others, no segment goes before
+    /// its time has passed, and every one goes soon after as much time was seen to pass.
     #[test]
     fn a_wall_clock_that_jumps_deletes_nothing_early_and_stalls_nothing(
-        jumps in prop::collection::vec((2000_i64..60_000, -2 * DAY..2 * DAY), 1..20),
+        jumps in prop::collection::vec((2000_i64..60_000, -2 * DAY..2 * DAY, after()), 1..20),
     ) {
         let keep = 30_000;
         let limited = retention(Some(keep), None);
         let mut guard = Guard::default();
-        let (mut wall, mut monotonic) = (1_795_168_800_000, 0);
+        let (mut wall, mut up, mut real, mut seen) = (1_795_168_800_000, 50, 0, 0);
+        let mut boot = 0;
         let mut appended = Vec::new();
-        for (passes, jump) in jumps {
-            let jump = if jump.abs() < 2000 { DAY } else { jump };
-            appended.push((guard.look(wall, monotonic).now.0, monotonic));
-            (wall, monotonic) = (wall + passes + jump, monotonic + passes);
-            let now = guard.look(wall, monotonic).now;
-            let times: Vec<i64> = appended.iter().map(|(time, _)| *time).collect();
+        for (passes, jump, after) in jumps {
+            let jump = if jump.abs() < 20_000 { DAY } else { jump };
+            appended.push((guard.look(wall, up).now.0, real, seen));
+            let kept = guard.keep(&[boot]);
+            (wall, real) = (wall + passes + jump, real + passes);
+            (up, seen) = match after {
+                After::Reboot => (100, seen),
+                _ => (up + passes, seen + passes),
+            };
+            boot += u8::from(matches!(after, After::Reboot));
+            match after {
+                After::Nothing => {}
+                After::Restart | After::Reboot => guard = Guard::resume(&kept, &[boot], wall, up),
+                After::Shift(by) => {
+                    guard.look(wall, up);
+                    guard.shift(by);
+                }
+            }
+            let now = guard.look(wall, up).now;
+            let ages = Ages::new(now, guard.keep(&[boot]).skips);
+            let times: Vec<i64> = appended.iter().map(|(time, ..)| *time).collect();
             prop_assert!(times.is_sorted());
             let end = Offset(appended.len() as u64 * 10 + 10);
-            let start = limited.start(&storage(&times), now, end).map_or(0, |start| start.end().0 / 10);
-            for (n, (_, at)) in appended.iter().enumerate() {
+            let storage = storage(&times).counted(&ages);
+            let start = limited.start(&storage, now, end).map_or(0, |start| start.end().0 / 10);
+            for (n, (_, at, seen_at)) in appended.iter().enumerate() {
                 let gone = (n as u64) < start;
-                let age = monotonic - at;
-                prop_assert!(!gone || age >= keep, "gone after {age} ms");
-                prop_assert!(gone || age < keep, "still there after {age} ms");
+                prop_assert!(!gone || real - at >= keep, "gone after {} ms", real - at);
+                prop_assert!(gone || seen - seen_at < keep, "still there after {} ms", seen - seen_at);
             }
         }
     }

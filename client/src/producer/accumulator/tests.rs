@@ -127,3 +127,16 @@ fn a_batch_is_charged_for_each_of_its_records() {
     let batch = acc.drain().pop_front().unwrap();
     assert_eq!(batch.charge, 23 + 21);
 }
+
+#[test]
+fn what_comes_after_a_flush_is_in_a_batch_of_its_own_and_belongs_to_it() {
+    let mut acc = accumulator(1000);
+    let now = Instant::now();
+    let era = |acc: &mut Accumulator| acc.push(parts(b"a"), || now).unwrap().slot.era();
+    assert_eq!(era(&mut acc), 0);
+    assert!(acc.seal_for(2));
+    assert_eq!(era(&mut acc), 2);
+    // An earlier flush may pass later: its partitions were passed in another order.
+    assert!(acc.seal_for(1));
+    assert_eq!(era(&mut acc), 2);
+}

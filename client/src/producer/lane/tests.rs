@@ -32,8 +32,14 @@ fn sent(batches: u64) -> Lane {
     let mut lane = Lane::default();
     assert!(lane.adopt(identity(7)));
     for serial in 0..batches {
-        let slot = BatchSlot::new(PartitionIndex(0));
-        lane.push(Bytes::from(vec![serial as u8]), 10, slot, Instant::now(), 1);
+        let slot = BatchSlot::new(PartitionIndex(0), 0);
+        lane.push(
+            Ok(Bytes::from(vec![serial as u8])),
+            10,
+            slot,
+            Instant::now(),
+            1,
+        );
         lane.sent(serial, at(S1, serial + 1));
     }
     lane
@@ -162,8 +168,8 @@ fn a_refusal_does_not_unsay_an_earlier_unknown_attempt() {
 #[test]
 fn a_refused_batch_waits_for_those_before_it_and_stops_those_after() {
     let mut lane = sent(2);
-    let slot = BatchSlot::new(PartitionIndex(0));
-    lane.push(Bytes::new(), 1, slot, Instant::now(), 1);
+    let slot = BatchSlot::new(PartitionIndex(0), 0);
+    lane.push(Ok(Bytes::new()), 1, slot, Instant::now(), 1);
     let bad = error(Reason::BadBatch);
     assert_eq!(lane.refused(1, at(S1, 2), &bad), Verdict::Wait);
     assert!(!lane.is_sound() && lane.doom().is_none());
@@ -175,6 +181,29 @@ fn a_refused_batch_waits_for_those_before_it_and_stops_those_after() {
     assert_eq!(outcomes(&done), expected);
     let message = done[1].outcome.as_ref().unwrap_err().message().to_owned();
     assert!(message.contains("earlier batch"), "{message}");
+}
+
+#[test]
+fn a_batch_that_cannot_be_built_fails_in_its_turn_and_alone() {
+    let mut lane = sent(1);
+    let push = |lane: &mut Lane, built| {
+        let slot = BatchSlot::new(PartitionIndex(0), 0);
+        lane.push(built, 10, slot, Instant::now(), 1)
+    };
+    let large = || Err(error(Reason::BatchTooLarge));
+    assert!(push(&mut lane, large()).is_empty(), "one is before it");
+    assert_eq!(lane.stamp().unwrap().base_sequence, Sequence(10));
+    assert!(push(&mut lane, Ok(Bytes::new())).is_empty());
+    assert!(lane.is_sound());
+    lane.rewind();
+    assert_eq!(resend(&mut lane, S2), [0, 2]);
+    assert!(lane.acked(2, ack(10)).is_empty());
+    let expected = [None, Some(Outcome::Refused), None];
+    assert_eq!(outcomes(&lane.acked(0, ack(0))), expected);
+    assert_eq!(
+        outcomes(&push(&mut lane, large())),
+        [Some(Outcome::Refused)]
+    );
 }
 
 #[test]
@@ -205,8 +234,8 @@ fn forgotten() -> Lane {
         let mut builder = BatchBuilder::new();
         (0..10).for_each(|n| builder.push(Timestamp(n), None, Some(b"v"), &[]));
         let bytes = builder.build(Codec::None, lane.stamp()).unwrap();
-        let slot = BatchSlot::new(PartitionIndex(0));
-        lane.push(bytes, 10, slot, Instant::now(), 1);
+        let slot = BatchSlot::new(PartitionIndex(0), 0);
+        lane.push(Ok(bytes), 10, slot, Instant::now(), 1);
         lane.sent(serial, at(S1, serial + 1));
     }
     lane

@@ -92,6 +92,7 @@ mod tests {
             topic: "t".to_owned(),
             topic_id: "id".to_owned(),
             partition: 7,
+            cumulative_acks: false,
             batch: Bytes::from(vec![9; batch]),
         }
     }

@@ -12,7 +12,7 @@ use super::{Event, Sender};
 use crate::channels::Address;
 use crate::error::Error;
 use crate::producer::accumulator::{Gathered, Readiness, Taken};
-use crate::producer::lane::{Done, SessionId};
+use crate::producer::lane::SessionId;
 
 impl Sender {
     /// Sends what the partition has, as far as it may. Whatever stops it brings it back here:
@@ -119,8 +119,8 @@ impl Sender {
         }
     }
 
-    /// Finishes a batch and puts it into the lane. One that cannot be built has no sequence yet,
-    /// so it fails alone.
+    /// Finishes a batch and puts it into the lane, where one that cannot be built waits its turn: what
+    /// is done tells that everything before it is.
     fn build(&mut self, partition: PartitionIndex, batch: Gathered) {
         let lane = &mut self.slots[partition.0 as usize].lane;
         let Gathered {
@@ -139,17 +139,8 @@ impl Sender {
                 len if len > limit => Err(too_large(len, limit)),
                 _ => Ok(bytes),
             });
-        match built {
-            Ok(bytes) => lane.push(bytes, records, slot, opened, charge),
-            Err(error) => {
-                let outcome = Err(error);
-                self.complete([Done {
-                    slot,
-                    charge,
-                    outcome,
-                }]);
-            }
-        }
+        let done = lane.push(built, records, slot, opened, charge);
+        self.complete(done);
     }
 }
 

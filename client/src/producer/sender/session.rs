@@ -146,6 +146,7 @@ impl Session {
             topic: target.topic.clone(),
             topic_id: target.topic_id.clone(),
             partition: i32::try_from(partition.0).unwrap_or(i32::MAX),
+            cumulative_acks: false,
             batch,
         };
         // Fails only when the stream ended; its end is an answer of its own.

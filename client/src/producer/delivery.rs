@@ -38,7 +38,7 @@ pub struct Ack {
 /// May be dropped; the record is delivered all the same. Deliveries of one partition become ready
 /// in the order in which the records were sent. Cancel-safe.
 #[derive(Debug)]
-#[must_use = "a record that fails tells nobody else"]
+#[must_use = "unless it is awaited, only a flush tells that the record failed"]
 pub struct Delivery {
     pub(super) slot: Arc<BatchSlot>,
     pub(super) index: u32,
@@ -157,6 +157,18 @@ impl BatchSlot {
 }
 
 impl Ack {
+    /// An acknowledgement with a place and nothing else, for tests of programs that take one. Its
+    /// fields may be set after that.
+    pub fn new(partition: PartitionIndex, offset: Offset) -> Self {
+        Self {
+            partition,
+            offset: Some(offset),
+            append_time: None,
+            leader_epoch: None,
+            duplicate: false,
+        }
+    }
+
     fn of_record(mut self, index: u32) -> Self {
         self.offset = self.offset.map(|base| base.plus(u64::from(index)));
         self
@@ -184,11 +196,9 @@ mod tests {
 
     fn ack(offset: u64) -> Ack {
         Ack {
-            partition: PartitionIndex(2),
-            offset: Some(Offset(offset)),
             append_time: Some(Timestamp(5)),
             leader_epoch: Some(1),
-            duplicate: false,
+            ..Ack::new(PartitionIndex(2), Offset(offset))
         }
     }
 

@@ -21,7 +21,7 @@ const TOGETHER: usize = 64;
 /// What becomes of the records of one [`Producer::send_all`], in their order. As an iterator it gives
 /// each record's [`Delivery`]. May be dropped; the records are delivered all the same.
 #[derive(Debug, Default)]
-#[must_use = "a record that fails tells nobody else"]
+#[must_use = "unless it is awaited, only a flush tells that the record failed"]
 pub struct Deliveries {
     groups: Vec<Group>,
     len: usize,

@@ -174,7 +174,7 @@ impl Api {
 
     /// Asks again while there is no leader that can answer: nothing is written by a call that is
     /// refused so, and another broker may take over at any time.
-    async fn led<T, F: Future<Output = Answer<T>>>(&self, ask: impl Fn() -> F) -> Answer<T> {
+    pub async fn led<T, F: Future<Output = Answer<T>>>(&self, ask: impl Fn() -> F) -> Answer<T> {
         let asking = async {
             loop {
                 match ask().await {

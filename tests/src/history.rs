@@ -4,7 +4,7 @@
 //! it and what became of it; consumers note each record with its offset; the ends that were looked up are
 //! noted, too. [`check`] holds all of it against what is in the log at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 mod check;
@@ -15,6 +15,9 @@ pub use check::check;
 
 /// A moment, on one monotonic clock for the whole history.
 pub type Moment = u64;
+
+/// A named producer numbers the records of its n-th incarnation from n times this.
+pub const INCARNATION: u64 = 1 << 32;
 
 /// What a record carries: the producer's number and a count that rises with its records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,13 +86,15 @@ pub struct Seen {
     pub at: Moment,
 }
 
-/// The end of a partition, as a linearizable look-up gave it.
+/// The end of a partition, as a look-up or the beginning of a subscription gave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct End {
     /// The partition.
     pub partition: u32,
     /// The offset after the last committed record.
     pub offset: u64,
+    /// How much may be missing: what was acknowledged less than this before. 0 for a linearizable one.
+    pub age: Moment,
     /// Before it was asked for.
     pub begun: Moment,
     /// After it was answered.
@@ -109,6 +114,10 @@ pub struct History {
     pub ends: Vec<End>,
     /// Each partition at last, read once all was quiet: offsets and values.
     pub log: BTreeMap<u32, Vec<(u64, Value)>>,
+    /// The same as each broker's own replica gave it: by broker and partition.
+    pub replicas: BTreeMap<(u32, u32), Vec<(u64, Value)>>,
+    /// The producers that have names, which one incarnation after another takes over.
+    pub named: BTreeSet<u32>,
 }
 
 /// What a log must not do.
@@ -128,8 +137,10 @@ pub enum Kind {
     Phantom,
     /// A record whose producer was told that it was not written.
     Resurrected,
-    /// Two readers found different records at one offset.
+    /// Two readers, or two replicas, have different records at one offset.
     Divergent,
+    /// A record of an earlier producer of a name stands behind one of a later.
+    Unfenced,
     /// A record is not where its acknowledgement says.
     Misplaced,
     /// An end that lacks what was acknowledged before, or counts what was not sent yet.

@@ -1,9 +1,9 @@
 //! PURE. The checks. The offsets of the log fix the order of all appends, so each of them looks at
 //! every record once or twice; nothing is searched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Anomaly, End, Fate, History, Kind, Moment, Seen, Sent, Value};
+use super::{Anomaly, End, Fate, History, INCARNATION, Kind, Moment, Seen, Sent, Value};
 
 /// What no correct log does and this history shows; empty for a history that is possible.
 pub fn check(history: &History) -> Vec<Anomaly> {
@@ -18,7 +18,9 @@ pub fn check(history: &History) -> Vec<Anomaly> {
     for (partition, log) in &history.log {
         checker.order_of_producers(*partition, log);
         checker.order_in_time(*partition, log);
+        checker.fences(*partition, log, &history.named);
     }
+    checker.replicas(history);
     for end in &history.ends {
         checker.end(end, history);
     }
@@ -173,8 +175,42 @@ impl Checker<'_> {
         }
     }
 
-    /// An end is beyond all that was acknowledged before it was asked for, and what is below it was
-    /// sent before it was answered.
+    /// Once a later producer of a name has written, no earlier one has, whatever it was told.
+    fn fences(&mut self, partition: u32, log: &[(u64, Value)], named: &BTreeSet<u32>) {
+        let mut latest: BTreeMap<u32, u64> = BTreeMap::new();
+        for (offset, value) in log {
+            if !named.contains(&value.producer) {
+                continue;
+            }
+            let incarnation = value.number / INCARNATION;
+            let latest = latest.entry(value.producer).or_default();
+            if incarnation < *latest {
+                let what = format!("{value} is at {partition}/{offset}, behind one of {latest}");
+                self.report(Kind::Unfenced, what);
+            }
+            *latest = incarnation.max(*latest);
+        }
+    }
+
+    /// Every replica has the same log.
+    fn replicas(&mut self, history: &History) {
+        for ((broker, partition), replica) in &history.replicas {
+            let log = history.log.get(partition).map_or(&[][..], Vec::as_slice);
+            let differs = log.iter().zip(replica).find(|(one, other)| one != other);
+            let what = match differs {
+                Some((one, other)) => format!("{other:?} where the leader has {one:?}"),
+                None if log.len() != replica.len() => {
+                    format!("{} records, not {}", replica.len(), log.len())
+                }
+                None => continue,
+            };
+            let what = format!("broker {broker} has in {partition}: {what}");
+            self.report(Kind::Divergent, what);
+        }
+    }
+
+    /// An end is beyond all that was acknowledged before it was asked for, or long enough before, and
+    /// what is below it was sent before it was answered.
     fn end(&mut self, end: &End, history: &History) {
         let partition = end.partition;
         let log = history.log.get(&partition).map_or(&[][..], Vec::as_slice);
@@ -185,7 +221,10 @@ impl Checker<'_> {
         let mut wrong = Vec::new();
         for (offset, sent) in known {
             let acknowledged = matches!(sent.fate, Fate::Acknowledged(_));
-            if offset >= end.offset && acknowledged && sent.ended < end.begun {
+            if offset >= end.offset
+                && acknowledged
+                && sent.ended.saturating_add(end.age) < end.begun
+            {
                 wrong.push(format!("{offset} was acknowledged before"));
             }
             if offset < end.offset && sent.begun > end.ended {

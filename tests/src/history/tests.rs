@@ -56,17 +56,29 @@ fn clean() -> History {
         ends: vec![End {
             partition: 0,
             offset: 2,
+            age: 0,
             begun: 21,
             ended: 25,
         }],
         log: BTreeMap::from([(0, vec![(0, A), (1, B), (2, C)])]),
+        replicas: [1, 2]
+            .map(|broker| ((broker, 0), vec![(0, A), (1, B), (2, C)]))
+            .into(),
+        named: BTreeSet::from([1]),
     }
 }
 
 /// The kinds that are found after the change.
 fn kinds(change: impl FnOnce(&mut History)) -> BTreeSet<Kind> {
     let mut history = clean();
+    let before = history.log.clone();
     change(&mut history);
+    // The replicas are those of the log, unless they are what is changed.
+    if history.log != before {
+        for replica in history.replicas.values_mut() {
+            replica.clone_from(&history.log[&0]);
+        }
+    }
     check(&history)
         .into_iter()
         .map(|found| found.kind)
@@ -160,6 +172,54 @@ fn ends_that_lag_or_run_ahead_are_found() {
     assert_eq!(with(1, 21, 25), BTreeSet::from([Kind::WrongEnd]));
     assert_eq!(with(3, 1, 4), BTreeSet::from([Kind::WrongEnd]));
     assert_eq!(with(4, 40, 50), BTreeSet::from([Kind::WrongEnd]));
+}
+
+#[test]
+fn a_bounded_end_may_lag_by_its_bound_and_no_more() {
+    let with = |offset, age| {
+        kinds(|history| {
+            let end = &mut history.ends[0];
+            (end.offset, end.age, end.begun, end.ended) = (offset, age, 25, 26);
+        })
+    };
+    // A was acknowledged 15 before, B 5.
+    assert_eq!(with(1, 5), BTreeSet::new());
+    assert_eq!(with(1, 4), BTreeSet::from([Kind::WrongEnd]));
+    assert_eq!(with(0, 15), BTreeSet::new());
+    assert_eq!(with(0, 14), BTreeSet::from([Kind::WrongEnd]));
+}
+
+#[test]
+fn a_replica_that_has_another_record_or_lacks_one_is_found() {
+    let replica = |change: fn(&mut Vec<(u64, Value)>)| {
+        kinds(|history| change(history.replicas.get_mut(&(2, 0)).unwrap()))
+    };
+    assert_eq!(
+        replica(|log| log[1].1 = C),
+        BTreeSet::from([Kind::Divergent])
+    );
+    assert_eq!(
+        replica(|log| log.truncate(2)),
+        BTreeSet::from([Kind::Divergent])
+    );
+    let longer = replica(|log| log.push((3, value(2, 3))));
+    assert_eq!(longer, BTreeSet::from([Kind::Divergent]));
+}
+
+#[test]
+fn a_record_of_a_producer_whose_name_was_taken_over_is_found_behind_its_successors() {
+    let late = value(1, 3);
+    let successor = value(1, INCARNATION);
+    let order = |first, second| {
+        kinds(|history| {
+            history.sent.push(sent(late, 40, 90, Fate::Unknown));
+            history.sent.push(sent(successor, 45, 60, ACK(4)));
+            log(history).extend([(3, first), (4, second)]);
+        })
+    };
+    assert_eq!(order(late, successor), BTreeSet::new());
+    let found = order(successor, late);
+    assert!(found.contains(&Kind::Unfenced), "{found:?}");
 }
 
 #[test]

@@ -62,6 +62,7 @@ fn right(seed: u64) -> History {
             history.ends.push(End {
                 partition,
                 offset,
+                age: 0,
                 begun: now,
                 ended: now,
             });
@@ -278,6 +279,7 @@ const FAULTS: &[(&str, Kind, Fault)] = &[
             history.ends.push(End {
                 partition: sent.partition,
                 offset,
+                age: 0,
                 begun: asked,
                 ended: Moment::MAX,
             });
@@ -299,6 +301,7 @@ const FAULTS: &[(&str, Kind, Fault)] = &[
             history.ends.push(End {
                 partition: sent.partition,
                 offset: offset + 1,
+                age: 0,
                 begun: 0,
                 ended: sent.begun - 1,
             });

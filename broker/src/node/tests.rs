@@ -14,6 +14,8 @@ use crate::peer;
 
 mod removals;
 
+mod every_operation;
+
 const LIMIT: Duration = Duration::from_secs(30);
 /// Long enough for an answer to come that is not held up.
 const HELD_UP: Duration = Duration::from_millis(300);

@@ -177,7 +177,8 @@ impl LogService for FakeBroker {
         }
         self.shared.counters.sessions.fetch_add(1, Ordering::SeqCst);
         let (sender, answers) = mpsc::channel(64);
-        tokio::spawn(self.clone().session(batches, sender));
+        let cumulative = opening.cumulative_acks && !self.shared.state().faults.single_acks;
+        tokio::spawn(self.clone().session(batches, cumulative, sender));
         Ok(Response::new(ReceiverStream::new(answers)))
     }
 

@@ -10,6 +10,7 @@ mod admin;
 mod log;
 mod names;
 mod partition;
+mod runs;
 mod session;
 mod status;
 
@@ -83,6 +84,8 @@ pub(crate) struct Faults {
     pub(crate) hold_identities: bool,
     /// What a session may have on its way.
     pub(crate) credit_bytes: Option<u64>,
+    /// Brokers acknowledge each batch alone, as those did that knew nothing else.
+    pub(crate) single_acks: bool,
 }
 
 /// A topic.
@@ -125,6 +128,10 @@ pub(crate) struct Counters {
     pub(crate) subscriptions: AtomicUsize,
     pub(crate) subscription_bytes: AtomicU64,
     pub(crate) batches: AtomicUsize,
+    /// Batches of which only the answer is still to be sent, or is sent.
+    pub(crate) judged: AtomicUsize,
+    /// Acks that were sent; one may be for several batches.
+    pub(crate) acks: AtomicUsize,
     pub(crate) duplicates: AtomicUsize,
     pub(crate) metadata_requests: AtomicUsize,
     /// Batches that came beyond the credit of their session.

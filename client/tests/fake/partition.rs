@@ -44,6 +44,8 @@ pub(crate) struct Partition {
 #[derive(Debug)]
 pub(crate) struct Appended {
     pub(crate) base: u64,
+    /// The offset after its last record.
+    pub(crate) end: u64,
     pub(crate) duplicate: bool,
 }
 
@@ -81,6 +83,7 @@ impl Partition {
             if let Some((_, base)) = known {
                 return Ok(Appended {
                     base: *base,
+                    end: *base + u64::from(records),
                     duplicate: true,
                 });
             }
@@ -118,6 +121,7 @@ impl Partition {
         self.unanswered.insert(base);
         Ok(Appended {
             base,
+            end: self.next_offset,
             duplicate: false,
         })
     }

@@ -11,10 +11,12 @@ use tonic::{Status, Streaming};
 
 use super::admin::CLUSTER;
 use super::log::Answers;
+use super::runs::{Latest, Run, merged};
 use super::{FakeBroker, State, status};
 
 /// What a batch of a session comes to.
 enum Judged {
+    Ack(Run),
     /// Of a batch of this topic and partition.
     Ack(BatchAck, String, i32),
     Refused(Status),
@@ -34,7 +36,7 @@ impl FakeBroker {
         state.chance(one_in)
     }
 
-    fn judge(&self, request: ProduceSessionRequest) -> Judged {
+    fn judge(&self, request: ProduceSessionRequest, previous: u64) -> Judged {
         let mut state = self.shared.state();
         self.shared.counters.batches.fetch_add(1, Ordering::SeqCst);
         if let Some(reason) = state.refusal(request.partition) {
@@ -99,6 +101,12 @@ impl FakeBroker {
             duplicate: appended.duplicate,
             first_number: 0,
         };
+        Judged::Ack(Run {
+            ack,
+            batches: 1,
+            end: appended.end,
+            previous,
+        })
         Judged::Ack(ack, request.topic, request.partition)
     }
 
@@ -124,6 +132,7 @@ impl FakeBroker {
     pub(super) async fn session(
         self,
         mut batches: Streaming<ProduceSessionRequest>,
+        cumulative: bool,
         answers: Answers,
     ) {
         let credit_bytes = self.shared.state().faults.credit_bytes.unwrap_or(16 << 20);
@@ -139,8 +148,16 @@ impl FakeBroker {
             return;
         }
         // Answers have a task of their own, so that held acks do not stop the reading.
-        let (judged, mut to_answer) = mpsc::unbounded_channel();
+        let (judged, to_answer) = mpsc::unbounded_channel();
         let unanswered = Arc::new(AtomicU64::new(0));
+        let answering = Answering {
+            broker: self.clone(),
+            cumulative,
+            unanswered: Arc::clone(&unanswered),
+            answers,
+        };
+        tokio::spawn(answering.run(to_answer));
+        let mut latest = Latest::default();
         let (broker, answered) = (self.clone(), Arc::clone(&unanswered));
         tokio::spawn(async move {
             while let Some((number, bytes, answer)) = to_answer.recv().await {
@@ -175,11 +192,77 @@ impl FakeBroker {
             if before > 0 && before + bytes > credit_bytes {
                 self.shared.counters.overruns.fetch_add(1, Ordering::SeqCst);
             }
-            let answer = self.judge(request);
+            let previous = latest.follow(&request);
+            let answer = self.judge(request, previous);
             let dropped = matches!(answer, Judged::Dropped);
             if judged.send((number, bytes, answer)).is_err() || dropped {
                 return;
             }
+            self.shared.counters.judged.fetch_add(1, Ordering::SeqCst);
+            self.shared.note_change();
         }
+    }
+}
+
+/// The number of a batch, its bytes and what it came to.
+type ToAnswer = (u64, u64, Judged);
+
+/// The task of a session that answers.
+struct Answering {
+    broker: FakeBroker,
+    cumulative: bool,
+    unanswered: Arc<AtomicU64>,
+    answers: Answers,
+}
+
+impl Answering {
+    async fn run(self, mut to_answer: mpsc::UnboundedReceiver<ToAnswer>) {
+        while let Some(first) = to_answer.recv().await {
+            if matches!(first.2, Judged::Ack(_)) {
+                self.broker.acks_flow().await;
+            }
+            let mut acked = Vec::new();
+            let mut next = Some(first);
+            while let Some((_, bytes, Judged::Ack(run))) = next {
+                self.unanswered.fetch_sub(bytes, Ordering::SeqCst);
+                acked.push(run);
+                next = match self.cumulative {
+                    true => to_answer.try_recv().ok(),
+                    false => None,
+                };
+            }
+            let message = ProduceSessionResponse {
+                acks: self.acks(acked),
+                ..ProduceSessionResponse::default()
+            };
+            if !message.acks.is_empty() && self.answers.send(Ok(message)).await.is_err() {
+                return;
+            }
+            let Some((number, bytes, answer)) = next else {
+                continue;
+            };
+            self.unanswered.fetch_sub(bytes, Ordering::SeqCst);
+            let Judged::Refused(status) = answer else {
+                let _ = self.answers.send(Err(Status::unavailable("dropped"))).await;
+                return;
+            };
+            let message = ProduceSessionResponse {
+                errors: vec![status::of_batch(number, &status)],
+                ..ProduceSessionResponse::default()
+            };
+            if self.answers.send(Ok(message)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The acks of these batches, without those that are swallowed.
+    fn acks(&self, acked: Vec<Run>) -> Vec<BatchAck> {
+        let passes = |run: &Run| !(0..run.batches).any(|_| self.broker.swallows());
+        let runs = merged(acked).into_iter().filter(passes);
+        let acks: Vec<BatchAck> = runs.map(|run| run.ack).collect();
+        let counter = &self.broker.shared.counters.acks;
+        counter.fetch_add(acks.len(), Ordering::SeqCst);
+        acks
     }
 }

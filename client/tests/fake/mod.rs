@@ -48,6 +48,9 @@ const REFUSALS: [Reason; 5] = [
 pub(crate) struct Faults {
     /// One of so many batches ends its session; every other time after it was appended.
     pub(crate) drop_session_one_in: Option<u64>,
+    /// After so many batches, the next ones, their partition forgets its producers, and their sessions
+    /// end without an answer.
+    pub(crate) forget_next: u32,
     /// One of so many messages ends its subscription.
     pub(crate) drop_subscription_one_in: Option<u64>,
     /// The next batches are refused for these reasons, before they are appended.
@@ -80,6 +83,8 @@ pub(crate) struct Faults {
     pub(crate) followers_serve: bool,
     /// This broker serves no subscription, as long as it is this one.
     pub(crate) away: Option<i32>,
+    /// This broker cannot make sure how fresh what it has is, as long as it is this one.
+    pub(crate) stale: Option<i32>,
     /// Identities are given out, and the answers wait until this is lifted.
     pub(crate) hold_identities: bool,
     /// What a session may have on its way.

@@ -38,6 +38,8 @@ pub(crate) struct Partition {
     /// The base offsets of batches of which no acknowledgement was sent yet.
     pub(crate) unanswered: BTreeSet<u64>,
     producers: HashMap<u64, Producer>,
+    /// Producers that may have written before they were forgotten, and up to which epoch.
+    forgotten: HashMap<u64, u16>,
 }
 
 /// Where a batch is.
@@ -59,6 +61,7 @@ impl Partition {
             log_start: 0,
             unanswered: BTreeSet::new(),
             producers: HashMap::new(),
+            forgotten: HashMap::new(),
         }
     }
 
@@ -69,7 +72,9 @@ impl Partition {
         let records = batch.record_count();
         if let Some(stamp) = batch.header().producer() {
             let sequence = stamp.base_sequence.0;
-            if !self.producers.contains_key(&stamp.id.0) && sequence != 0 {
+            let left = self.forgotten.get(&stamp.id.0);
+            let begins = sequence == 0 && left.is_none_or(|last| stamp.epoch.0 > *last);
+            if !self.producers.contains_key(&stamp.id.0) && !begins {
                 return Err(status::of(Reason::UnknownProducer, "nothing to follow"));
             }
             let producer = self.producers.entry(stamp.id.0).or_default();
@@ -128,7 +133,15 @@ impl Partition {
 
     /// Forgets every producer, as brokers do after a while.
     pub(crate) fn forget_producers(&mut self) {
-        self.producers.clear();
+        let known = std::mem::take(&mut self.producers);
+        let forgotten = known.into_iter().map(|(id, known)| (id, known.epoch));
+        self.forgotten.extend(forgotten);
+    }
+
+    pub(super) fn distrust(&mut self, last: u64) {
+        for id in 0..=last {
+            self.forgotten.entry(id).or_default();
+        }
     }
 
     /// The epochs in which the batches were written, in order.

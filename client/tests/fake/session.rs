@@ -16,9 +16,8 @@ use super::{FakeBroker, State, status};
 
 /// What a batch of a session comes to.
 enum Judged {
-    Ack(Run),
     /// Of a batch of this topic and partition.
-    Ack(BatchAck, String, i32),
+    Ack(Run, String, i32),
     Refused(Status),
     /// The session ends without an answer.
     Dropped,
@@ -77,6 +76,12 @@ impl FakeBroker {
             Err(status) => return Judged::Refused(status),
         };
         let unanswered = partition.unanswered.len();
+        let forgets = state.faults.forget_next > 0;
+        if forgets {
+            state.faults.forget_next -= 1;
+            let partition = state.partition(&request.topic, request.partition as u32);
+            partition.unwrap().forget_producers();
+        }
         drop(state);
         let most = &self.shared.counters.most_unanswered;
         most.fetch_max(unanswered, Ordering::SeqCst);
@@ -87,7 +92,7 @@ impl FakeBroker {
                 .duplicates
                 .fetch_add(1, Ordering::SeqCst);
         }
-        if dropped {
+        if dropped || forgets {
             return Judged::Dropped;
         }
         if unknown {
@@ -101,13 +106,13 @@ impl FakeBroker {
             duplicate: appended.duplicate,
             first_number: 0,
         };
-        Judged::Ack(Run {
+        let run = Run {
             ack,
             batches: 1,
             end: appended.end,
             previous,
-        })
-        Judged::Ack(ack, request.topic, request.partition)
+        };
+        Judged::Ack(run, request.topic, request.partition)
     }
 
     /// The batch's acknowledgement is about to be sent.
@@ -158,34 +163,6 @@ impl FakeBroker {
         };
         tokio::spawn(answering.run(to_answer));
         let mut latest = Latest::default();
-        let (broker, answered) = (self.clone(), Arc::clone(&unanswered));
-        tokio::spawn(async move {
-            while let Some((number, bytes, answer)) = to_answer.recv().await {
-                let mut message = ProduceSessionResponse::default();
-                match answer {
-                    Judged::Ack(ack, topic, partition) => {
-                        broker.acks_flow().await;
-                        if broker.swallows() {
-                            answered.fetch_sub(bytes, Ordering::SeqCst);
-                            continue;
-                        }
-                        broker.answered(&topic, partition, &ack);
-                        message.acks.push(ack);
-                    }
-                    Judged::Refused(status) => {
-                        message.errors.push(status::of_batch(number, &status));
-                    }
-                    Judged::Dropped => {
-                        let _ = answers.send(Err(Status::unavailable("dropped"))).await;
-                        return;
-                    }
-                }
-                answered.fetch_sub(bytes, Ordering::SeqCst);
-                if answers.send(Ok(message)).await.is_err() {
-                    return;
-                }
-            }
-        });
         while let Some(Ok(request)) = batches.next().await {
             let (number, bytes) = (request.number, request.batch.len() as u64);
             let before = unanswered.fetch_add(bytes, Ordering::SeqCst);
@@ -218,13 +195,14 @@ struct Answering {
 impl Answering {
     async fn run(self, mut to_answer: mpsc::UnboundedReceiver<ToAnswer>) {
         while let Some(first) = to_answer.recv().await {
-            if matches!(first.2, Judged::Ack(_)) {
+            if matches!(first.2, Judged::Ack(..)) {
                 self.broker.acks_flow().await;
             }
             let mut acked = Vec::new();
             let mut next = Some(first);
-            while let Some((_, bytes, Judged::Ack(run))) = next {
+            while let Some((_, bytes, Judged::Ack(run, topic, partition))) = next {
                 self.unanswered.fetch_sub(bytes, Ordering::SeqCst);
+                self.broker.answered(&topic, partition, &run.ack);
                 acked.push(run);
                 next = match self.cumulative {
                     true => to_answer.try_recv().ok(),

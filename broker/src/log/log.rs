@@ -43,6 +43,8 @@ pub struct Log {
     log_start_offset: Offset,
     room: Room,
     dead: Vec<Dead>,
+    /// Whether the names of dead files may come back with a power loss.
+    dead_unsynced: bool,
 }
 
 /// A file that no longer counts once the header of its successor is durable.
@@ -118,6 +120,7 @@ impl Log {
             log_start_offset: start.next_offset,
             room,
             dead: Vec::new(),
+            dead_unsynced: false,
         };
         log.publish();
         log.tell_files();

@@ -15,14 +15,16 @@ use super::identity::remember_addresses;
 use super::to_open::{ToOpen, to_open};
 use super::watching::{Ended, permission, watch_end, watch_leadership};
 use crate::clock;
-use crate::cluster::{ClusterState, Command, Placed, Published, TopicConfig};
+use crate::cluster::{ClusterState, Placed, Published, TopicConfig};
 use crate::partition::{Partition, PartitionMachine, Retention, Shared, Surroundings};
 use crate::raft::{GroupId, Replicas};
 use crate::service::{Fault, FaultKind, Services};
 use crate::tasks::Tasks;
 
-/// How long the metadata group may take to confirm.
-const CONFIRM_LIMIT: Duration = Duration::from_secs(10);
+mod removals;
+
+use removals::Removals;
+
 /// How long one attempt to catch up with the metadata takes.
 const CATCH_UP: Duration = Duration::from_secs(1);
 /// Without anything to do it looks again after this long.
@@ -43,6 +45,8 @@ pub(super) struct Reconciler {
     settled: watch::Sender<bool>,
     /// Replicas that could not be opened or have stopped; they stay out of their groups for a while.
     broken: Broken,
+    /// Replicas that were removed, and are to be deleted and confirmed.
+    removals: Removals,
     /// The peer addresses that the links have.
     addresses: BTreeMap<BrokerId, String>,
     /// True once the metadata had this life of the broker.
@@ -74,6 +78,7 @@ impl Reconciler {
         let (ending, ended) = mpsc::unbounded_channel();
         let (repairing, repaired) = mpsc::unbounded_channel();
         let (broken, addresses) = (Broken::default(), BTreeMap::new());
+        let removals = Removals::default();
         Self {
             services,
             replicas,
@@ -82,6 +87,7 @@ impl Reconciler {
             failed,
             settled,
             broken,
+            removals,
             addresses,
             registered: false,
             ending,
@@ -113,7 +119,8 @@ impl Reconciler {
             if state.broker(self.services.me.broker).is_some() {
                 self.settled.send_replace(true);
             }
-            let retry = self.broken.next_at();
+            let retries = [self.broken.next_at(), self.removals.next_at()];
+            let retry = retries.into_iter().flatten().min();
             let retry = retry.unwrap_or_else(|| clock::monotonic() + IDLE);
             tokio::select! {
                 changed = published.changed() => {
@@ -253,35 +260,6 @@ impl Reconciler {
             tracing::warn!(%error, "the addresses of the other brokers were not kept");
         }
         self.addresses = now;
-    }
-
-    async fn close_removed(&mut self, state: &ClusterState) {
-        let removed: Vec<_> = state.removed_on(self.services.me.broker).cloned().collect();
-        if removed.is_empty() {
-            return;
-        }
-        let mut confirmed = Vec::new();
-        for removed in removed {
-            let (topic, index, id) = (removed.topic, removed.partition, removed.replica.id);
-            let group = GroupId::Partition(topic, index);
-            self.close(topic, index, id).await;
-            self.is_back(group, id);
-            match self.groups.delete(group, id).await {
-                Ok(()) => confirmed.push(id),
-                Err(error) => tracing::error!(%group, %error, "a removed replica is not deleted"),
-            }
-        }
-        let (services, command) = (
-            Arc::clone(&self.services),
-            Command::ConfirmRemoved {
-                replicas: confirmed,
-            },
-        );
-        self.tasks.spawn(async move {
-            if let Err(refused) = services.metadata.propose(&command, CONFIRM_LIMIT).await {
-                tracing::debug!(%refused, "removed replicas are confirmed later");
-            }
-        });
     }
 
     async fn close(&self, topic: TopicId, index: PartitionIndex, id: ReplicaId) {

@@ -12,6 +12,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::log::MemDir;
 use crate::peer;
 
+mod removals;
+
 const LIMIT: Duration = Duration::from_secs(30);
 /// Long enough for an answer to come that is not held up.
 const HELD_UP: Duration = Duration::from_millis(300);

@@ -1,6 +1,6 @@
 //! A partition's log in memory, with the judgement of sequences.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 use highwater_client::{Offset, Reason};
@@ -35,6 +35,8 @@ pub(crate) struct Partition {
     pub(crate) log: Vec<Stored>,
     pub(crate) next_offset: u64,
     pub(crate) log_start: u64,
+    /// The base offsets of batches of which no acknowledgement was sent yet.
+    pub(crate) unanswered: BTreeSet<u64>,
     producers: HashMap<u64, Producer>,
     /// Producers that may have written before they were forgotten, and up to which epoch.
     forgotten: HashMap<u64, u16>,
@@ -44,6 +46,8 @@ pub(crate) struct Partition {
 #[derive(Debug)]
 pub(crate) struct Appended {
     pub(crate) base: u64,
+    /// The offset after its last record.
+    pub(crate) end: u64,
     pub(crate) duplicate: bool,
 }
 
@@ -55,6 +59,7 @@ impl Partition {
             log: Vec::new(),
             next_offset: 0,
             log_start: 0,
+            unanswered: BTreeSet::new(),
             producers: HashMap::new(),
             forgotten: HashMap::new(),
         }
@@ -83,6 +88,7 @@ impl Partition {
             if let Some((_, base)) = known {
                 return Ok(Appended {
                     base: *base,
+                    end: *base + u64::from(records),
                     duplicate: true,
                 });
             }
@@ -117,8 +123,10 @@ impl Partition {
             bytes: stamped.freeze(),
         });
         self.next_offset += u64::from(records);
+        self.unanswered.insert(base);
         Ok(Appended {
             base,
+            end: self.next_offset,
             duplicate: false,
         })
     }

@@ -17,6 +17,7 @@ mod tests;
 use file::{Inode, MemFile};
 use mix::SplitMix;
 use names::Names;
+pub use names::RemovalGuard;
 
 /// Runs a job later (or at once): how a simulation decides when a sync is done.
 pub type Schedule = Arc<dyn Fn(Job) + Send + Sync>;
@@ -45,6 +46,7 @@ struct State {
     fail_at: Option<u64>,
     fail_from: Option<u64>,
     fail_syncs: bool,
+    removal_guard: Option<RemovalGuard>,
     capacity: u64,
     /// Rises with each power cut and with each process that begins.
     power: u64,
@@ -75,6 +77,7 @@ impl MemDir {
             fail_at: None,
             fail_from: None,
             fail_syncs: false,
+            removal_guard: None,
             capacity: u64::MAX,
             power: 0,
         };
@@ -288,6 +291,8 @@ impl Dir for MemDir {
     }
 
     fn remove_subdir(&self, name: &str) -> io::Result<()> {
+        let guard = self.disk.lock().removal_guard.clone();
+        guard.map_or(Ok(()), |guard| guard(name))?;
         let mut state = self.disk.lock();
         state.operate_in(self.process)?;
         let names = state

@@ -69,13 +69,14 @@ impl Log {
         let gone = self
             .sealed
             .partition_point(|part| part.tail.next_index <= self.first_index);
+        if gone > 0 {
+            // The files that take over what these began must be durable before they are gone, and a
+            // dead file before them must not stay: a log with a hole behind it looks damaged.
+            self.flusher.sync_now().map_err(LogError::Poisoned)?;
+            self.clear_dead()?;
+        }
         let removed: Vec<Part> = Arc::make_mut(&mut self.sealed).drain(..gone).collect();
         self.publish();
-        if !removed.is_empty() {
-            // The files that take over what these began must be durable before they are gone.
-            self.flusher.sync_now().map_err(LogError::Poisoned)?;
-        }
-        self.remove_dead();
         let spare = removed.last().filter(|part| self.can_reuse(part));
         let spare = spare.map(|part| part.segment.header.number);
         let numbers: Vec<u32> = removed
@@ -93,6 +94,19 @@ impl Log {
             }
         }
         self.tell_files();
+        Ok(())
+    }
+
+    /// Removes the files that no longer count, durably, or says which one stays.
+    fn clear_dead(&mut self) -> Result<(), LogError> {
+        if let Some((number, error)) = self.remove_dead() {
+            return Err(LogError::io("remove", file_name(number))(error));
+        }
+        if self.dead_unsynced {
+            let synced = self.dir.sync_dir();
+            synced.map_err(LogError::io("sync", "the log's directory"))?;
+            self.dead_unsynced = false;
+        }
         Ok(())
     }
 

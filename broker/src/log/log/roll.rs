@@ -1,5 +1,6 @@
 //! Going on in the next file: which frames go where, which file comes next and how large it is.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use super::super::error::LogError;
 use super::super::frame::Position;
 use super::super::plan::Planned;
 use super::super::seal;
-use super::super::segment::{Segment, index_name};
+use super::super::segment::{Segment, file_name, index_name};
 use super::super::segment_header::{Origin, SEGMENT_HEADER, SegmentHeader};
 use super::super::spare::{BlankFile, discard};
 use super::super::view::Part;
@@ -279,21 +280,30 @@ impl Log {
         Arc::make_mut(&mut self.sealed).push(part);
     }
 
-    /// Removes the files that no longer count. What cannot be removed now is removed at the next
-    /// start.
-    pub(super) fn remove_dead(&mut self) {
+    /// Removes the files that no longer count. What cannot be removed now, of which it gives back one,
+    /// is tried again before anything else is removed, and at the next start.
+    pub(super) fn remove_dead(&mut self) -> Option<(u32, io::Error)> {
         let durable = self.flusher.durable();
         let header = |file| Position {
             file,
             byte: SEGMENT_HEADER,
         };
-        let dead = self
-            .dead
-            .extract_if(.., |dead| header(dead.successor) <= durable);
-        for dead in dead {
-            discard(&*self.dir, dead.number);
+        let mut failed = None;
+        self.dead.retain(|dead| {
+            if header(dead.successor) > durable {
+                return true;
+            }
+            match self.dir.remove(&file_name(dead.number)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    failed = Some((dead.number, error));
+                    return true;
+                }
+                _ => self.dead_unsynced = true,
+            }
             let _ = self.dir.remove(&index_name(dead.number));
-        }
+            false
+        });
+        failed
     }
 
     /// Has the next file prepared once the active one is half full.

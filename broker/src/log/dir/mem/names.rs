@@ -1,10 +1,21 @@
 //! The names in a directory in memory: as everybody sees them, and as the medium has them.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 
-use super::SplitMix;
 use super::file::Inode;
+use super::{MemDir, SplitMix};
+
+/// Asked before a directory is removed; an error is what the caller gets, and nothing is removed.
+pub type RemovalGuard = Arc<dyn Fn(&str) -> io::Result<()> + Send + Sync>;
+
+impl MemDir {
+    /// Has `guard` asked with its name before any directory below is removed, from now on.
+    pub fn guard_removals(&self, guard: RemovalGuard) {
+        self.disk.lock().removal_guard = Some(guard);
+    }
+}
 
 #[derive(Default)]
 pub(super) struct Names {

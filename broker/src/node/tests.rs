@@ -12,6 +12,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::log::MemDir;
 use crate::peer;
 
+mod cold_reads;
 mod removals;
 
 const LIMIT: Duration = Duration::from_secs(30);

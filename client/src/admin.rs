@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use highwater_proto::pb::v1;
 use highwater_proto::{BrokerId, Offset, PartitionIndex, Reason, Timestamp};
-use tokio::time::Instant;
 
 use crate::channels::Api;
 use crate::client::Client;
@@ -350,12 +349,11 @@ impl Client {
         Err(no_partition(topic, partition, count))
     }
 
-    /// Waits until the topic is known and says how many partitions it has.
+    /// Asks how many partitions the topic has that has this name now.
     ///
     /// Reads only; cancel-safe.
     pub async fn partition_count(&self, topic: &str) -> Result<u32> {
-        let deadline: Instant = self.metadata.deadline();
-        let routes = self.metadata.topic(topic, deadline).await?;
+        let routes = self.metadata.current_topic(topic).await?;
         Ok(routes.partition_count())
     }
 }

@@ -39,7 +39,8 @@ pub use highwater_proto::batch::{Codec, RecordHeader, RecordView};
 pub use highwater_proto::reason::{Outcome, Reason};
 pub use highwater_proto::{BrokerId, Offset, PartitionIndex, Timestamp};
 pub use producer::{
-    Ack, Deliveries, DeliveriesIntoIter, Delivery, Producer, ProducerBuilder, TrySendError,
+    Ack, Deliveries, DeliveriesIntoIter, Delivery, Producer, ProducerBuilder, SendAllError,
+    TrySendError,
 };
 pub use record::{Payload, Record};
 pub use topic::{NewTopic, TopicChanges};

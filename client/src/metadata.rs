@@ -17,7 +17,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use crate::channels::{Address, Api, Channels};
 use crate::entropy;
 use crate::error::{Error, NotLeader, Outcome, Result};
-use crate::request::{last_words, too_late};
+use crate::request::{retried, too_late};
 use crate::retry::Backoff;
 use crate::topology::{TopicRoutes, Topology};
 
@@ -150,23 +150,28 @@ impl Metadata {
     /// The topic's routes, from memory or from the cluster.
     pub(crate) async fn topic(&self, name: &str, deadline: Instant) -> Result<TopicRoutes> {
         let began = Instant::now();
-        let mut backoff = Backoff::default();
-        let mut last = None;
-        loop {
-            if let Some(routes) = self.topology().topic(name) {
-                return Ok(routes.clone());
+        let find = || async move {
+            let known = self.topology().topic(name).cloned();
+            match known {
+                Some(routes) => Ok(routes),
+                None => self.refresh(name, began, deadline).await,
             }
-            let Err(error) = self.refresh(name, began, deadline).await else {
-                continue;
-            };
-            let wait = backoff.next(entropy::random());
-            match error.outcome() == Outcome::Refused {
-                true => return Err(error),
-                false if too_late(wait, deadline) => return Err(last_words(last, error)),
-                false => tokio::time::sleep(wait).await,
-            }
-            last = Some(error);
-        }
+        };
+        retried(deadline, find).await
+    }
+
+    /// The topic's routes as a broker knows them now, for what begins to use the topic: another
+    /// client may have altered, deleted or re-created it since this one asked.
+    pub(crate) async fn current_topic(&self, name: &str) -> Result<TopicRoutes> {
+        let deadline = self.deadline();
+        retried(deadline, || self.ask_topic(name, deadline)).await
+    }
+
+    /// The largest batch that the topic with this id takes, if it is the one that is known.
+    pub(crate) fn largest_batch(&self, topic: &str, id: &str) -> Option<usize> {
+        let topology = self.topology();
+        let routes = topology.topic(topic).filter(|routes| routes.id == id);
+        routes.map(TopicRoutes::largest_batch)
     }
 
     /// Forgets what is known of a topic: it may have been re-created.
@@ -180,32 +185,38 @@ impl Metadata {
         topic: &str,
         trouble: Instant,
         deadline: Instant,
-    ) -> Result<()> {
+    ) -> Result<TopicRoutes> {
         let mut refreshed = self.refreshed.lock().await;
         if let Some(last) = refreshed.get(topic).copied() {
-            if last > trouble && self.topology().topic(topic).is_some() {
-                return Ok(());
+            let known = self.topology().topic(topic).cloned();
+            if let Some(routes) = known.filter(|_| last > trouble) {
+                return Ok(routes);
             }
             tokio::time::sleep_until(last + REFRESH_EVERY).await;
         }
         refreshed.insert(topic.to_owned(), Instant::now());
+        self.ask_topic(topic, deadline).await
+    }
+
+    /// Asks the cluster for a topic. One that it does not have is forgotten.
+    async fn ask_topic(&self, topic: &str, deadline: Instant) -> Result<TopicRoutes> {
         let ask = |api: Api| async move {
             let topics = vec![topic.to_owned()];
             let request = v1::GetMetadataRequest { topics };
-            let response = api.cluster().get_metadata(request).await?;
-            // A topic that is simply left out is one that the broker does not know.
-            let names = response.get_ref().metadata.iter().flat_map(|m| &m.topics);
-            let known = names.into_iter().any(|t| t.name == topic);
-            Ok((known, response.into_inner().metadata.unwrap_or_default()))
+            api.cluster().get_metadata(request).await
         };
-        let ask = |api: Api| async move { ask(api).await.map(Response::new) };
-        let (known, metadata) = self.ask_any(deadline, ask).await?;
-        self.topology().learn(&metadata)?;
-        if known {
-            return Ok(());
+        let answer = self.ask_any(deadline, ask).await?;
+        let metadata = answer.metadata.unwrap_or_default();
+        let mut topology = self.topology();
+        topology.learn(&metadata)?;
+        // A topic that is simply left out is one that the broker, which has caught up, does not know.
+        if !metadata.topics.iter().any(|known| known.name == topic) {
+            topology.forget(topic);
         }
-        let message = format!("topic {topic:?} does not exist");
-        Err(Error::new(Reason::TopicNotFound, message))
+        topology
+            .topic(topic)
+            .cloned()
+            .ok_or_else(|| not_there(topic))
     }
 
     /// Asks known brokers until one answers: the next one joins in when a broker fails, when it
@@ -239,6 +250,13 @@ impl Metadata {
             }
         }
     }
+}
+
+fn not_there(topic: &str) -> Error {
+    Error::new(
+        Reason::TopicNotFound,
+        format!("topic {topic:?} does not exist"),
+    )
 }
 
 fn at(address: &Address, status: Status) -> Error {

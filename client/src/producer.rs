@@ -14,6 +14,7 @@ mod identity;
 mod lane;
 mod many;
 mod partitioner;
+mod rules;
 mod sender;
 mod shared;
 mod wall;
@@ -30,7 +31,7 @@ use self::budget::Closed;
 pub use self::builder::ProducerBuilder;
 use self::delivery::BatchSlot;
 pub use self::delivery::{Ack, Delivery};
-pub use self::many::{Deliveries, IntoIter as DeliveriesIntoIter};
+pub use self::many::{Deliveries, IntoIter as DeliveriesIntoIter, SendAllError};
 use self::shared::{Shared, Stop};
 use self::wall::now;
 use crate::error::{Error, Outcome, Result};
@@ -62,7 +63,6 @@ pub struct Producer {
 /// Ends the sender when the last producer is gone.
 struct Handle {
     shared: Arc<Shared>,
-    max_record_bytes: usize,
 }
 
 /// A record that was not taken, given back.
@@ -165,7 +165,7 @@ impl Handle {
     /// What the record is charged for, if any batch and the buffer can hold it.
     fn admit(&self, record: &Record<'_>) -> Result<usize> {
         let bytes = record.size_bound();
-        let limit = self.max_record_bytes.min(self.shared.budget.limit());
+        let limit = self.shared.max_record_bytes();
         if bytes <= limit {
             return Ok(bytes);
         }

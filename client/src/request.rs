@@ -43,21 +43,7 @@ impl Metadata {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let mut backoff = Backoff::default();
-        let mut last = None;
-        loop {
-            let error = match self.ask_any(deadline, &call).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            let wait = backoff.next(entropy::random());
-            match error.outcome() == Outcome::Refused {
-                true => return Err(error),
-                false if too_late(wait, deadline) => return Err(last_words(last, error)),
-                false => sleep(wait).await,
-            }
-            last = Some(error);
-        }
+        retried(deadline, || self.ask_any(deadline, &call)).await
     }
 
     /// Sends a command to one broker after another until one answers or the request timeout.
@@ -222,6 +208,28 @@ pub(crate) fn no_leader(topic: &str, partition: PartitionIndex) -> Error {
 /// Whether there is no time left for another attempt after `wait`.
 pub(crate) fn too_late(wait: Duration, deadline: Instant) -> bool {
     Instant::now() + wait + SHORTEST_ATTEMPT >= deadline
+}
+
+/// Asks again and again until `deadline`, unless refused.
+pub(crate) async fn retried<T, F>(deadline: Instant, ask: impl Fn() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let mut backoff = Backoff::default();
+    let mut last = None;
+    loop {
+        let error = match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let wait = backoff.next(entropy::random());
+        match error.outcome() == Outcome::Refused {
+            true => return Err(error),
+            false if too_late(wait, deadline) => return Err(last_words(last, error)),
+            false => sleep(wait).await,
+        }
+        last = Some(error);
+    }
 }
 
 /// Of a question's last two errors the one to tell: that time ran out says less than why.

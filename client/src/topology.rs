@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use highwater_proto::batch::{DEFAULT_MAX_BATCH_BYTES, MAX_BATCH_BYTES};
 use highwater_proto::pb::v1;
 use highwater_proto::{BrokerId, PartitionIndex, Reason};
 
@@ -29,7 +30,8 @@ struct Reachable {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TopicRoutes {
     pub(crate) id: String,
-    pub(crate) max_batch_bytes: usize,
+    /// 0 if the broker did not say.
+    max_batch_bytes: usize,
     partitions: Vec<Route>,
 }
 
@@ -45,6 +47,14 @@ impl TopicRoutes {
     /// How many partitions the topic has.
     pub(crate) fn partition_count(&self) -> u32 {
         u32::try_from(self.partitions.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The largest batch that the topic takes, in bytes.
+    pub(crate) fn largest_batch(&self) -> usize {
+        match self.max_batch_bytes {
+            0 => DEFAULT_MAX_BATCH_BYTES,
+            bytes => bytes.min(MAX_BATCH_BYTES),
+        }
     }
 
     fn from_answer(topic: &v1::TopicMetadata) -> Self {

@@ -9,7 +9,7 @@ use std::pin::pin;
 use dropped::up_to;
 use fake::{FakeCluster, PATIENCE};
 use futures_util::poll;
-use highwater_client::{PartitionIndex, Reason};
+use highwater_client::{PartitionIndex, Reason, Record};
 
 const P0: PartitionIndex = PartitionIndex(0);
 
@@ -76,6 +76,8 @@ async fn deliveries_and_flushes_may_be_dropped_at_any_point() {
         cluster.faults(|faults| faults.hold_acks = true);
         let delivery = producer.send(format!("{polls} a")).await.unwrap();
         let kept = producer.send(format!("{polls} b")).await.unwrap();
+        let many = [Record::new(format!("{polls} c"))];
+        let many = producer.send_all(&many).await.unwrap();
         for polls in 0..polls {
             let mut flush = pin!(producer.flush());
             for _ in 0..polls {
@@ -87,10 +89,17 @@ async fn deliveries_and_flushes_may_be_dropped_at_any_point() {
             assert!(poll!(&mut delivery).is_pending());
         }
         drop(delivery);
+        {
+            let mut acknowledged = pin!(many.acknowledged());
+            for _ in 0..polls {
+                assert!(poll!(&mut acknowledged).is_pending());
+            }
+        }
         cluster.faults(|faults| faults.hold_acks = false);
         up_to(polls, producer.flush()).await;
         patiently(kept).await.unwrap();
-        expected.extend([format!("{polls} a"), format!("{polls} b")]);
+        patiently(many.acknowledged()).await.unwrap();
+        expected.extend(["a", "b", "c"].map(|name| format!("{polls} {name}")));
     }
     patiently(producer.flush()).await.unwrap();
     assert_eq!(cluster.values("t", P0), expected);

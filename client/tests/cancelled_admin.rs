@@ -9,7 +9,8 @@ use std::time::Duration;
 use dropped::up_to;
 use highwater_broker::testing::Broker;
 use highwater_client::{
-    Client, Error, NewTopic, Offset, PartitionIndex, Position, Reason, Record, TopicChanges, TrimTo,
+    BrokerId, Client, Error, NewTopic, Offset, PartitionIndex, Position, Reason, Record,
+    TopicChanges, TrimTo,
 };
 
 const P0: PartitionIndex = PartitionIndex(0);
@@ -164,9 +165,34 @@ async fn questions_that_were_dropped_are_answered_when_they_are_asked_again() {
             asked(polls, || client.brokers()).await,
             asked(polls, || client.metadata(&["t"])).await,
             asked(polls, || client.list_offsets("t", P0, Position::Latest)).await,
+            asked(polls, || client.partition_count("t")).await,
+            asked(polls, || Client::connect(broker.address())).await,
         ];
         assert_eq!(client.list_topics().await.unwrap().len(), 1);
         !dropped.contains(&true)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_broker_whose_drain_was_dropped_is_drained_or_not_and_can_be_set_either_way() {
+    at_each_point(async |broker, client, polls| {
+        let (id, other) = (BrokerId(broker.id()), Client::connect(broker.address()));
+        let other = other.await.unwrap();
+        let is_drained = async || other.brokers().await.unwrap()[0].draining;
+        let drained = up_to(polls, client.drain_broker(id)).await;
+        is_drained().await;
+        let was_dropped = drained.is_none();
+        drained.map(Result::unwrap);
+        patiently(client.drain_broker(id)).await.unwrap();
+        assert!(is_drained().await);
+        let cancelled = up_to(polls, client.cancel_drain(id)).await;
+        is_drained().await;
+        let too = cancelled.is_none();
+        cancelled.map(Result::unwrap);
+        patiently(client.cancel_drain(id)).await.unwrap();
+        assert!(!is_drained().await);
+        !(was_dropped || too)
     })
     .await;
 }

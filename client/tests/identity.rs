@@ -3,7 +3,7 @@
 
 mod fake;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fake::{FakeCluster, PATIENCE};
 use highwater_client::{Client, Outcome, PartitionIndex, Producer, Reason, Record};
@@ -75,6 +75,51 @@ async fn what_is_forgotten_between_two_records_is_not_lost() {
     }
     assert_eq!(cluster.values("t", P0), ["a", "b", "c", "a", "b", "c"]);
     assert_eq!(cluster.values("t", P1), ["a", "b", "a", "b"]);
+}
+
+#[tokio::test]
+async fn an_identity_that_is_used_late_where_others_were_forgotten_is_replaced() {
+    let cluster = FakeCluster::start(1);
+    cluster.create_topic("t", 2);
+    let client = cluster.client().await;
+    let plain = client.producer("t").build().await.unwrap();
+    for producer in [plain, named(&client).await] {
+        write(&producer, P1, "a").await;
+        cluster.shared.state().distrust("t", 0);
+        loop {
+            let began = Instant::now();
+            let delivery = producer.send(Record::new("b").partition(P0)).await.unwrap();
+            match patiently(delivery).await {
+                Ok(_) => break,
+                // After 3 s without an answer (the machine stood still) it would be sent again, and
+                // then it is not known whether the first copy was written.
+                Err(error) => assert!(began.elapsed() >= Duration::from_secs(3), "{error}"),
+            }
+        }
+        write(&producer, P0, "c").await;
+        write(&producer, P1, "d").await;
+    }
+    let mut values = cluster.values("t", P0);
+    values.dedup();
+    assert_eq!(values, ["b", "c", "b", "c"]);
+    assert_eq!(cluster.values("t", P1), ["a", "d", "a", "d"]);
+}
+
+#[tokio::test]
+async fn a_first_batch_whose_producer_was_forgotten_meanwhile_is_unknown_and_there_once() {
+    let cluster = FakeCluster::start(1);
+    cluster.create_topic("t", 1);
+    let client = cluster.client().await;
+    let plain = client.producer("t").build().await.unwrap();
+    for producer in [plain, named(&client).await] {
+        cluster.faults(|faults| faults.forget_next = 1);
+        let first = producer.send(Record::new("a").partition(P0)).await.unwrap();
+        let error = patiently(first).await.unwrap_err();
+        assert_eq!(error.reason(), Some(Reason::UnknownProducer), "{error}");
+        assert_eq!(error.outcome(), Outcome::Unknown);
+        write(&producer, P0, "b").await;
+    }
+    assert_eq!(cluster.values("t", P0), ["a", "b", "a", "b"]);
 }
 
 #[tokio::test]

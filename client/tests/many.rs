@@ -8,7 +8,7 @@ use std::pin::pin;
 
 use fake::{FakeCluster, PATIENCE};
 use futures_util::poll;
-use highwater_client::{Offset, PartitionIndex, Reason, Record};
+use highwater_client::{Error, Offset, Outcome, PartitionIndex, Reason, Record};
 
 const P0: PartitionIndex = PartitionIndex(0);
 
@@ -63,22 +63,57 @@ async fn every_record_is_there_once_in_order_and_where_its_delivery_says() {
 }
 
 #[tokio::test]
-async fn a_record_that_is_refused_ends_the_call_after_those_before_it() {
+async fn a_record_that_is_refused_ends_the_call_and_the_error_has_what_was_sent() {
     let cluster = FakeCluster::start(1);
     cluster.create_topic("t", 1);
     let client = cluster.client().await;
     let producer = client.producer("t").build().await.unwrap();
     let elsewhere = Record::new("x").partition(PartitionIndex(9));
-    let records = [numbered(0..100), vec![elsewhere], numbered(0..5)].concat();
-    let error = patiently(producer.send_all(&records)).await.unwrap_err();
-    assert_eq!(error.reason(), Some(Reason::PartitionNotFound));
     let large = Record::new(vec![0; 8 << 20]).partition(P0);
-    let records = [numbered(100..150), vec![large], numbered(0..5)].concat();
-    let error = patiently(producer.send_all(&records)).await.unwrap_err();
-    assert_eq!(error.reason(), Some(Reason::BatchTooLarge));
-    patiently(producer.flush()).await.unwrap();
-    assert_eq!(cluster.values("t", P0), numbers(150));
+    let mut log = 0;
+    // Found after some are in their batch, and before any of those it would go with is.
+    for (refused, why, before) in [
+        (elsewhere.clone(), Reason::PartitionNotFound, 100),
+        (large, Reason::BatchTooLarge, 150),
+        (elsewhere, Reason::PartitionNotFound, 0),
+    ] {
+        let next = numbered(log..log + before);
+        let records = [next, vec![refused], numbered(0..5)].concat();
+        let failed = patiently(producer.send_all(&records)).await.unwrap_err();
+        assert_eq!(failed.error.reason(), Some(why));
+        assert_eq!(failed.sent.len() as u32, before, "{failed}");
+        for delivery in failed.sent {
+            let ack = patiently(delivery).await.unwrap();
+            assert_eq!(ack.offset, Some(Offset(log.into())));
+            log += 1;
+        }
+    }
+    assert_eq!(cluster.values("t", P0), numbers(250));
     assert_eq!(producer.buffered_bytes(), 0);
+}
+
+#[tokio::test]
+async fn a_call_that_waits_for_space_when_the_producer_ends_has_what_was_sent() {
+    let cluster = FakeCluster::start(1);
+    cluster.create_topic("t", 1);
+    cluster.faults(|faults| faults.hold_acks = true);
+    let client = cluster.client().await;
+    let builder = client.producer("t").buffer_bytes(300);
+    let producer = builder.build().await.unwrap();
+    let records = numbered(0..500);
+    let mut call = pin!(producer.send_all(&records));
+    assert!(poll!(&mut call).is_pending(), "the buffer is full");
+    let mut end = pin!(producer.shutdown(PATIENCE));
+    assert!(poll!(&mut end).is_pending());
+    let failed = patiently(call).await.unwrap_err();
+    let sent = failed.sent.len();
+    assert!(sent > 0 && sent < 500, "{failed}");
+    // For those who only pass errors on.
+    let error = Error::from(failed);
+    assert_eq!(error.outcome(), Outcome::Refused, "{error}");
+    cluster.faults(|faults| faults.hold_acks = false);
+    patiently(end).await.unwrap();
+    assert_eq!(cluster.values("t", P0), numbers(sent));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ mod fake;
 use std::time::Duration;
 
 use fake::{FakeCluster, PATIENCE};
-use highwater_client::{BrokerId, Consumer, PartitionIndex, Producer, ReadFrom};
+use highwater_client::{BrokerId, Consumer, Freshness, PartitionIndex, Producer, ReadFrom};
 use tokio::time::Instant;
 
 const P0: PartitionIndex = PartitionIndex(0);
@@ -94,4 +94,47 @@ async fn a_consumer_returns_to_the_nearest_replica_30_s_after_it_was_away() {
         jump().await;
         assert_eq!(pass(&producer, &mut consumer).await, NEAREST);
     }
+}
+
+#[tokio::test]
+async fn a_replica_that_cannot_make_sure_how_fresh_it_is_is_left_for_another_one() {
+    let cluster = FakeCluster::start(2);
+    cluster.faults(|faults| faults.followers_serve = true);
+    cluster.create_topic("t", 1);
+    let client = cluster.client().await;
+    let producer = client.producer("t").build().await.unwrap();
+    let consumer = client.consumer("t").read_from(ReadFrom::Nearest);
+    let bounded = Freshness::Bounded(Duration::from_millis(500));
+    let builder = consumer.freshness(bounded);
+    let mut consumer = builder.clone().build().await.unwrap();
+    assert_eq!(pass(&producer, &mut consumer).await, NEAREST);
+
+    // In the middle of a subscription, and at the beginning of one.
+    cluster.faults(|faults| faults.stale = Some(2));
+    assert_eq!(pass(&producer, &mut consumer).await, LEADER);
+    let mut other = builder.build().await.unwrap();
+    for offset in 0..2 {
+        let record = patiently(other.next()).await.unwrap().unwrap();
+        assert_eq!(record.offset.0, offset);
+    }
+    assert_eq!(other.progress()[&P0].broker, Some(LEADER.0));
+
+    // Where nobody can, it waits, and nothing that may be too old is handed out.
+    let alone = FakeCluster::start(1);
+    alone.create_topic("t", 1);
+    alone.faults(|faults| faults.stale = Some(1));
+    let client = alone.client().await;
+    let producer = client.producer("t").build().await.unwrap();
+    patiently(producer.send("v").await.unwrap()).await.unwrap();
+    let mut consumer = client
+        .consumer("t")
+        .freshness(bounded)
+        .build()
+        .await
+        .unwrap();
+    let mut next = Box::pin(consumer.next());
+    let waits = tokio::time::timeout(Duration::from_millis(100), &mut next).await;
+    assert!(waits.is_err(), "{waits:?}");
+    alone.faults(|faults| faults.stale = None);
+    assert!(patiently(next).await.unwrap().is_ok());
 }

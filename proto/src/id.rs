@@ -36,6 +36,16 @@ number_id!(
     /// A producer, from the ranges of the metadata group. Batches without one are not deduplicated.
     ProducerId(u64)
 );
+impl ProducerId {
+    /// The lowest id of a named producer; those without a name are below.
+    pub const FIRST_NAMED: Self = Self(1 << 62);
+
+    /// True for the ids of named producers: that a producer is named shows in its id, for ever.
+    pub fn is_named(self) -> bool {
+        self >= Self::FIRST_NAMED
+    }
+}
+
 number_id!(
     /// The incarnation of a producer id; a higher one fences the lower ones.
     ProducerEpoch(u16)

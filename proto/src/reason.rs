@@ -84,7 +84,7 @@ reasons! {
     SequenceGap = "SEQUENCE_GAP", FailedPrecondition, Refused, "an earlier batch of this producer failed; start a new producer";
     /// The batch repeats records that were appended too long ago to say where.
     DuplicateSequence = "DUPLICATE_SEQUENCE", AlreadyExists, Refused, "the records are in the log; do not send them again";
-    /// The producer id or its epoch was never given out, or the partition has forgotten the producer. Nothing was written by this attempt.
+    /// The producer id or its epoch was never given out, or the partition has forgotten the producer or later ones. Nothing was written by this attempt.
     UnknownProducer = "UNKNOWN_PRODUCER", FailedPrecondition, Refused, "if an earlier attempt of the batch may have been written, read before sending it again; else go on under a new id from InitProducer";
     /// A newer incarnation of this producer has taken over.
     ProducerFenced = "PRODUCER_FENCED", FailedPrecondition, Refused, "stop this producer; another one has its identity";

@@ -31,6 +31,7 @@ pub mod program;
 pub mod protos;
 pub mod proxy;
 pub mod python;
+pub mod random;
 pub mod reflect;
 pub mod session;
 mod stderr;

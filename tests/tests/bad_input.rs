@@ -6,8 +6,10 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
+use futures_util::StreamExt;
 use highwater_client::{
-    Client, Consumer, Offset, Outcome, PartitionIndex, Reason, Record, Start, Timestamp, Until,
+    Client, Consumer, Error, Event, Offset, Outcome, PartitionIndex, Reason, Record, Start,
+    Timestamp, Until,
 };
 use highwater_proto::pb::v1;
 use highwater_tests::api::{Api, soon};
@@ -211,9 +213,51 @@ async fn a_future_that_is_dropped_anywhere_changes_nothing() {
             assert_eq!(batch.first_offset(), Offset(expected));
             expected = batch.next_offset().0;
         }
+        let event = cut_off(polls, consumer.next_event()).await.flatten();
+        expected = after(event, expected);
+        let event = cut_off(polls, consumer.events().next()).await.flatten();
+        expected = after(event, expected);
         assert_eq!(consumer.progress()[&P0].next_offset, Offset(expected));
     }
     assert!(soon("the end", consumer.next()).await.is_none());
+}
+
+/// The offset after what an event brought, which begins at `expected`.
+fn after(event: Option<Result<Event, Error>>, expected: u64) -> u64 {
+    match event.transpose().unwrap() {
+        Some(Event::Batch(batch)) => {
+            assert_eq!(batch.first_offset(), Offset(expected));
+            batch.next_offset().0
+        }
+        Some(Event::CaughtUp(news)) => {
+            assert_eq!(news.high_watermark, Offset(expected));
+            expected
+        }
+        _ => expected,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_whose_assignment_was_dropped_is_not_read() {
+    let (_dir, _broker, api, client) = broker().await;
+    for value in ["0", "1", "2"] {
+        api.append("t", 0, batches::batch([value])).await.unwrap();
+    }
+    let mut dropped = 0;
+    loop {
+        // A consumer that knows the topic and reads nothing of it.
+        let mut consumer = client.consumer("t").partitions([]).build().await.unwrap();
+        let assigned = cut_off(dropped, consumer.assign(P0, Start::LastN(2))).await;
+        if let Some(assigned) = assigned {
+            assert_eq!(assigned.unwrap(), Offset(1));
+            assert_eq!(next(&mut consumer).await, (1, "1".to_owned()));
+            break;
+        }
+        assert!(consumer.progress().is_empty());
+        assert!(soon("the end", consumer.next()).await.is_none());
+        dropped += 1;
+    }
+    assert!(dropped > 1, "it had to wait");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use highwater_broker::testing::Broker;
+use highwater_client::Record;
+use highwater_proto::PartitionIndex;
 use highwater_proto::pb::v1;
 use highwater_tests::api::soon;
 use highwater_tests::batches::{batch, sequenced};
@@ -215,5 +217,39 @@ async fn what_is_sent_twice_has_its_first_place_and_is_told_apart() {
     }
     for partition in 0..PARTITIONS {
         assert_eq!(api.values("t", partition).await.len(), 9);
+    }
+}
+
+/// Sends records of a writer to both partitions, in small batches. Gives the offsets that it was told.
+async fn written(address: &str, writer: &str) -> Vec<Vec<(i64, String)>> {
+    let client = highwater_client::Client::connect(address).await.unwrap();
+    let producer = client.producer("t").batch_bytes(256).build().await.unwrap();
+    let mut deliveries = Vec::new();
+    for n in 0..2_000 {
+        let partition = PartitionIndex(n % 2);
+        let value = format!("{writer} {n}");
+        let record = Record::new(value.clone()).partition(partition);
+        deliveries.push((value, producer.send(record).await.unwrap()));
+    }
+    let mut told = vec![Vec::new(); 2];
+    for (value, delivery) in deliveries {
+        let ack = delivery.await.unwrap();
+        let offset = ack.offset.unwrap().to_i64();
+        told[ack.partition.0 as usize].push((offset, value));
+    }
+    told
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_producer_tells_the_offset_of_each_record_whoever_else_writes() {
+    let (broker, api) = started().await;
+    let address = broker.address();
+    let writing = async { tokio::join!(written(&address, "one"), written(&address, "two")) };
+    let (one, two) = soon("everything is written", writing).await;
+    for (partition, told) in (0..).zip(one.into_iter().zip(two)) {
+        let mut told = [told.0, told.1].concat();
+        told.sort();
+        let log = api.values("t", partition).await;
+        assert_eq!(told, (0..).zip(log).collect::<Vec<_>>());
     }
 }

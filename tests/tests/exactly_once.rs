@@ -1,6 +1,7 @@
 //! Every record is in the log once and in order, although one of ten answers is lost on the way and
-//! leaders are killed with SIGKILL. `HIGHWATER_TEST_RECORDS` says how many records; see
-//! docs/testing.md for the long form.
+//! leaders are killed with SIGKILL at random. `HIGHWATER_TEST_RECORDS` says how many records; see
+//! docs/testing.md for the long form. `HIGHWATER_SEED=n` repeats the choices of a run, which prints its
+//! seed.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::mpsc;
@@ -8,13 +9,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use highwater_client::{Client, PartitionIndex, Record, Until};
+use highwater_tests::random::{Random, seed};
 use highwater_tests::{Cluster, Proxy, figure, program};
 
 const PARTITIONS: u32 = 6;
 /// Of a thousand answers, so many are lost.
 const LOST: u64 = 100;
-const SEED: u64 = 20_261;
-/// So many records later the next leader is killed.
+/// A leader is killed once in so many records, somewhere among them.
 const KILL_EVERY: u64 = 250_000;
 /// The longest that the whole may take for each record.
 const PATIENCE: Duration = Duration::from_micros(900);
@@ -29,12 +30,23 @@ fn value(number: u64) -> String {
     format!("{number:020}{:80}", "")
 }
 
-/// Kills the leader of one partition after another, one each time it is told, and lets it come back.
-fn kill_leaders(mut cluster: Cluster, turns: mpsc::Receiver<u64>) -> (Cluster, u64) {
+/// When a leader is killed, and of which partition: the number of a record in each run of
+/// `KILL_EVERY` that is whole.
+fn kills(count: u64, seed: u64) -> Vec<(u64, usize)> {
+    let mut random = Random(seed);
+    (0..count / KILL_EVERY)
+        .map(|run| {
+            let at = run * KILL_EVERY + random.below(KILL_EVERY);
+            (at, random.below(u64::from(PARTITIONS)) as usize)
+        })
+        .collect()
+}
+
+/// Kills the leader of each partition that it is told, and lets it come back.
+fn kill_leaders(mut cluster: Cluster, partitions: mpsc::Receiver<usize>) -> (Cluster, usize) {
     let mut killed = 0;
-    for turn in turns {
-        let partition = (turn * 7 + 3) % u64::from(PARTITIONS);
-        let leader = cluster.leader_of("t", usize::try_from(partition).unwrap());
+    for partition in partitions {
+        let leader = cluster.leader_of("t", partition);
         cluster.brokers[leader].kill();
         killed += 1;
         cluster.brokers[leader].restart();
@@ -43,7 +55,13 @@ fn kill_leaders(mut cluster: Cluster, turns: mpsc::Receiver<u64>) -> (Cluster, u
     (cluster, killed)
 }
 
-async fn produce(client: &Client, count: u64, turns: mpsc::Sender<u64>) {
+async fn produce(
+    client: &Client,
+    count: u64,
+    kills: &[(u64, usize)],
+    partitions: mpsc::Sender<usize>,
+) {
+    let mut kills = kills.iter().peekable();
     let builder = client.producer("t").batch_bytes(64 << 10);
     let patience = Duration::from_secs(600);
     let producer = builder.delivery_timeout(patience).build().await.unwrap();
@@ -51,8 +69,8 @@ async fn produce(client: &Client, count: u64, turns: mpsc::Sender<u64>) {
         let partition = PartitionIndex(u32::try_from(number % u64::from(PARTITIONS)).unwrap());
         let record = Record::new(value(number)).partition(partition);
         drop(producer.send(record).await.unwrap());
-        if number % KILL_EVERY == KILL_EVERY / 2 {
-            turns.send(number / KILL_EVERY).unwrap();
+        if let Some((_, partition)) = kills.next_if(|(at, _)| *at == number) {
+            partitions.send(*partition).unwrap();
         }
     }
     producer.flush().await.unwrap();
@@ -94,7 +112,10 @@ async fn verify(client: &Client, count: u64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_record_is_there_once_and_in_order_though_answers_are_lost_and_leaders_killed() {
     let count = records();
-    let (cluster, proxies) = Cluster::behind_proxies(&program!(), 3, 0, SEED);
+    let seed = seed();
+    figure(&format!("HIGHWATER_SEED={seed}"));
+    let kills = kills(count, seed);
+    let (cluster, proxies) = Cluster::behind_proxies(&program!(), 3, 0, seed);
     let partitions = PARTITIONS.to_string();
     cluster
         .run(&["topic", "create", "t", "-p", &partitions, "-r", "3"])
@@ -102,21 +123,18 @@ async fn each_record_is_there_once_and_in_order_though_answers_are_lost_and_lead
     cluster.until_healthy();
     let client = Client::connect(cluster.addresses()).await.unwrap();
     proxies.iter().for_each(|proxy| proxy.lose(LOST));
-    let (turns, told) = mpsc::channel();
+    let (partitions, told) = mpsc::channel();
     let killer = thread::spawn(move || kill_leaders(cluster, told));
 
     let began = Instant::now();
     let limit = Duration::from_secs(120) + PATIENCE * u32::try_from(count).unwrap();
-    let producing = produce(&client, count, turns);
+    let producing = produce(&client, count, &kills, partitions);
     tokio::time::timeout(limit, producing)
         .await
         .expect("all is acknowledged in time");
     let produced = began.elapsed();
     let (cluster, killed) = killer.join().unwrap();
-    assert_eq!(
-        killed,
-        count.saturating_add(KILL_EVERY / 2 - 1) / KILL_EVERY
-    );
+    assert_eq!(killed, kills.len());
     let lost = proxies.iter().map(Proxy::lost);
     let lost = lost
         .reduce(|sum, lost| (sum.0 + lost.0, sum.1 + lost.1))

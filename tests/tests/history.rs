@@ -17,6 +17,7 @@ use highwater_client::{
     Position, ReadFrom, Record, Start, Until,
 };
 use highwater_tests::history::{End, Fate, History, Moment, Seen, Sent, Value, check};
+use highwater_tests::random::{Random, seed};
 use highwater_tests::{Cluster, program};
 use rustix::process::Signal;
 use tokio::runtime::Runtime;
@@ -211,13 +212,6 @@ fn disturb(cluster: &mut Cluster, runtime: &Runtime, notes: &Notes, random: u64)
     cluster.until_healthy();
 }
 
-fn seed() -> u64 {
-    let given = std::env::var("HIGHWATER_SEED").ok();
-    let given = given.and_then(|seed| seed.parse().ok());
-    let time = std::time::UNIX_EPOCH.elapsed().unwrap();
-    given.unwrap_or(u64::from(time.subsec_nanos()))
-}
-
 fn judge(seed: u64, disturbances: u32, history: &History) {
     let count = |wanted: fn(&Fate) -> bool| {
         history
@@ -275,13 +269,10 @@ fn no_history_is_impossible_while_leaders_are_killed_and_frozen() {
         reading.spawn_on(consume(client.clone(), number, from, notes, ends), on);
     }
 
-    let mut random = seed;
+    let mut random = Random(seed);
     let mut disturbances = 0;
     while notes.began.elapsed() < LENGTH || disturbances < 2 {
-        random = random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        disturb(&mut cluster, &runtime, &notes, random >> 24);
+        disturb(&mut cluster, &runtime, &notes, random.draw());
         disturbances += 1;
     }
 

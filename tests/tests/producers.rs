@@ -11,6 +11,7 @@ use highwater_client::{
 };
 use highwater_proto::partitioner::partition_for_key;
 use highwater_tests::api::soon;
+use highwater_tests::batches::at;
 use highwater_tests::{Api, program};
 
 const P0: PartitionIndex = PartitionIndex(0);
@@ -34,6 +35,20 @@ async fn read(client: &Client, topic: &str) -> Vec<ConsumerRecord> {
         records.push(record.unwrap());
     }
     records
+}
+
+/// Codec and size of each batch as it is stored.
+async fn stored(client: &Client, topic: &str) -> Vec<(Codec, usize)> {
+    let builder = client.consumer(topic).until(Until::Latest);
+    let mut consumer = builder.build().await.unwrap();
+    let mut stored = Vec::new();
+    while let Some(batch) = soon("a batch", consumer.next_batch()).await {
+        let bytes = batch.unwrap().bytes().clone();
+        let attributes = [bytes[at::ATTRIBUTES], bytes[at::ATTRIBUTES + 1]];
+        let number = usize::try_from(i16::from_be_bytes(attributes) & 7).unwrap();
+        stored.push((Codec::ALL[number], bytes.len()));
+    }
+    stored
 }
 
 #[tokio::test]
@@ -67,6 +82,11 @@ async fn keys_values_headers_and_times_come_back_from_every_codec() {
             let headers = headers.map(|h| (h.name.as_ref(), h.value.as_deref().unwrap()));
             assert!(headers.eq([(&b"a"[..], &b"1"[..]), (&b"a"[..], second.as_bytes())]));
         }
+        let stored = stored(&client, codec.as_str()).await;
+        assert!(stored.iter().all(|(as_asked, _)| *as_asked == codec));
+        let bytes: usize = stored.iter().map(|(_, bytes)| bytes).sum();
+        let is_smaller = bytes < records.len() * long.len() / 4;
+        assert_eq!(is_smaller, codec != Codec::None, "{bytes} with {codec:?}");
         assert_eq!(records[100].value, None);
         assert!(records[100].timestamp > Timestamp(1_600_000_000_000), "now");
     }
@@ -197,6 +217,9 @@ async fn the_command_line_compresses_and_takes_names() {
     }
     let read = run(&["consume", "t", "--from", "start", "--exit-at-end"]);
     assert_eq!(read.ok().text(), expected);
+    for ((found, bytes), codec) in stored(&client, "t").await.into_iter().zip(Codec::ALL) {
+        assert_eq!((found, bytes < 1000), (codec, codec != Codec::None));
+    }
     let bad = run(&["produce", "t", "--producer-name", "a b"])
         .stdin("x\n")
         .end();

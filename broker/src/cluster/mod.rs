@@ -31,7 +31,7 @@ pub use placement::{Candidate, PlacementError, place};
 pub use reply::{Refusal, Reply, ReplyError};
 pub use state::{
     Broker, ClusterState, NamedProducer, Partition, Placed, RETIRED, Removed, Replica, TOUCH_EVERY,
-    Topic, is_named,
+    Topic,
 };
 pub use takeover::Takeover;
 

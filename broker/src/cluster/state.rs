@@ -21,7 +21,7 @@ mod named;
 mod snapshot;
 
 pub use apply::UnknownCommand;
-pub use named::{NamedProducer, RETIRED, TOUCH_EVERY, is_named};
+pub use named::{NamedProducer, RETIRED, TOUCH_EVERY};
 pub use snapshot::RestoreError;
 
 /// The cluster level that this version founds clusters with.

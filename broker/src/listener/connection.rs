@@ -1,5 +1,5 @@
 //! A connection that holds its slot while it is open, is counted, and is closed when it does not
-//! say in time what it is there for.
+//! say in time what it is there for, and when the broker is gone.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -32,7 +32,7 @@ pub(super) struct Connection {
     stream: TcpStream,
     patience: Patience,
     counted: Option<(Arc<Metrics>, Which)>,
-    _slot: Slot,
+    slot: Slot,
 }
 
 /// How long a connection may go on without what is expected of it.
@@ -64,7 +64,7 @@ impl Connection {
             stream,
             patience: Patience::new(Expects::Preface(PREFACE), FIRST_BYTES, NEXT_REQUEST),
             counted: Some((metrics, which)),
-            _slot: slot,
+            slot,
         }
     }
 
@@ -74,7 +74,7 @@ impl Connection {
             stream,
             patience: Patience::new(Expects::Requests, FIRST_BYTES, NEXT_REQUEST),
             counted: None,
-            _slot: slot,
+            slot,
         }
     }
 }
@@ -140,6 +140,7 @@ impl AsyncRead for Connection {
     ) -> Poll<io::Result<()>> {
         let before = into.filled().len();
         match Pin::new(&mut self.stream).poll_read(context, into) {
+            Poll::Pending if self.slot.poll_cut(context).is_ready() => Poll::Ready(Err(cut())),
             Poll::Pending => self.patience.poll(context),
             ready => {
                 self.patience
@@ -148,6 +149,10 @@ impl AsyncRead for Connection {
             }
         }
     }
+}
+
+fn cut() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the broker has ended")
 }
 
 impl Connection {

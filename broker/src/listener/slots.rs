@@ -1,13 +1,16 @@
 //! How many connections there may be. Segments and connections are open files of one process:
 //! connections may have half of them, so that storage never lacks one because of what comes in from
-//! the network.
+//! the network. Whoever has one can be cut off, with everybody else.
 
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::clock;
 use crate::log::dir::usage;
@@ -28,16 +31,25 @@ pub struct Slots {
     most: usize,
     free: Arc<Semaphore>,
     warned: Arc<Mutex<Option<Instant>>>,
+    cut: CancellationToken,
 }
 
 /// A connection's place, free again when it is dropped.
 #[derive(Debug)]
 pub struct Slot {
     _permit: OwnedSemaphorePermit,
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl Slot {
+    /// Ready when the connection is to end at once.
+    pub(super) fn poll_cut(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.cut.as_mut().poll(context)
+    }
 }
 
 /// The slots of all listeners.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct AllSlots {
     /// Of the listener for clients.
     pub clients: Slots,
@@ -55,16 +67,22 @@ impl AllSlots {
 
     fn of_files(limit: u64) -> Self {
         let [clients, peers, http] = SHARES.map(|share| (limit / share).max(LEAST));
+        let cut = CancellationToken::new();
         Self {
-            clients: Slots::new("clients", clients),
-            peers: Slots::new("brokers", peers),
-            http: Slots::new("HTTP", http),
+            clients: Slots::new("clients", clients, &cut),
+            peers: Slots::new("brokers", peers, &cut),
+            http: Slots::new("HTTP", http, &cut),
         }
+    }
+
+    /// Ends every connection at once, whatever is under way on it, as the end of the process does.
+    pub fn cut(&self) {
+        self.clients.cut.cancel();
     }
 }
 
 impl Slots {
-    fn new(whom: &'static str, most: u64) -> Self {
+    fn new(whom: &'static str, most: u64, cut: &CancellationToken) -> Self {
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let most = most.min(Semaphore::MAX_PERMITS);
         Self {
@@ -72,6 +90,7 @@ impl Slots {
             most,
             free: Arc::new(Semaphore::new(most)),
             warned: Arc::default(),
+            cut: cut.clone(),
         }
     }
 
@@ -104,7 +123,11 @@ impl Slots {
                 self.whom
             );
         }
-        permit.map(|permit| Slot { _permit: permit })
+        permit.map(|permit| Slot {
+            _permit: permit,
+            // A token of its own, so that connections do not meet at one lock.
+            cut: Box::pin(self.cut.child_token().cancelled_owned()),
+        })
     }
 
     fn may_warn(&self) -> bool {
@@ -135,7 +158,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_without_a_slot_is_closed_and_a_slot_that_is_given_back_is_taken_again() {
-        let slots = Slots::new("clients", 1);
+        let slots = Slots::new("clients", 1, &CancellationToken::new());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let connect = async || TcpStream::connect(address).await.unwrap();

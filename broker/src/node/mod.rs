@@ -32,6 +32,7 @@ use tokio::sync::watch;
 pub use config::BrokerConfig;
 pub use error::StartError;
 
+use crate::listener::AllSlots;
 use crate::log::MemDir;
 use crate::raft::Replicas;
 use crate::service::Services;
@@ -52,6 +53,7 @@ pub struct Broker {
     bound: Bound,
     tasks: Tasks,
     listeners: Tasks,
+    slots: AllSlots,
     failed: watch::Receiver<Option<String>>,
     _lock: Option<crate::log::DirLock>,
 }
@@ -154,8 +156,10 @@ impl Broker {
         tracing::info!("this broker has stopped in {took:.3?}; {handed_over}");
     }
 
-    /// Ends what runs at once, handing over nothing: others find out by themselves.
+    /// Ends what runs at once, handing over nothing: others find out by themselves. No connection
+    /// outlives this, as none outlives a process.
     pub async fn abandon(self) {
+        self.slots.cut();
         self.listeners.cancel();
         self.end(IN_ORDER.1).await;
     }
@@ -175,5 +179,7 @@ impl Broker {
         if tokio::time::timeout(limit, stop).await.is_err() {
             tracing::warn!("not everything stopped within {limit:?}");
         }
+        // A call that came in last would else wait here, in vain, where the process does not end.
+        self.slots.cut();
     }
 }

@@ -20,7 +20,7 @@ pub(super) struct Sockets {
     pub(super) bound: Bound,
 }
 
-/// Serves all listeners until the broker stops.
+/// Serves all listeners until the broker stops. Gives what can cut their connections off.
 pub(super) fn serve(
     sockets: Sockets,
     (services, replicas): (&Arc<Services>, &Arc<Replicas>),
@@ -28,8 +28,9 @@ pub(super) fn serve(
     page: http::MetricsPage,
     listeners: &Tasks,
     own_thread: bool,
-) -> std::io::Result<()> {
-    let slots = AllSlots::of_process();
+) -> std::io::Result<AllSlots> {
+    let all = AllSlots::of_process();
+    let slots = all.clone();
     let clients = (sockets.listen, slots.clients);
     let public = serve_public(clients, Arc::clone(services), stop(listeners));
     listeners.spawn(async move { report("clients", public.await) });
@@ -59,7 +60,7 @@ pub(super) fn serve(
         page,
         stop(listeners),
     ));
-    Ok(())
+    Ok(all)
 }
 
 /// What other brokers must see whatever this one is busy with runs on a thread of its own: pings,

@@ -113,7 +113,7 @@ pub(super) async fn start_at(
     let settled = parts.run(&services, &replicas);
     let page = metrics_page::page(&config, &services, &settled);
     let own_thread = lock.is_some();
-    serve(
+    let slots = serve(
         sockets,
         (&services, &replicas),
         &settled,
@@ -134,6 +134,7 @@ pub(super) async fn start_at(
         bound,
         tasks,
         listeners,
+        slots,
         failed: failure,
         _lock: lock,
     })

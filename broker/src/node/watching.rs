@@ -153,3 +153,31 @@ pub(super) fn watch_end(
         }
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set<const N: usize>(ids: [u64; N]) -> BTreeSet<ReplicaId> {
+        ids.into_iter().map(ReplicaId).collect()
+    }
+
+    #[test]
+    fn a_majority_of_each_set_of_voters_is_one() {
+        let fine = |voters: &[BTreeSet<ReplicaId>], up: &[u64]| {
+            has_majorities(voters, |id| up.contains(&id.0))
+        };
+        let three = [set([1, 2, 3])];
+        assert!(fine(&three, &[1, 3]) && !fine(&three, &[1, 4, 5]));
+        let four = [set([1, 2, 3, 4])];
+        assert!(fine(&four, &[1, 2, 3]) && !fine(&four, &[1, 2]));
+        let two = [set([1, 2])];
+        assert!(fine(&two, &[1, 2]) && !fine(&two, &[1]));
+        let joint = [set([1, 2, 3]), set([3, 4, 5])];
+        assert!(fine(&joint, &[2, 3, 4]));
+        assert!(
+            !fine(&joint, &[1, 2, 3]),
+            "of the one set, not of the other"
+        );
+    }
+}

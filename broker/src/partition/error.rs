@@ -32,10 +32,11 @@ pub enum AppendError {
         /// The sequence that came.
         actual: i32,
     },
-    /// The batch continues a producer that the partition does not know, or no more.
+    /// The batch continues a producer that the partition does not know, or no more, or begins one that
+    /// may have written before it was forgotten.
     #[error(
-        "producer {producer} has nothing here that sequence {actual} could follow: it never \
-         wrote here, or so long ago that it is forgotten"
+        "producer {producer} has nothing here that sequence {actual} could follow, or it is not known \
+         any more what it wrote: it never wrote here, or so long ago that it is forgotten"
     )]
     UnknownProducer {
         /// The producer.

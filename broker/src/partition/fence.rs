@@ -86,14 +86,14 @@ impl AppendLoop {
             answer,
         } = request;
         let append_time = self.clock.now();
-        if is_fenced(&self.shared, producer, epoch, append_time) {
+        if is_fenced(&self.shared, producer, epoch) {
             return drop(answer.send(FenceVerdict::Known));
         }
         self.propose().await;
         self.shared
             .state()
             .producers_mut()
-            .propose_fence(producer, epoch, append_time);
+            .propose_fence(producer, epoch);
         let proposal = Proposal {
             kind: ProposalKind::Command,
             body: Command::FenceProducer(producer, epoch).encode(),
@@ -108,6 +108,6 @@ impl AppendLoop {
     }
 }
 
-fn is_fenced(shared: &Shared, id: ProducerId, epoch: ProducerEpoch, now: Timestamp) -> bool {
-    shared.state().producers().is_fenced(id, epoch, now)
+fn is_fenced(shared: &Shared, id: ProducerId, epoch: ProducerEpoch) -> bool {
+    shared.state().producers().is_fenced(id, epoch)
 }

@@ -7,8 +7,9 @@
 //! The table keeps the last [`REMEMBERED`] batches of at most [`MAX_PRODUCERS`] producers. A producer
 //! is forgotten [`EXPIRY`] after its last append, and when one producer too many appends, the one
 //! whose last append is the oldest is. Time is the append time of entries, so every replica forgets
-//! alike. A forgotten producer that goes on is told so and needs a new id or epoch; a repetition of
-//! its very first batch would be taken for a new one, which no client sends that late.
+//! alike. A forgotten producer that goes on is told so and needs a new id or epoch. So is one that sends
+//! its first batch again: what is left of the forgotten (`forgotten`) says that it may be in the log.
+//! Whatever is forgotten, no batch is judged fresh twice.
 //!
 //! A **fence** ends the epochs of a producer below one, without a record of it.
 
@@ -19,12 +20,17 @@ use highwater_proto::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
 use super::sequence::{Sequenced, advance, distance};
 
+mod forgotten;
+mod judge;
 mod snapshot;
 mod window;
 
+pub use forgotten::MAX_FORGOTTEN;
+pub use judge::Judgement;
 pub use snapshot::ProducersError;
 pub use window::REMEMBERED;
 
+use forgotten::{Forgotten, Trace};
 use window::{Appended, Window};
 
 /// The most producers that a partition remembers.
@@ -36,42 +42,13 @@ pub const EXPIRY: Duration = Duration::from_hours(7 * 24);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Proposal(pub u64);
 
-/// What the table says of a batch that wants to be appended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Judgement {
-    /// It continues its producer: append it.
-    Fresh,
-    /// It is in the log already: acknowledge it with its original place.
-    Duplicate {
-        /// The offset of its first record.
-        base_offset: Offset,
-        /// When it was appended.
-        append_time: Timestamp,
-    },
-    /// It is on its way into the log: acknowledge it together with this proposal.
-    DuplicateInFlight(Proposal),
-    /// All its records are in the log, but where is no longer known (`DUPLICATE_SEQUENCE`).
-    OldDuplicate,
-    /// It does not continue its producer (`SEQUENCE_GAP`). A new epoch must begin at 0.
-    Gap {
-        /// The sequence that would continue it.
-        expected: Sequence,
-    },
-    /// It continues a producer that the table does not know, or no more (`UNKNOWN_PRODUCER`).
-    Unknown,
-    /// A newer incarnation of the producer has taken over (`PRODUCER_FENCED`).
-    Fenced {
-        /// The epoch of the newer incarnation.
-        current: ProducerEpoch,
-    },
-}
-
 /// The idempotence table of a partition.
 #[derive(Debug, Clone)]
 pub struct Producers {
     applied: BTreeMap<ProducerId, Producer>,
     /// The same producers by the time of their last append.
     ages: BTreeSet<(Timestamp, ProducerId)>,
+    forgotten: Forgotten,
     in_flight: BTreeMap<ProducerId, VecDeque<InFlight>>,
     capacity: usize,
 }
@@ -110,43 +87,18 @@ impl Default for Producers {
 impl Producers {
     /// A table without producers.
     pub fn new() -> Self {
-        Self::with_capacity(MAX_PRODUCERS)
+        Self::with_capacity(MAX_PRODUCERS, MAX_FORGOTTEN)
     }
 
-    /// A table that remembers at most `capacity` (at least 1) producers. Replicas of a partition
-    /// must have the same capacity: it decides who is evicted.
-    fn with_capacity(capacity: usize) -> Self {
+    /// A table that remembers at most `capacity` (at least 1) producers, and the last epoch of so many
+    /// `forgotten` named ones. Replicas of a partition must have the same: it decides who is evicted.
+    fn with_capacity(capacity: usize, forgotten: usize) -> Self {
         Self {
             applied: BTreeMap::new(),
             ages: BTreeSet::new(),
+            forgotten: Forgotten::with_capacity(forgotten),
             in_flight: BTreeMap::new(),
             capacity: capacity.max(1),
-        }
-    }
-
-    /// Judges a batch that comes at `now` on everything applied and in flight. Only the leader may
-    /// act on it, and only once it has applied an entry of its own term.
-    pub fn judge(&self, batch: &Sequenced, now: Timestamp) -> Judgement {
-        const START: Sequence = Sequence(0);
-        let Some(tail) = self.tail(batch.producer(), now) else {
-            return match fresh_from(START, batch) {
-                Judgement::Gap { .. } => Judgement::Unknown,
-                fresh => fresh,
-            };
-        };
-        if batch.epoch() < tail.epoch {
-            Judgement::Fenced {
-                current: tail.epoch,
-            }
-        } else if batch.epoch() > tail.epoch {
-            fresh_from(START, batch)
-        } else {
-            match fresh_from(tail.next, batch) {
-                Judgement::Gap { expected } => {
-                    self.repeated(batch).unwrap_or(Judgement::Gap { expected })
-                }
-                fresh => fresh,
-            }
         }
     }
 
@@ -161,16 +113,22 @@ impl Producers {
         self.tail(producer, now).map(|tail| tail.epoch)
     }
 
-    /// True when an entry is applied that refuses everything below `epoch`, and remembered at `now`.
-    pub fn is_fenced(&self, producer: ProducerId, epoch: ProducerEpoch, now: Timestamp) -> bool {
-        let known = self.remembered(producer, now);
-        known.is_some_and(|producer| producer.epoch >= epoch)
+    /// True when an entry is applied that refuses everything below `epoch`, for ever.
+    pub fn is_fenced(&self, producer: ProducerId, epoch: ProducerEpoch) -> bool {
+        match self.applied.get(&producer) {
+            Some(known) => known.epoch >= epoch,
+            None => self.forgotten.has_ended(producer, epoch),
+        }
     }
 
-    /// Puts a fence that is being proposed at `now` on top.
-    pub fn propose_fence(&mut self, producer: ProducerId, epoch: ProducerEpoch, now: Timestamp) {
-        let known = self.tail(producer, now);
-        if known.is_none_or(|tail| tail.epoch < epoch) {
+    /// Puts a fence that is being proposed on top, unless it ends nothing.
+    pub fn propose_fence(&mut self, producer: ProducerId, epoch: ProducerEpoch) {
+        let in_flight = self.in_flight.get(&producer).and_then(|queue| queue.back());
+        let is_over = match in_flight {
+            Some(last) => last.epoch() >= epoch,
+            None => self.is_fenced(producer, epoch),
+        };
+        if !is_over {
             let queue = self.in_flight.entry(producer).or_default();
             queue.push_back(InFlight::Fence(epoch));
         }
@@ -207,7 +165,7 @@ impl Producers {
             base_offset,
             append_time,
         };
-        let mut producer = match self.forget(batch.producer()) {
+        let mut producer = match self.take(batch.producer()) {
             Some(known) if known.continues(batch) => known,
             _ => Producer::new(batch.epoch(), append_time),
         };
@@ -221,8 +179,11 @@ impl Producers {
     pub(super) fn fenced(&mut self, id: ProducerId, epoch: ProducerEpoch, append_time: Timestamp) {
         self.expire(append_time);
         self.land_fence(id, epoch);
-        let mut producer = match self.forget(id) {
+        let mut producer = match self.take(id) {
             Some(known) if known.epoch >= epoch => known,
+            // What is left of it refuses more than the fence would.
+            None if self.forgotten.has_ended(id, epoch) => return,
+
             _ => Producer::new(epoch, append_time),
         };
         producer.last_time = append_time;
@@ -268,14 +229,23 @@ impl Producers {
         }
     }
 
-    fn forget(&mut self, id: ProducerId) -> Option<Producer> {
+    /// Takes a producer out of the table.
+    fn take(&mut self, id: ProducerId) -> Option<Producer> {
         let producer = self.applied.remove(&id)?;
         self.ages.remove(&(producer.last_time, id));
         Some(producer)
     }
 
+    /// Takes it out and keeps what must be left of it.
+    fn forget(&mut self, id: ProducerId) {
+        if let Some(producer) = self.take(id) {
+            self.forgotten.note(id, producer.epoch);
+        }
+    }
+
     /// Keeps a producer that is not in the table, and makes room for it.
     fn remember(&mut self, id: ProducerId, producer: Producer) {
+        self.forgotten.recall(id);
         self.ages.insert((producer.last_time, id));
         self.applied.insert(id, producer);
         if self.applied.len() > self.capacity {
@@ -308,42 +278,19 @@ impl Producers {
         })
     }
 
+    /// What is left of a producer that is not remembered. One that nobody had reason to take out of
+    /// the table yet is over all the same.
+    fn trace(&self, id: ProducerId) -> Trace {
+        match self.applied.get(&id) {
+            Some(_) if !id.is_named() => Trace::Any,
+            Some(over) => Trace::UpTo(over.epoch),
+            None => self.forgotten.trace(id),
+        }
+    }
+
     fn remembered(&self, id: ProducerId, now: Timestamp) -> Option<&Producer> {
         let known = self.applied.get(&id);
         known.filter(|producer| !is_over(producer.last_time, now))
-    }
-
-    /// What a batch repeats, if it repeats anything.
-    fn repeated(&self, batch: &Sequenced) -> Option<Judgement> {
-        let in_flight = self.in_flight.get(&batch.producer()).into_iter().flatten();
-        let mut same = in_flight.filter_map(|in_flight| match in_flight {
-            InFlight::Batch(other, proposal) if other == batch => Some(*proposal),
-            InFlight::Batch(..) | InFlight::Fence(_) => None,
-        });
-        if let Some(proposal) = same.next() {
-            return Some(Judgement::DuplicateInFlight(proposal));
-        }
-        let producer = self.applied.get(&batch.producer())?;
-        if producer.epoch != batch.epoch() {
-            return None;
-        }
-        if let Some(same) = producer.window.find(batch.base(), batch.count()) {
-            return Some(Judgement::Duplicate {
-                base_offset: same.base_offset,
-                append_time: same.append_time,
-            });
-        }
-        producer
-            .has_all_of(batch)
-            .then_some(Judgement::OldDuplicate)
-    }
-}
-
-fn fresh_from(expected: Sequence, batch: &Sequenced) -> Judgement {
-    if batch.base() == expected {
-        Judgement::Fresh
-    } else {
-        Judgement::Gap { expected }
     }
 }
 

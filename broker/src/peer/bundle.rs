@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::clock;
 
-/// How long the first message of a bundle waits for others.
+/// So long after a message the next ones wait for others. One that comes alone waits for nothing.
 const LINGER: Duration = Duration::from_millis(1);
 /// The most messages of a bundle.
 const MOST: usize = 1024;
@@ -44,9 +44,12 @@ impl Bundled for LaneResponse {
 
 /// The messages of `queue` in their order, those that come at about the same time as one.
 pub fn bundles<T: Bundled>(queue: mpsc::Receiver<T>) -> impl Stream<Item = T> {
-    stream::unfold(queue, |mut queue| async move {
+    stream::unfold((queue, None), |(mut queue, rests)| async move {
         let first = queue.recv().await?;
-        tokio::time::sleep_until(clock::monotonic() + LINGER).await;
+        if let Some(until) = rests {
+            tokio::time::sleep_until(until).await;
+        }
+        let rests = Some(clock::monotonic() + LINGER);
         let mut more = Vec::new();
         while more.len() < MOST
             && let Ok(next) = queue.try_recv()
@@ -54,10 +57,10 @@ pub fn bundles<T: Bundled>(queue: mpsc::Receiver<T>) -> impl Stream<Item = T> {
             more.push(next);
         }
         if more.is_empty() {
-            return Some((first, queue));
+            return Some((first, (queue, rests)));
         }
         more.insert(0, first);
-        Some((T::bundle(more), queue))
+        Some((T::bundle(more), (queue, rests)))
     })
 }
 

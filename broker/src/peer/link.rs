@@ -75,7 +75,8 @@ impl Link {
                 address.clone(),
                 me,
                 tasks.clone(),
-            ),
+            )
+            .with_bundles(),
             calls: connect(&address)?,
             urgent: connect_control(&address)?,
             address,

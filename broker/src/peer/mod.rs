@@ -8,6 +8,8 @@
 
 pub mod bundle;
 pub mod control;
+#[cfg(test)]
+pub mod fake;
 mod identity;
 mod lane;
 mod link;

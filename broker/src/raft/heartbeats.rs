@@ -15,8 +15,12 @@ const AT_ONCE: usize = 64;
 /// Sends heartbeats for ever, for the groups of which this broker `reaches` a majority: a leader that
 /// does not must let those it still reaches elect another.
 pub async fn run(replicas: Arc<Replicas>, reaches: impl Fn(&Members) -> bool) {
+    let leads = |replica: &&Replica| {
+        let mine = replica.leadership().borrow().mine;
+        is_due(replica.group(), mine, || replica.members(), &reaches)
+    };
     loop {
-        let led = led(&replicas, &reaches);
+        let led: Vec<Replica> = replicas.all().values().filter(leads).cloned().collect();
         let bursts = led.len().div_ceil(AT_ONCE).max(1);
         let pause = INTERVAL / u32::try_from(bursts).unwrap_or(u32::MAX);
         for burst in led.chunks(AT_ONCE) {
@@ -29,15 +33,67 @@ pub async fn run(replicas: Arc<Replicas>, reaches: impl Fn(&Members) -> bool) {
     }
 }
 
-/// The replicas here that lead others, a majority of whom is reached. The metadata group has timers of its own.
-fn led(replicas: &Replicas, reaches: impl Fn(&Members) -> bool) -> Vec<Replica> {
-    let leads = |replica: &&Replica| {
-        let partition = matches!(replica.group(), GroupId::Partition(..));
-        if !partition || !replica.leadership().borrow().mine {
-            return false;
+/// Whether a replica of `group` sends heartbeats: it leads (`mine`) others, a majority of whom is
+/// reached. The metadata group has timers of its own.
+fn is_due(
+    group: GroupId,
+    mine: bool,
+    members: impl FnOnce() -> Members,
+    reaches: impl Fn(&Members) -> bool,
+) -> bool {
+    if !mine || !matches!(group, GroupId::Partition(..)) {
+        return false;
+    }
+    let members = members();
+    members.brokers.len() > 1 && reaches(&members)
+}
+
+#[cfg(test)]
+mod tests {
+    use highwater_proto::{BrokerId, PartitionIndex, ReplicaId, TopicId};
+
+    use super::*;
+
+    fn partition() -> GroupId {
+        GroupId::Partition(TopicId::from_bytes([7; 16]), PartitionIndex(0))
+    }
+
+    fn members(count: u32) -> Members {
+        let ids = || (1..=count).map(|n| ReplicaId(n.into()));
+        Members {
+            voters: vec![ids().collect()],
+            brokers: ids().zip((1..=count).map(BrokerId)).collect(),
         }
-        let members = replica.members();
-        members.brokers.len() > 1 && reaches(&members)
-    };
-    replicas.all().values().filter(leads).cloned().collect()
+    }
+
+    /// Whether a replica of three or so sends heartbeats that reaches the members or does not.
+    fn due(group: GroupId, mine: bool, count: u32, reaches: bool) -> bool {
+        is_due(
+            group,
+            mine,
+            || members(count),
+            |all| {
+                assert_eq!(*all, members(count));
+                reaches
+            },
+        )
+    }
+
+    #[test]
+    fn a_leader_that_reaches_a_majority_of_others_sends_heartbeats() {
+        assert!(due(partition(), true, 3, true));
+        assert!(due(partition(), true, 2, true));
+    }
+
+    #[test]
+    fn a_leader_that_reaches_no_majority_lets_the_others_elect() {
+        assert!(!due(partition(), true, 3, false));
+    }
+
+    #[test]
+    fn who_does_not_lead_or_leads_nobody_or_has_timers_sends_none() {
+        assert!(!due(partition(), false, 3, true));
+        assert!(!due(partition(), true, 1, true));
+        assert!(!due(GroupId::Metadata, true, 3, true));
+    }
 }

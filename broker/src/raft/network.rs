@@ -371,3 +371,6 @@ impl RaftNetworkV2<Types> for Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

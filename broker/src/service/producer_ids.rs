@@ -1,6 +1,7 @@
 //! Producer ids: this broker takes from the metadata group as many as it is asked for, so that an id
 //! is known from the moment it is given to somebody, and never before: nobody can have written under
-//! an id that a producer gets. Named producers are in `named_producers`.
+//! an id that a producer gets, and an id is higher than all that were given out before it was asked
+//! for. Named producers are in `named_producers`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,7 +12,7 @@ use highwater_proto::{ProducerEpoch, ProducerId, Reason};
 use super::named_producers::Initialized;
 use super::routing::{CATCH_UP, Target};
 use super::{Context, Error, Resource, Services};
-use crate::cluster::{Command, ProducerIncarnation, Reply, is_named};
+use crate::cluster::{Command, ProducerIncarnation, Reply};
 use crate::partition::Partition;
 
 /// The most ids that a broker takes at once.
@@ -23,27 +24,64 @@ const UNNAMED: ProducerEpoch = ProducerEpoch(0);
 #[derive(Debug, Default)]
 pub struct ProducerIds {
     // guards: the ids that are taken and not given out; those left when it stops are never used.
-    range: tokio::sync::Mutex<std::ops::Range<u64>>,
-    asking: AtomicU64,
+    range: tokio::sync::Mutex<Taken>,
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
+
+/// Ids for those who were asking when they were asked for. Who comes later must get one that is higher
+/// than all that were given out before it came: a partition may refuse lower ones as forgotten.
+#[derive(Debug)]
+struct Taken {
+    ids: std::ops::Range<u64>,
+    /// The first caller who came later.
+    until: u64,
 }
 
 /// A caller that waits for an id.
-struct Asking<'a>(&'a AtomicU64);
+struct Asking<'a> {
+    of: &'a ProducerIds,
+    number: u64,
+}
 
-impl<'a> Asking<'a> {
-    fn begin(count: &'a AtomicU64) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
+impl Default for Taken {
+    fn default() -> Self {
+        Self {
+            ids: 0..0,
+            until: 0,
+        }
+    }
+}
+
+impl Taken {
+    /// An id for this caller, if there is one. Those that are too old for it are for nobody.
+    fn next_for(&mut self, number: u64) -> Option<ProducerId> {
+        match number < self.until {
+            true => self.ids.next().map(ProducerId),
+            false => None,
+        }
+    }
+}
+
+impl ProducerIds {
+    fn ask(&self) -> Asking<'_> {
+        Asking {
+            of: self,
+            number: self.begun.fetch_add(1, Ordering::SeqCst),
+        }
     }
 
-    fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+    /// The first caller who is not asking yet, and how many are.
+    fn asking(&self) -> (u64, u64) {
+        let ended = self.ended.load(Ordering::SeqCst);
+        let begun = self.begun.load(Ordering::SeqCst);
+        (begun, begun.saturating_sub(ended))
     }
 }
 
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.of.ended.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -73,24 +111,33 @@ impl Services {
     }
 
     async fn fresh_producer(&self, context: &Context) -> Result<ProducerId, Error> {
-        let asking = Asking::begin(&self.producer_ids.asking);
-        let mut range = self.producer_ids.range.lock().await;
-        if range.is_empty() {
-            let count = asking.count().clamp(1, RANGE);
-            let command = Command::AllocateProducerIds { count };
-            match self.metadata.propose(&command, context.deadline).await? {
-                Reply::FirstProducerId(first) => {
-                    *range = first.0..first.0.saturating_add(count);
-                }
-                other => {
-                    let message = format!("the metadata group answered {other:?}");
-                    return Err(Error::new(Reason::Internal, message));
-                }
+        let asking = self.producer_ids.ask();
+        let mut taken = self.producer_ids.range.lock().await;
+        let id = match taken.next_for(asking.number) {
+            Some(id) => id,
+            None => self.take_ids(&mut taken, context).await?,
+        };
+        // Before the lock is free: nobody may take an id for this caller, too.
+        drop(asking);
+        Ok(id)
+    }
+
+    /// Takes as many ids as there are callers, and gives the first.
+    async fn take_ids(&self, taken: &mut Taken, context: &Context) -> Result<ProducerId, Error> {
+        let (until, count) = self.producer_ids.asking();
+        let count = count.clamp(1, RANGE);
+        let command = Command::AllocateProducerIds { count };
+        match self.metadata.propose(&command, context.deadline).await? {
+            Reply::FirstProducerId(first) => {
+                let ids = first.0.saturating_add(1)..first.0.saturating_add(count);
+                *taken = Taken { ids, until };
+                Ok(first)
+            }
+            other => {
+                let message = format!("the metadata group answered {other:?}");
+                Err(Error::new(Reason::Internal, message))
             }
         }
-        let id = range.start;
-        range.start += 1;
-        Ok(ProducerId(id))
     }
 
     pub(super) fn initialized(&self, producer: ProducerIncarnation) -> v1::InitProducerResponse {
@@ -114,7 +161,7 @@ impl Services {
         let (Ok(id), Ok(epoch)) = (id, epoch) else {
             return Ok(());
         };
-        if is_named(id) {
+        if id.is_named() {
             let producer = ProducerIncarnation { id, epoch };
             return self.admit_named(target, partition, producer).await;
         }
@@ -137,5 +184,34 @@ impl Services {
             }
             false => Err(Error::metadata_away()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_are_left_are_not_given_to_who_asks_later() {
+        let mut taken = Taken {
+            ids: 5..7,
+            until: 3,
+        };
+        assert_eq!(taken.next_for(2), Some(ProducerId(5)));
+        assert_eq!(taken.next_for(3), None);
+        assert_eq!(taken.next_for(0), Some(ProducerId(6)));
+        assert_eq!(taken.next_for(1), None);
+        assert_eq!(Taken::default().next_for(0), None);
+    }
+
+    #[test]
+    fn as_many_ids_are_taken_as_callers_are_asking() {
+        let ids = ProducerIds::default();
+        let (first, second) = (ids.ask(), ids.ask());
+        assert_eq!(ids.asking(), (2, 2));
+        drop(first);
+        assert_eq!(ids.asking(), (2, 1));
+        assert_eq!((second.number, ids.ask().number), (1, 2));
+        assert_eq!(ids.asking(), (3, 1));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use highwater_proto::{Offset, PartitionIndex};
+use highwater_proto::{Offset, PartitionIndex, Reason};
 
 use super::Consumer;
 use super::freshness::{Freshness, ReadFrom};
@@ -23,6 +23,9 @@ const STREAM_WINDOW: usize = 8 << 20;
 /// The bounds of the bytes of batches in one message. What is larger no longer fits into the caches of
 /// the processors that copy it from one end to the other.
 const MESSAGE_BYTES: (usize, usize) = (64 << 10, 256 << 10);
+
+/// A partition, where it is read from, and where to.
+type Range = (PartitionIndex, (Offset, Option<Offset>));
 
 /// Settings of a [`Consumer`]. None of them changes what is promised: committed records alone, in the
 /// order of their offsets per partition, none left out and none twice. Nothing is asked of the cluster
@@ -96,8 +99,9 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Looks up the topic and the positions, and starts to read when first polled. It reads the topic
-    /// that has the name now, and never another one that gets the name later.
+    /// Asks a broker for the topic, looks the positions up, and starts to read when first polled. It
+    /// reads the topic that has the name now, as the broker that answers knows it, and never another
+    /// one that gets the name later. What this client knew of the topic before does not matter.
     ///
     /// Fails with `INVALID_REQUEST` for settings that cannot be, `TOPIC_NOT_FOUND`,
     /// `PARTITION_NOT_FOUND`, and what is left after the client's request timeout. Reads only;
@@ -105,20 +109,25 @@ impl ConsumerBuilder {
     pub async fn build(self) -> Result<Consumer> {
         let (freshness, max_age_ms) = self.freshness.on_the_wire(self.read_from)?;
         let metadata = &self.client.metadata;
-        let routes = metadata.topic(&self.topic, metadata.deadline()).await?;
-        let partitions = self.chosen(routes.partition_count())?;
+        let (topic_id, ranges) = loop {
+            let routes = metadata.current_topic(&self.topic).await?;
+            let partitions = self.chosen(routes.partition_count())?;
+            match self.ranges(&routes.id, &partitions).await {
+                Ok(ranges) => break (routes.id, ranges),
+                // The name stands for another topic than a moment ago: that one is meant.
+                Err(error)
+                    if error.reason() == Some(Reason::TopicIdMismatch)
+                        && metadata.is_recreated(&self.topic, &routes.id) => {}
+                Err(error) => return Err(error),
+            }
+        };
         let topic: Arc<str> = Arc::from(self.topic.as_str());
-        let lookups = partitions.iter().copied().map(|p| self.range(p));
-        let ranges: Vec<_> = stream::iter(lookups.collect::<Vec<_>>())
-            .buffered(LOOKUPS)
-            .try_collect()
-            .await?;
         let prefetch = self.prefetch_bytes.clamp(64 << 10, i32::MAX as usize);
         let (least, most) = MESSAGE_BYTES;
-        let share = prefetch / 2 / partitions.len().max(1);
+        let share = prefetch / 2 / ranges.len().max(1);
         let source = Arc::new(Source {
             metadata: Arc::clone(metadata),
-            topic_id: routes.id,
+            topic_id,
             windows: Windows {
                 stream: prefetch.min(STREAM_WINDOW) as u32,
                 connection: prefetch as u32,
@@ -130,7 +139,6 @@ impl ConsumerBuilder {
             salt: entropy::random() as usize,
             connections: Mutex::new(HashMap::new()),
         });
-        let ranges = partitions.into_iter().zip(ranges);
         Ok(Consumer::new(self.client.clone(), source, topic, ranges))
     }
 
@@ -146,15 +154,30 @@ impl ConsumerBuilder {
         }
     }
 
+    /// Where each of the partitions begins and ends.
+    async fn ranges(&self, topic_id: &str, partitions: &[PartitionIndex]) -> Result<Vec<Range>> {
+        let lookups = partitions.iter().map(|partition| async {
+            let range = self.range(topic_id, *partition).await?;
+            Ok((*partition, range))
+        });
+        let lookups: Vec<_> = lookups.collect();
+        stream::iter(lookups).buffered(LOOKUPS).try_collect().await
+    }
+
     /// Where the partition begins and ends; asks its leader only if it must.
-    async fn range(&self, partition: PartitionIndex) -> Result<(Offset, Option<Offset>)> {
+    async fn range(
+        &self,
+        topic_id: &str,
+        partition: PartitionIndex,
+    ) -> Result<(Offset, Option<Offset>)> {
         match self.start.known(partition) {
             Some(start) if !self.until.needs_lookup() => {
                 Ok((start, self.until.resolve(partition, start)))
             }
             _ => {
+                let topic = (self.topic.as_str(), topic_id);
                 let position = self.start.position();
-                let found = self.client.list_offsets(&self.topic, partition, position);
+                let found = self.client.offsets_of(topic, partition, position);
                 let found = found.await?;
                 let end = self.until.resolve(partition, found.high_watermark);
                 let start = self.start.resolve(partition, &found);

@@ -186,6 +186,11 @@ impl Accumulator {
         std::mem::take(&mut self.sealed)
     }
 
+    /// From here on a batch is full at `limit` bytes.
+    pub(crate) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// Refuses all further records with `error`. What was gathered stays.
     pub(crate) fn close(&mut self, error: Error) {
         self.closed.get_or_insert(error);

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_proto::Reason;
-use highwater_proto::batch::{Codec, DEFAULT_MAX_BATCH_BYTES, HEADER_LEN, MAX_BATCH_BYTES};
+use highwater_proto::batch::Codec;
 
 use super::accumulator::Accumulator;
 use super::budget::Budget;
 use super::identity::{self, Asking};
 use super::partitioner::Partitioner;
+use super::rules::Rules;
+use super::sender::Sender;
 use super::sender::session::Target;
-use super::sender::{Rules, Sender};
 use super::shared::Shared;
 use super::{Handle, Producer};
 use crate::client::Client;
@@ -77,7 +78,8 @@ impl ProducerBuilder {
     }
 
     /// The size at which a batch is full, before compression; 256 KiB by default, and never more
-    /// than the topic's largest batch. A larger record gets a batch of its own, and one that no batch
+    /// than the largest batch that the topic takes, as of the build; of a lower limit the producer
+    /// learns when a batch is refused with `BATCH_TOO_LARGE`. A larger record gets a batch of its own, and one that no batch
     /// can hold is refused by `send` with `BATCH_TOO_LARGE`. At least 1.
     pub fn batch_bytes(mut self, bytes: usize) -> Self {
         self.batch_bytes = bytes;
@@ -108,9 +110,10 @@ impl ProducerBuilder {
         self
     }
 
-    /// Looks the topic up, takes the name over if there is one, and starts the producer on the
-    /// current runtime. It writes to the topic that has the name now, and never to another one that
-    /// gets the name later.
+    /// Asks a broker for the topic, takes the name over if there is one, and starts the producer on
+    /// the current runtime. It writes to the topic that has the name now, as the broker that answers
+    /// knows it, and never to another one that gets the name later. What this client knew of the
+    /// topic before does not matter.
     ///
     /// Fails with `INVALID_REQUEST` for settings that cannot be, `TOPIC_NOT_FOUND`, and what is left
     /// after the client's request timeout; with a name also with `NO_LEADER` while a partition that
@@ -119,33 +122,35 @@ impl ProducerBuilder {
     pub async fn build(self) -> Result<Producer> {
         self.check()?;
         let metadata = Arc::clone(&self.client.metadata);
-        let routes = metadata.topic(&self.topic, metadata.deadline()).await?;
-        if routes.partition_count() == 0 {
+        let routes = metadata.current_topic(&self.topic).await?;
+        let count = routes.partition_count();
+        if count == 0 {
             let message = format!("topic {:?} has no partitions yet", self.topic);
             return Err(Error::new(Reason::NotReady, message));
         }
-        let max_batch_bytes = match routes.max_batch_bytes {
-            0 => DEFAULT_MAX_BATCH_BYTES,
-            bytes => bytes.min(MAX_BATCH_BYTES),
+        let rules = Rules {
+            name: self.name,
+            codec: self.codec,
+            linger: self.linger,
+            batch_bytes: self.batch_bytes,
+            max_in_flight: self.max_in_flight,
+            delivery_timeout: self.delivery_timeout,
+            max_batch_bytes: routes.largest_batch(),
         };
-        let limit = self.batch_bytes.min(match self.codec {
-            Codec::None => max_batch_bytes,
-            // What does not compress grows a little.
-            _ => max_batch_bytes - max_batch_bytes / 64 - max_batch_bytes.min(1024) / 2,
-        });
-        let partitions = (0..routes.partition_count()).map(highwater_proto::PartitionIndex);
-        let accumulators = partitions.map(|p| Accumulator::new(p, limit)).collect();
-        let count = routes.partition_count();
+        let full_at = rules.full_at();
+        let partitions = (0..count).map(highwater_proto::PartitionIndex);
+        let accumulators = partitions.map(|p| Accumulator::new(p, full_at)).collect();
         let shared = Arc::new(Shared::new(
             Target {
                 topic: self.topic,
                 topic_id: routes.id,
             },
-            Partitioner::new(count, limit, entropy::random()),
+            Partitioner::new(count, full_at, entropy::random()),
             Budget::new(self.buffer_bytes),
             accumulators,
+            rules.max_batch_bytes,
         ));
-        let name = self.name.as_deref();
+        let name = rules.name.as_deref();
         let identity = match name {
             Some(_) => {
                 let (asking, deadline) = (Asking::draw(), metadata.deadline());
@@ -153,23 +158,10 @@ impl ProducerBuilder {
             }
             None => None,
         };
-        let rules = Rules {
-            name: self.name,
-            codec: self.codec,
-            linger: self.linger,
-            max_in_flight: self.max_in_flight,
-            delivery_timeout: self.delivery_timeout,
-            max_batch_bytes,
-        };
         let sender = Sender::new(Arc::clone(&shared), metadata, rules, identity);
         tokio::spawn(sender.run());
-        // A record's size is known only roughly before it is encoded; the batch is checked again.
-        let max_record_bytes = max_batch_bytes + HEADER_LEN;
         Ok(Producer {
-            handle: Arc::new(Handle {
-                shared,
-                max_record_bytes,
-            }),
+            handle: Arc::new(Handle { shared }),
         })
     }
 

@@ -41,7 +41,7 @@ pub(crate) struct Pending {
     /// When its first record came.
     pub(crate) opened: Instant,
     pub(crate) charge: usize,
-    records: u32,
+    pub(crate) records: u32,
     attempt: Option<Attempt>,
     unanswered: u32,
     unknown: bool,

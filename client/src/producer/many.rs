@@ -1,6 +1,7 @@
 //! Sending many records with one call: those that go together share the lock of their partition, the
 //! space in the buffer and the completion of their batch.
 
+use std::fmt;
 use std::sync::{Arc, MutexGuard};
 
 use highwater_proto::PartitionIndex;
@@ -11,7 +12,7 @@ use super::budget::Closed;
 use super::delivery::{BatchSlot, Delivery};
 use super::shared::Shared;
 use super::{Handle, Producer, closed, with_parts};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::record::Record;
 
 /// So many records are encoded at most while their partition is locked.
@@ -107,22 +108,59 @@ impl Iterator for IntoIter {
     }
 }
 
+/// A record was not taken; those before it were sent, and none after it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct SendAllError {
+    /// What becomes of the records that were sent: the first `sent.len()` of the call. The next one
+    /// was not taken.
+    pub sent: Deliveries,
+    /// Why.
+    pub error: Error,
+}
+
+impl fmt::Display for SendAllError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "after {} records: {}", self.sent.len(), self.error)
+    }
+}
+
+impl std::error::Error for SendAllError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl From<SendAllError> for Error {
+    /// Why the record was not taken. What becomes of those before it only a flush tells then.
+    fn from(failed: SendAllError) -> Self {
+        failed.error
+    }
+}
+
 impl Producer {
     /// Takes records one after another, each as [`Producer::send`] does, at a lower cost each.
     ///
-    /// An error is that of the first record that was not taken. The records before it were sent, and
-    /// none after it; a call that is dropped has sent the records up to some one, too. What becomes of
-    /// them is then told by [`Producer::flush`].
-    pub async fn send_all(&self, records: &[Record<'_>]) -> Result<Deliveries> {
-        let mut deliveries = Deliveries::default();
+    /// An error is that of the first record that was not taken, and has the deliveries of those
+    /// before it, which were sent; none after it was. A call that is dropped has sent the records
+    /// up to some one, too: what becomes of them is then told by [`Producer::flush`].
+    pub async fn send_all(&self, records: &[Record<'_>]) -> Result<Deliveries, SendAllError> {
+        let mut sent = Deliveries::default();
+        match self.send_chunks(records, &mut sent).await {
+            Ok(()) => Ok(sent),
+            Err(error) => Err(SendAllError { sent, error }),
+        }
+    }
+
+    async fn send_chunks(&self, records: &[Record<'_>], sent: &mut Deliveries) -> Result<()> {
         for some in records.chunks(TOGETHER) {
             // A loop of sends that never wait must let the sender run, even on a single thread.
             tokio::task::consume_budget().await;
-            if !self.handle.try_send_some(some, &mut deliveries)? {
-                self.handle.send_some(some, &mut deliveries).await?;
+            if !self.handle.try_send_some(some, sent)? {
+                self.handle.send_some(some, sent).await?;
             }
         }
-        Ok(deliveries)
+        Ok(())
     }
 }
 

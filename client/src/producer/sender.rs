@@ -5,28 +5,28 @@
 mod body;
 mod clock;
 mod pump;
+mod runs;
 pub(crate) mod session;
 mod sessions;
 mod silence;
 mod trouble;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, SelectAll};
 use futures_util::{FutureExt, StreamExt};
-use highwater_proto::batch::Codec;
 use highwater_proto::pb::v1;
-use highwater_proto::{Offset, PartitionIndex, Reason, Timestamp};
+use highwater_proto::{PartitionIndex, Reason};
 use tokio::time::Instant;
 
 use self::clock::{Alarm, Clock};
-use self::session::{Answers, Opened};
+use self::session::{Acked, Answers, Opened};
 use self::sessions::Sessions;
 use super::delivery::Ack;
 use super::identity::{self, Asking, Identity};
 use super::lane::{Done, Lane, SessionId, Verdict};
+use super::rules::Rules;
 use super::shared::{Shared, Stop};
 use crate::channels::Address;
 use crate::error::{Error, Outcome, Result};
@@ -35,19 +35,6 @@ use crate::retry::Backoff;
 
 /// So many answers are taken before it is looked for something else to do.
 const ANSWERS_AT_ONCE: usize = 64;
-
-/// How batches are made and sent.
-#[derive(Debug, Clone)]
-pub(crate) struct Rules {
-    /// The producer's name.
-    pub(crate) name: Option<Arc<str>>,
-    pub(crate) codec: Codec,
-    pub(crate) linger: Duration,
-    pub(crate) max_in_flight: usize,
-    pub(crate) delivery_timeout: Duration,
-    /// The largest batch the topic takes.
-    pub(crate) max_batch_bytes: usize,
-}
 
 /// A partition as the sender sees it.
 #[derive(Debug)]
@@ -101,6 +88,8 @@ pub(crate) struct Sender {
     nameless: Vec<PartitionIndex>,
     /// Partitions to look at, kept for its memory.
     announced: Vec<PartitionIndex>,
+    /// Batches of an ack, kept for its memory.
+    acked: Vec<Acked>,
 }
 
 impl Sender {
@@ -141,6 +130,7 @@ impl Sender {
             renewing: false,
             nameless: Vec::new(),
             announced: Vec::new(),
+            acked: Vec::new(),
         }
     }
 
@@ -218,19 +208,8 @@ impl Sender {
             Err(error) => return self.on_broken(id, &error),
         };
         let mut touched = Vec::new();
-        for ack in message.acks {
-            let Some(sent) = self.sessions.answered(id, ack.number) else {
-                continue;
-            };
-            let ack = Ack {
-                partition: sent.partition,
-                offset: Offset::from_i64(ack.base_offset),
-                append_time: Some(Timestamp(ack.append_time)),
-                leader_epoch: Some(ack.leader_epoch),
-                duplicate: ack.duplicate,
-            };
-            self.on_ack(sent.partition, sent.serial, ack);
-            touched.push(sent.partition);
+        for ack in &message.acks {
+            touched.extend(self.on_batch_ack(id, ack));
         }
         for error in message.errors {
             let Some(sent) = self.sessions.answered(id, error.number) else {

@@ -1,9 +1,10 @@
 //! What the callers of a producer and its sender share.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use highwater_proto::PartitionIndex;
+use highwater_proto::batch::HEADER_LEN;
 use tokio::sync::Notify;
 
 use super::accumulator::Accumulator;
@@ -34,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) target: Target,
     pub(crate) partitioner: Partitioner,
     pub(crate) budget: Budget,
+    /// What a record may be charged for at most.
+    max_record_bytes: AtomicUsize,
     // guards: each, what one partition gathered; held to encode one record, or some.
     accumulators: Vec<Mutex<Accumulator>>,
     // guards: partitions that have something new for the sender.
@@ -57,11 +60,13 @@ impl Shared {
         partitioner: Partitioner,
         budget: Budget,
         accumulators: Vec<Accumulator>,
+        max_batch_bytes: usize,
     ) -> Self {
         Self {
             target,
             partitioner,
             budget,
+            max_record_bytes: AtomicUsize::new(max_record_bytes(max_batch_bytes)),
             accumulators: accumulators.into_iter().map(Mutex::new).collect(),
             announced: Mutex::default(),
             wake: Notify::new(),
@@ -81,6 +86,21 @@ impl Shared {
             shared: self,
             asked: self.lock_failures().ask(),
         }
+    }
+
+    /// The largest record that may fit into a batch and into the buffer.
+    pub(crate) fn max_record_bytes(&self) -> usize {
+        let bytes = self.max_record_bytes.load(Ordering::Relaxed);
+        bytes.min(self.budget.limit())
+    }
+
+    /// The topic takes batches of at most `max_batch_bytes`, and new ones are full at `full_at`.
+    pub(crate) fn set_limits(&self, max_batch_bytes: usize, full_at: usize) {
+        for partition in self.partitions() {
+            self.accumulator(partition).set_limit(full_at);
+        }
+        let bytes = max_record_bytes(max_batch_bytes);
+        self.max_record_bytes.store(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn partition_count(&self) -> u32 {
@@ -143,6 +163,11 @@ impl Shared {
     fn lock_failures(&self) -> MutexGuard<'_, Failures> {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A record's size is known only roughly before it is encoded; the batch is checked again.
+fn max_record_bytes(max_batch_bytes: usize) -> usize {
+    max_batch_bytes + HEADER_LEN
 }
 
 impl Flush<'_> {

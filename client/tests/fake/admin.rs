@@ -258,7 +258,7 @@ impl ClusterService for FakeBroker {
             name: name.clone(),
             id: topic.id.clone(),
             partitions: topic.partitions.iter().enumerate().map(partition).collect(),
-            max_batch_bytes: 1 << 20,
+            max_batch_bytes: topic.max_batch_bytes() as i32,
         });
         let metadata = Metadata {
             cluster_id: CLUSTER.to_owned(),

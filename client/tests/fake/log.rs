@@ -71,7 +71,11 @@ impl FakeBroker {
             return Err(Status::unavailable("away"));
         }
         let partition = request.partition;
-        let may_follow = request.freshness() == Freshness::Committed;
+        let is_bounded = request.freshness() == Freshness::Bounded;
+        if is_bounded && state.faults.stale == Some(self.id) {
+            return Err(status::of(Reason::Stale, "no majority has answered lately"));
+        }
+        let may_follow = is_bounded || request.freshness() == Freshness::Committed;
         if may_follow && state.faults.followers_serve {
             let found = state.partition(&request.topic, partition as u32);
             return found.ok_or_else(|| Status::unavailable("no such partition"));
@@ -177,7 +181,8 @@ impl LogService for FakeBroker {
         }
         self.shared.counters.sessions.fetch_add(1, Ordering::SeqCst);
         let (sender, answers) = mpsc::channel(64);
-        tokio::spawn(self.clone().session(batches, sender));
+        let cumulative = opening.cumulative_acks && !self.shared.state().faults.single_acks;
+        tokio::spawn(self.clone().session(batches, cumulative, sender));
         Ok(Response::new(ReceiverStream::new(answers)))
     }
 

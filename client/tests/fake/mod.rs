@@ -10,6 +10,7 @@ mod admin;
 mod log;
 mod names;
 mod partition;
+mod runs;
 mod session;
 mod status;
 
@@ -47,6 +48,9 @@ const REFUSALS: [Reason; 5] = [
 pub(crate) struct Faults {
     /// One of so many batches ends its session; every other time after it was appended.
     pub(crate) drop_session_one_in: Option<u64>,
+    /// After so many batches, the next ones, their partition forgets its producers, and their sessions
+    /// end without an answer.
+    pub(crate) forget_next: u32,
     /// One of so many messages ends its subscription.
     pub(crate) drop_subscription_one_in: Option<u64>,
     /// The next batches are refused for these reasons, before they are appended.
@@ -79,10 +83,14 @@ pub(crate) struct Faults {
     pub(crate) followers_serve: bool,
     /// This broker serves no subscription, as long as it is this one.
     pub(crate) away: Option<i32>,
+    /// This broker cannot make sure how fresh what it has is, as long as it is this one.
+    pub(crate) stale: Option<i32>,
     /// Identities are given out, and the answers wait until this is lifted.
     pub(crate) hold_identities: bool,
     /// What a session may have on its way.
     pub(crate) credit_bytes: Option<u64>,
+    /// Brokers acknowledge each batch alone, as those did that knew nothing else.
+    pub(crate) single_acks: bool,
 }
 
 /// A topic.
@@ -92,6 +100,14 @@ pub(crate) struct Topic {
     pub(crate) partitions: Vec<Partition>,
     pub(crate) config: BTreeMap<String, String>,
     pub(crate) replication: u32,
+}
+
+impl Topic {
+    /// The largest batch that it takes.
+    pub(crate) fn max_batch_bytes(&self) -> usize {
+        let set = self.config.get("max.batch.bytes");
+        set.map_or(1 << 20, |bytes| bytes.parse().unwrap())
+    }
 }
 
 /// What all brokers of the cluster agree on.
@@ -117,10 +133,16 @@ pub(crate) struct Counters {
     pub(crate) subscriptions: AtomicUsize,
     pub(crate) subscription_bytes: AtomicU64,
     pub(crate) batches: AtomicUsize,
+    /// Batches of which only the answer is still to be sent, or is sent.
+    pub(crate) judged: AtomicUsize,
+    /// Acks that were sent; one may be for several batches.
+    pub(crate) acks: AtomicUsize,
     pub(crate) duplicates: AtomicUsize,
     pub(crate) metadata_requests: AtomicUsize,
     /// Batches that came beyond the credit of their session.
     pub(crate) overruns: AtomicUsize,
+    /// The most batches of a partition that were appended and not yet acknowledged.
+    pub(crate) most_unanswered: AtomicUsize,
 }
 
 #[derive(Debug)]

@@ -21,6 +21,13 @@ impl State {
         }
     }
 
+    /// A partition takes every id that was given out for one that may have written there, as brokers do
+    /// when they have forgotten a later one.
+    pub(crate) fn distrust(&mut self, topic: &str, partition: u32) {
+        let last = self.producers;
+        self.partition(topic, partition).unwrap().distrust(last);
+    }
+
     /// The next epoch of a name, or the same one for a repeated asking.
     fn take_name(
         &mut self,

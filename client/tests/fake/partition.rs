@@ -1,6 +1,6 @@
 //! A partition's log in memory, with the judgement of sequences.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 use highwater_client::{Offset, Reason};
@@ -35,13 +35,19 @@ pub(crate) struct Partition {
     pub(crate) log: Vec<Stored>,
     pub(crate) next_offset: u64,
     pub(crate) log_start: u64,
+    /// The base offsets of batches of which no acknowledgement was sent yet.
+    pub(crate) unanswered: BTreeSet<u64>,
     producers: HashMap<u64, Producer>,
+    /// Producers that may have written before they were forgotten, and up to which epoch.
+    forgotten: HashMap<u64, u16>,
 }
 
 /// Where a batch is.
 #[derive(Debug)]
 pub(crate) struct Appended {
     pub(crate) base: u64,
+    /// The offset after its last record.
+    pub(crate) end: u64,
     pub(crate) duplicate: bool,
 }
 
@@ -53,7 +59,9 @@ impl Partition {
             log: Vec::new(),
             next_offset: 0,
             log_start: 0,
+            unanswered: BTreeSet::new(),
             producers: HashMap::new(),
+            forgotten: HashMap::new(),
         }
     }
 
@@ -64,7 +72,9 @@ impl Partition {
         let records = batch.record_count();
         if let Some(stamp) = batch.header().producer() {
             let sequence = stamp.base_sequence.0;
-            if !self.producers.contains_key(&stamp.id.0) && sequence != 0 {
+            let left = self.forgotten.get(&stamp.id.0);
+            let begins = sequence == 0 && left.is_none_or(|last| stamp.epoch.0 > *last);
+            if !self.producers.contains_key(&stamp.id.0) && !begins {
                 return Err(status::of(Reason::UnknownProducer, "nothing to follow"));
             }
             let producer = self.producers.entry(stamp.id.0).or_default();
@@ -78,6 +88,7 @@ impl Partition {
             if let Some((_, base)) = known {
                 return Ok(Appended {
                     base: *base,
+                    end: *base + u64::from(records),
                     duplicate: true,
                 });
             }
@@ -112,15 +123,25 @@ impl Partition {
             bytes: stamped.freeze(),
         });
         self.next_offset += u64::from(records);
+        self.unanswered.insert(base);
         Ok(Appended {
             base,
+            end: self.next_offset,
             duplicate: false,
         })
     }
 
     /// Forgets every producer, as brokers do after a while.
     pub(crate) fn forget_producers(&mut self) {
-        self.producers.clear();
+        let known = std::mem::take(&mut self.producers);
+        let forgotten = known.into_iter().map(|(id, known)| (id, known.epoch));
+        self.forgotten.extend(forgotten);
+    }
+
+    pub(super) fn distrust(&mut self, last: u64) {
+        for id in 0..=last {
+            self.forgotten.entry(id).or_default();
+        }
     }
 
     /// The epochs in which the batches were written, in order.

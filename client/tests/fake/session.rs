@@ -11,11 +11,13 @@ use tonic::{Status, Streaming};
 
 use super::admin::CLUSTER;
 use super::log::Answers;
+use super::runs::{Latest, Run, merged};
 use super::{FakeBroker, State, status};
 
 /// What a batch of a session comes to.
 enum Judged {
-    Ack(BatchAck),
+    /// Of a batch of this topic and partition.
+    Ack(Run, String, i32),
     Refused(Status),
     /// The session ends without an answer.
     Dropped,
@@ -33,7 +35,7 @@ impl FakeBroker {
         state.chance(one_in)
     }
 
-    fn judge(&self, request: ProduceSessionRequest) -> Judged {
+    fn judge(&self, request: ProduceSessionRequest, previous: u64) -> Judged {
         let mut state = self.shared.state();
         self.shared.counters.batches.fetch_add(1, Ordering::SeqCst);
         if let Some(reason) = state.refusal(request.partition) {
@@ -64,14 +66,25 @@ impl FakeBroker {
         if state.is_fenced(&request.batch) {
             return Judged::Refused(status::of(Reason::ProducerFenced, "the name went on"));
         }
+        let topic = state.topics.get(&request.topic);
+        let limit = topic.map_or(0, super::Topic::max_batch_bytes);
         let Some(partition) = state.partition(&request.topic, request.partition as u32) else {
             return Judged::Dropped;
         };
-        let appended = match partition.append(request.batch, 1 << 20) {
+        let appended = match partition.append(request.batch, limit) {
             Ok(appended) => appended,
             Err(status) => return Judged::Refused(status),
         };
+        let unanswered = partition.unanswered.len();
+        let forgets = state.faults.forget_next > 0;
+        if forgets {
+            state.faults.forget_next -= 1;
+            let partition = state.partition(&request.topic, request.partition as u32);
+            partition.unwrap().forget_producers();
+        }
         drop(state);
+        let most = &self.shared.counters.most_unanswered;
+        most.fetch_max(unanswered, Ordering::SeqCst);
         self.shared.note_change();
         if appended.duplicate {
             self.shared
@@ -79,20 +92,35 @@ impl FakeBroker {
                 .duplicates
                 .fetch_add(1, Ordering::SeqCst);
         }
-        if dropped {
+        if dropped || forgets {
             return Judged::Dropped;
         }
         if unknown {
             return Judged::Refused(status::of(Reason::OutcomeUnknown, "unknown on demand"));
         }
-        Judged::Ack(BatchAck {
+        let ack = BatchAck {
             number: request.number,
             base_offset: appended.base as i64,
             append_time: 1000,
             leader_epoch: epoch,
             duplicate: appended.duplicate,
             first_number: 0,
-        })
+        };
+        let run = Run {
+            ack,
+            batches: 1,
+            end: appended.end,
+            previous,
+        };
+        Judged::Ack(run, request.topic, request.partition)
+    }
+
+    /// The batch's acknowledgement is about to be sent.
+    fn answered(&self, topic: &str, partition: i32, ack: &BatchAck) {
+        let mut state = self.shared.state();
+        if let Some(partition) = state.partition(topic, partition as u32) {
+            partition.unanswered.remove(&(ack.base_offset as u64));
+        }
     }
 
     /// Waits until acknowledgements are not held back.
@@ -109,6 +137,7 @@ impl FakeBroker {
     pub(super) async fn session(
         self,
         mut batches: Streaming<ProduceSessionRequest>,
+        cumulative: bool,
         answers: Answers,
     ) {
         let credit_bytes = self.shared.state().faults.credit_bytes.unwrap_or(16 << 20);
@@ -124,46 +153,94 @@ impl FakeBroker {
             return;
         }
         // Answers have a task of their own, so that held acks do not stop the reading.
-        let (judged, mut to_answer) = mpsc::unbounded_channel();
+        let (judged, to_answer) = mpsc::unbounded_channel();
         let unanswered = Arc::new(AtomicU64::new(0));
-        let (broker, answered) = (self.clone(), Arc::clone(&unanswered));
-        tokio::spawn(async move {
-            while let Some((number, bytes, answer)) = to_answer.recv().await {
-                let mut message = ProduceSessionResponse::default();
-                match answer {
-                    Judged::Ack(ack) => {
-                        broker.acks_flow().await;
-                        if broker.swallows() {
-                            answered.fetch_sub(bytes, Ordering::SeqCst);
-                            continue;
-                        }
-                        message.acks.push(ack);
-                    }
-                    Judged::Refused(status) => {
-                        message.errors.push(status::of_batch(number, &status));
-                    }
-                    Judged::Dropped => {
-                        let _ = answers.send(Err(Status::unavailable("dropped"))).await;
-                        return;
-                    }
-                }
-                answered.fetch_sub(bytes, Ordering::SeqCst);
-                if answers.send(Ok(message)).await.is_err() {
-                    return;
-                }
-            }
-        });
+        let answering = Answering {
+            broker: self.clone(),
+            cumulative,
+            unanswered: Arc::clone(&unanswered),
+            answers,
+        };
+        tokio::spawn(answering.run(to_answer));
+        let mut latest = Latest::default();
         while let Some(Ok(request)) = batches.next().await {
             let (number, bytes) = (request.number, request.batch.len() as u64);
             let before = unanswered.fetch_add(bytes, Ordering::SeqCst);
             if before > 0 && before + bytes > credit_bytes {
                 self.shared.counters.overruns.fetch_add(1, Ordering::SeqCst);
             }
-            let answer = self.judge(request);
+            let previous = latest.follow(&request);
+            let answer = self.judge(request, previous);
             let dropped = matches!(answer, Judged::Dropped);
             if judged.send((number, bytes, answer)).is_err() || dropped {
                 return;
             }
+            self.shared.counters.judged.fetch_add(1, Ordering::SeqCst);
+            self.shared.note_change();
         }
+    }
+}
+
+/// The number of a batch, its bytes and what it came to.
+type ToAnswer = (u64, u64, Judged);
+
+/// The task of a session that answers.
+struct Answering {
+    broker: FakeBroker,
+    cumulative: bool,
+    unanswered: Arc<AtomicU64>,
+    answers: Answers,
+}
+
+impl Answering {
+    async fn run(self, mut to_answer: mpsc::UnboundedReceiver<ToAnswer>) {
+        while let Some(first) = to_answer.recv().await {
+            if matches!(first.2, Judged::Ack(..)) {
+                self.broker.acks_flow().await;
+            }
+            let mut acked = Vec::new();
+            let mut next = Some(first);
+            while let Some((_, bytes, Judged::Ack(run, topic, partition))) = next {
+                self.unanswered.fetch_sub(bytes, Ordering::SeqCst);
+                self.broker.answered(&topic, partition, &run.ack);
+                acked.push(run);
+                next = match self.cumulative {
+                    true => to_answer.try_recv().ok(),
+                    false => None,
+                };
+            }
+            let message = ProduceSessionResponse {
+                acks: self.acks(acked),
+                ..ProduceSessionResponse::default()
+            };
+            if !message.acks.is_empty() && self.answers.send(Ok(message)).await.is_err() {
+                return;
+            }
+            let Some((number, bytes, answer)) = next else {
+                continue;
+            };
+            self.unanswered.fetch_sub(bytes, Ordering::SeqCst);
+            let Judged::Refused(status) = answer else {
+                let _ = self.answers.send(Err(Status::unavailable("dropped"))).await;
+                return;
+            };
+            let message = ProduceSessionResponse {
+                errors: vec![status::of_batch(number, &status)],
+                ..ProduceSessionResponse::default()
+            };
+            if self.answers.send(Ok(message)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The acks of these batches, without those that are swallowed.
+    fn acks(&self, acked: Vec<Run>) -> Vec<BatchAck> {
+        let passes = |run: &Run| !(0..run.batches).any(|_| self.broker.swallows());
+        let runs = merged(acked).into_iter().filter(passes);
+        let acks: Vec<BatchAck> = runs.map(|run| run.ack).collect();
+        let counter = &self.broker.shared.counters.acks;
+        counter.fetch_add(acks.len(), Ordering::SeqCst);
+        acks
     }
 }

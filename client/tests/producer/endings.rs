@@ -108,7 +108,8 @@ async fn closing_delivers_what_was_sent_and_takes_no_more() {
     };
     refused(producer.send("b").await.unwrap_err());
     refused(producer.try_send("b").unwrap_err().error);
-    refused(producer.send_all(&[Record::new("b")]).await.unwrap_err());
+    let failed = producer.send_all(&[Record::new("b")]).await.unwrap_err();
+    refused(failed.error);
 }
 
 #[tokio::test]

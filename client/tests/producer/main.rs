@@ -6,10 +6,11 @@ mod endings;
 mod fake;
 mod flushes;
 mod leaders;
+mod pace;
 mod refusals;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fake::{FakeCluster, PATIENCE};
 use futures_util::poll;

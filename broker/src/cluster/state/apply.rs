@@ -12,7 +12,7 @@ use highwater_proto::{
 
 use super::{
     Broker, ClusterState, FIRST_LEVEL, Founded, Partition, Removed, Replica, Topic, TopicConfig,
-    is_named, partition_index,
+    partition_index,
 };
 use crate::cluster::command::{Command, CommandError, ProducerIncarnation, Registration};
 use crate::cluster::config::known;
@@ -271,7 +271,7 @@ impl ClusterState {
         let next = first
             .0
             .checked_add(count)
-            .filter(|next| !is_named(ProducerId(*next)));
+            .filter(|next| !ProducerId(*next).is_named());
         self.next_producer = ProducerId(next.ok_or_else(exhausted)?);
         Ok(Reply::FirstProducerId(first))
     }

@@ -22,8 +22,8 @@ use crate::cluster::command::{
 };
 use crate::cluster::reply::Refusal;
 
-/// The first id of a named producer: whether a producer is named shows in its id, for ever.
-const FIRST: u64 = 1 << 62;
+/// The first id of a named producer.
+const FIRST: u64 = ProducerId::FIRST_NAMED.0;
 /// The most names.
 const MAX_NAMES: usize = 10_000;
 /// The most partitions of all names together.
@@ -34,11 +34,6 @@ const EXPIRY: Duration = Duration::from_hours(28 * 24);
 pub const TOUCH_EVERY: Duration = Duration::from_hours(24);
 /// Above every epoch that a batch can have: what fences a producer id for good.
 pub const RETIRED: ProducerEpoch = ProducerEpoch(u16::MAX);
-
-/// True for the ids of named producers.
-pub fn is_named(id: ProducerId) -> bool {
-    id.0 >= FIRST
-}
 
 /// A named producer.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -82,3 +82,17 @@ async fn every_kind_of_connection_begins_with_a_limit() {
         assert!(until.deadline() <= clock::monotonic() + FIRST_BYTES);
     }
 }
+
+#[tokio::test]
+async fn a_connection_that_is_cut_ends_whatever_it_waits_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let _client = TcpStream::connect(listener.local_addr().unwrap()).await;
+    let slots = AllSlots::of_process();
+    let accepted = slots.clients.accept(&listener).await;
+    let mut connection = Connection::http1(accepted);
+    let reading = tokio::spawn(async move { connection.read_u8().await });
+    slots.cut();
+    let read = tokio::time::timeout(Duration::from_secs(30), reading).await;
+    let error = read.expect("it ends").unwrap().unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+}

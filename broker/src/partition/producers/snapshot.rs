@@ -1,15 +1,16 @@
 //! What was applied, as messages and back. What is in flight is the leader's own and is not saved.
 
-use highwater_proto::pb::peer::{ProducerBatch, ProducerState};
+use highwater_proto::pb::peer::{ForgottenProducers, ProducerBatch, ProducerState};
 use highwater_proto::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
+use super::forgotten::Forgotten;
 use super::window::{Appended, REMEMBERED, Window};
 use super::{MAX_PRODUCERS, Producer, Producers, advance};
 
 /// The messages are not a table that this version could have saved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the saved producers are damaged: {0}")]
-pub struct ProducersError(&'static str);
+pub struct ProducersError(pub(super) &'static str);
 
 impl Producers {
     /// What was applied, by producer id: equal on replicas that applied the same entries.
@@ -24,12 +25,21 @@ impl Producers {
         self.applied.iter().map(message).collect()
     }
 
-    /// The table that `messages` hold, with nothing in flight.
-    pub fn restore(messages: &[ProducerState]) -> Result<Self, ProducersError> {
+    /// What is left of those that were forgotten; equal in the same way.
+    pub fn forgotten(&self) -> ForgottenProducers {
+        self.forgotten.snapshot()
+    }
+
+    /// The table that `messages` and what is left of the `forgotten` hold, with nothing in flight.
+    pub fn restore(
+        messages: &[ProducerState],
+        forgotten: &ForgottenProducers,
+    ) -> Result<Self, ProducersError> {
         if messages.len() > MAX_PRODUCERS {
             return Err(ProducersError("more producers than a partition remembers"));
         }
         let mut producers = Self::new();
+        producers.forgotten = Forgotten::restore(forgotten)?;
         for message in messages {
             let id = ProducerId(message.producer_id);
             let producer = read_producer(message)?;
@@ -37,6 +47,7 @@ impl Producers {
             if producers.applied.insert(id, producer).is_some() {
                 return Err(ProducersError("a producer is there twice"));
             }
+            producers.forgotten.recall(id);
         }
         Ok(producers)
     }

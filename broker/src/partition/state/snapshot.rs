@@ -9,8 +9,10 @@ use prost::Message;
 use super::{MAX_TERM_STARTS, PartitionState, TermStart};
 use crate::partition::producers::{Producers, ProducersError};
 
-/// The version of the message that is written, and the only one that is read.
-const VERSION: u32 = 1;
+/// The version of the message that is written. The one before, which lacks what is left of forgotten
+/// producers, is read as if none had been forgotten.
+const VERSION: u32 = 2;
+const OLDEST: u32 = 1;
 
 /// The bytes are not a state that this version can take up. The replica must not go on with it.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +21,7 @@ pub enum SnapshotError {
     #[error("the saved partition state cannot be read: {0}")]
     Malformed(#[from] prost::DecodeError),
     /// Written by another version.
-    #[error("the saved partition state has version {0}, this broker reads version {VERSION}")]
+    #[error("the saved partition state has version {0}, this broker reads {OLDEST} to {VERSION}")]
     Version(u32),
     /// The producers are damaged.
     #[error(transparent)]
@@ -52,6 +54,7 @@ impl PartitionState {
             term_starts: self.term_starts.iter().map(term_start).collect(),
             producers: self.producers.snapshot(),
             log_start_offset: self.log_start.0,
+            forgotten_producers: Some(self.producers.forgotten()),
         };
         message.encode_to_vec().into()
     }
@@ -59,7 +62,7 @@ impl PartitionState {
     /// The state in encoded bytes, with nothing in flight.
     pub fn restore(bytes: &[u8]) -> Result<Self, SnapshotError> {
         let message = PartitionSnapshot::decode(bytes)?;
-        if message.version != VERSION {
+        if !(OLDEST..=VERSION).contains(&message.version) {
             return Err(SnapshotError::Version(message.version));
         }
         let applied = message.applied.map(|entry| EntryId {
@@ -85,7 +88,10 @@ impl PartitionState {
             append_time: message.append_time.map(Timestamp),
             max_timestamp: message.max_timestamp.map(Timestamp),
             term_starts,
-            producers: Producers::restore(&message.producers)?,
+            producers: Producers::restore(
+                &message.producers,
+                &message.forgotten_producers.unwrap_or_default(),
+            )?,
             log_start,
         })
     }

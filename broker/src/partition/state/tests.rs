@@ -87,6 +87,22 @@ fn a_saved_state_that_begins_behind_its_end_is_refused() {
 }
 
 #[test]
+fn a_state_saved_before_forgotten_producers_were_kept_is_read() {
+    use highwater_proto::pb::peer::PartitionSnapshot;
+    use prost::Message;
+    let first = Sequenced::from_header(7, 0, 0, 2).unwrap().unwrap();
+    let mut state = PartitionState::new();
+    let batches = [BatchFacts::Sequenced(first)];
+    state.apply(entry(1, 1), body(0, 9, &batches)).unwrap();
+    let mut old = PartitionSnapshot::decode(state.snapshot()).unwrap();
+    assert_eq!(old.version, 2);
+    old.version = 1;
+    old.forgotten_producers = None;
+    let restored = PartitionState::restore(&old.encode_to_vec()).unwrap();
+    assert_eq!(restored.snapshot(), state.snapshot());
+}
+
+#[test]
 fn the_oldest_terms_are_forgotten_first() {
     let mut state = PartitionState::new();
     let last = MAX_TERM_STARTS as u64 + 3;
@@ -178,7 +194,7 @@ fn damaged_and_newer_snapshots_are_refused() {
     state.apply(entry(2, 2), body(2, 0, &[plain(2)])).unwrap();
     let sound = PartitionSnapshot::decode(state.snapshot()).unwrap();
     let damages: [fn(&mut PartitionSnapshot); 6] = [
-        |m| m.version = 2,
+        |m| m.version = 3,
         |m| m.version = 0,
         |m| m.applied = None,
         |m| m.next_offset = 2,

@@ -6,7 +6,7 @@ use highwater_proto::{PartitionIndex, Reason};
 use tokio::time::Instant;
 
 use super::clock::Alarm;
-use super::session::Session;
+use super::session::{Outgoing, Session};
 use super::sessions::{Offer, State};
 use super::{Event, Sender};
 use crate::channels::Address;
@@ -73,10 +73,14 @@ impl Sender {
         let Some(batch) = slot.lane.unsent() else {
             return self.take_next(partition, address, now);
         };
-        let (target, serial) = (&self.shared.target, batch.serial);
-        let offer = self
-            .sessions
-            .offer(address, target, partition, serial, &batch.bytes);
+        let serial = batch.serial;
+        let outgoing = Outgoing {
+            partition,
+            serial,
+            bytes: batch.bytes.clone(),
+            records: batch.records,
+        };
+        let offer = self.sessions.offer(address, &self.shared.target, outgoing);
         let Offer::Sent(attempt) = offer else {
             return false;
         };

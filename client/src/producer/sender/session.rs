@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use highwater_proto::pb::v1;
-use highwater_proto::{PartitionIndex, Reason};
+use highwater_proto::{Offset, PartitionIndex, Reason};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tonic::Streaming;
@@ -29,13 +29,32 @@ pub(crate) struct Target {
     pub(crate) topic_id: String,
 }
 
+/// A batch to send.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) partition: PartitionIndex,
+    pub(crate) serial: Serial,
+    pub(crate) bytes: Bytes,
+    pub(crate) records: u32,
+}
+
 /// A batch that was sent and not yet answered.
 #[derive(Debug)]
 pub(crate) struct Sent {
     pub(crate) partition: PartitionIndex,
     pub(crate) serial: Serial,
     pub(crate) attempt: Attempt,
+    records: u32,
     bytes: u64,
+    /// The number of the partition's batch before it on this session; 0 if it is the first.
+    previous: u64,
+}
+
+/// A batch that was acknowledged, and where it begins.
+#[derive(Debug)]
+pub(crate) struct Acked {
+    pub(crate) sent: Sent,
+    pub(crate) base: Option<Offset>,
 }
 
 /// An open session. Batches are numbered from 1; the broker's credit bounds what may be sent and
@@ -51,6 +70,8 @@ pub(crate) struct Session {
     first: u64,
     /// By number; answered ones are `None` until all before them are.
     sent: VecDeque<Option<Sent>>,
+    /// The number of the last batch of each partition.
+    latest: Vec<u64>,
 }
 
 /// What a broker opened.
@@ -76,8 +97,12 @@ impl Session {
     ) -> Result<Opened> {
         let api = metadata.channels().dedicated(address, Windows::default())?;
         let (requests, outgoing) = mpsc::unbounded_channel();
-        // The first message opens the session. The receiver is alive, so this cannot fail.
-        let _ = requests.send(v1::ProduceSessionRequest::default());
+        let opening = v1::ProduceSessionRequest {
+            cumulative_acks: true,
+            ..v1::ProduceSessionRequest::default()
+        };
+        // The receiver is alive, so this cannot fail.
+        let _ = requests.send(opening);
         let open = async move {
             let outgoing = Batches::new(outgoing);
             let mut answers = api.produce_session(outgoing).await?.into_inner();
@@ -114,6 +139,7 @@ impl Session {
             unanswered_bytes: 0,
             first: 1,
             sent: VecDeque::new(),
+            latest: Vec::new(),
         }
     }
 
@@ -123,23 +149,26 @@ impl Session {
     }
 
     /// Sends a batch. If the session broke already, its loss is reported as that of the others.
-    pub(crate) fn send(
-        &mut self,
-        target: &Target,
-        partition: PartitionIndex,
-        serial: Serial,
-        batch: Bytes,
-    ) -> Attempt {
+    pub(crate) fn send(&mut self, target: &Target, batch: Outgoing) -> Attempt {
+        let Outgoing {
+            partition,
+            serial,
+            bytes: batch,
+            records,
+        } = batch;
         let number = self.first + self.sent.len() as u64;
         let session = self.id;
         let attempt = Attempt { session, number };
         let bytes = batch.len() as u64;
+        let previous = self.follow(partition, number);
         self.unanswered_bytes += bytes;
         self.sent.push_back(Some(Sent {
             partition,
             serial,
             attempt,
+            records,
             bytes,
+            previous,
         }));
         let request = v1::ProduceSessionRequest {
             number,
@@ -154,17 +183,53 @@ impl Session {
         attempt
     }
 
-    /// The batch that an answer is about, unless it was answered before.
+    /// Notes that this is the partition's last batch now. Gives the one before it.
+    fn follow(&mut self, partition: PartitionIndex, number: u64) -> u64 {
+        let index = partition.0 as usize;
+        if self.latest.len() <= index {
+            self.latest.resize(index + 1, 0);
+        }
+        std::mem::replace(&mut self.latest[index], number)
+    }
+
+    /// The batch that an error is about, unless it was answered before.
     pub(crate) fn answered(&mut self, number: u64) -> Option<Sent> {
+        let sent = self.take(number);
+        self.skip_answered();
+        sent
+    }
+
+    /// Adds the batches that an ack is about to `acked`, the last one first: in a run each ends where
+    /// the one after it begins. One that was given up has nothing before it that was not.
+    pub(crate) fn acknowledged(&mut self, ack: &v1::BatchAck, acked: &mut Vec<Acked>) {
+        let first = match ack.first_number {
+            0 => ack.number,
+            first => first,
+        };
+        let mut base = Offset::from_i64(ack.base_offset);
+        let mut next = self.take(ack.number);
+        while let Some(sent) = next {
+            let previous = sent.previous;
+            acked.push(Acked { sent, base });
+            next = match previous >= first {
+                true => self.take(previous),
+                false => None,
+            };
+            let records = next.as_ref().map_or(0, |sent| u64::from(sent.records));
+            base = base.and_then(|base| base.0.checked_sub(records).map(Offset));
+        }
+        self.skip_answered();
+    }
+
+    fn take(&mut self, number: u64) -> Option<Sent> {
         let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
         let sent = self.sent.get_mut(index)?.take()?;
         self.unanswered_bytes -= sent.bytes;
-        self.skip_answered();
         Some(sent)
     }
 
-    /// Gives up waiting for the answers to a partition's batches: their credit is free again, and an
-    /// answer that comes after all is about nothing.
+    /// Gives up waiting for the answers to all batches of a partition: their credit is free again, and
+    /// an answer that comes after all is about nothing.
     pub(crate) fn abandon(&mut self, partition: PartitionIndex) -> Vec<Sent> {
         let mine = |sent: &&mut Option<Sent>| {
             sent.as_ref()
@@ -218,71 +283,4 @@ impl Stream for Answers {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn session(credit: u64) -> Session {
-        Session::new(SessionId(4), mpsc::unbounded_channel().0, credit)
-    }
-
-    fn send(session: &mut Session, serial: Serial, bytes: usize) -> u64 {
-        let target = Target {
-            topic: "t".to_owned(),
-            topic_id: String::new(),
-        };
-        let batch = Bytes::from(vec![0; bytes]);
-        session
-            .send(&target, PartitionIndex(0), serial, batch)
-            .number
-    }
-
-    #[test]
-    fn numbers_rise_from_one_and_answers_find_their_batch_in_any_order() {
-        let mut session = session(100);
-        let numbers: Vec<u64> = (0..3).map(|i| send(&mut session, 10 + i, 1)).collect();
-        assert_eq!(numbers, [1, 2, 3]);
-        for (number, serial) in [(2, 11), (1, 10), (3, 12)] {
-            assert_eq!(session.answered(number).unwrap().serial, serial);
-            assert!(session.answered(number).is_none(), "answered twice");
-        }
-        assert_eq!(send(&mut session, 13, 1), 4);
-        assert!(session.answered(0).is_none() && session.answered(9).is_none());
-    }
-
-    #[test]
-    fn credit_is_what_was_sent_and_not_answered_and_an_oversized_batch_goes_alone() {
-        let mut session = session(100);
-        assert!(session.has_credit(500));
-        send(&mut session, 0, 60);
-        assert!(session.has_credit(40) && !session.has_credit(41));
-        session.answered(1);
-        assert!(session.has_credit(500));
-    }
-
-    #[test]
-    fn what_is_abandoned_frees_its_credit_and_is_not_answered_any_more() {
-        let mut session = session(100);
-        for serial in 0..3 {
-            send(&mut session, serial, 30);
-        }
-        assert!(!session.has_credit(30));
-        session.answered(2);
-        let abandoned = session.abandon(PartitionIndex(0));
-        let serials: Vec<Serial> = abandoned.iter().map(|sent| sent.serial).collect();
-        assert_eq!(serials, [0, 2]);
-        assert!(session.has_credit(100) && session.sent.is_empty());
-        assert!(session.answered(1).is_none());
-        assert_eq!(send(&mut session, 0, 30), 4, "numbers go on");
-    }
-
-    #[test]
-    fn what_was_not_answered_is_lost_with_the_session() {
-        let mut session = session(100);
-        for serial in 0..3 {
-            send(&mut session, serial, 1);
-        }
-        session.answered(2);
-        let lost: Vec<Serial> = session.into_lost().map(|sent| sent.serial).collect();
-        assert_eq!(lost, [0, 2]);
-    }
-}
+mod tests;

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
 use highwater_proto::PartitionIndex;
+use highwater_proto::pb::v1;
 
-use super::session::{Sent, Session, Target};
+use super::session::{Acked, Outgoing, Sent, Session, Target};
 use crate::channels::Address;
-use crate::producer::lane::{Attempt, Serial, SessionId};
+use crate::producer::lane::{Attempt, SessionId};
 
 /// What sending a batch came to.
 #[derive(Debug)]
@@ -86,24 +86,17 @@ impl Sessions {
     }
 
     /// Sends a batch if the session is open and has credit; if it has none, the partition waits.
-    pub(crate) fn offer(
-        &mut self,
-        address: &Address,
-        target: &Target,
-        partition: PartitionIndex,
-        serial: Serial,
-        batch: &Bytes,
-    ) -> Offer {
+    pub(crate) fn offer(&mut self, address: &Address, target: &Target, batch: Outgoing) -> Offer {
         let Some(line) = self.lines.get_mut(address) else {
             return Offer::Closed;
         };
         match &mut line.session {
             None => Offer::Closed,
-            Some(session) if session.has_credit(batch.len()) => {
-                Offer::Sent(session.send(target, partition, serial, batch.clone()))
+            Some(session) if session.has_credit(batch.bytes.len()) => {
+                Offer::Sent(session.send(target, batch))
             }
             Some(_) => {
-                line.wait(partition);
+                line.wait(batch.partition);
                 Offer::NoCredit
             }
         }
@@ -121,17 +114,31 @@ impl Sessions {
         has_credit
     }
 
-    /// The batch that an answer is about.
+    /// The batch that an error is about.
     pub(crate) fn answered(&mut self, id: SessionId, number: u64) -> Option<Sent> {
+        self.session(id)?.answered(number)
+    }
+
+    /// Adds the batches that an ack is about to `acked`, the last one first.
+    pub(crate) fn acknowledged(
+        &mut self,
+        id: SessionId,
+        ack: &v1::BatchAck,
+        acked: &mut Vec<Acked>,
+    ) {
+        if let Some(session) = self.session(id) {
+            session.acknowledged(ack, acked);
+        }
+    }
+
+    fn session(&mut self, id: SessionId) -> Option<&mut Session> {
         let line = self.lines.get_mut(self.addresses.get(&id)?)?;
-        line.session.as_mut()?.answered(number)
+        line.session.as_mut()
     }
 
     /// Gives up waiting for the answers to a partition's batches on this session.
     pub(crate) fn abandon(&mut self, id: SessionId, partition: PartitionIndex) -> Vec<Sent> {
-        let address = self.addresses.get(&id);
-        let line = address.and_then(|address| self.lines.get_mut(address));
-        let session = line.and_then(|line| line.session.as_mut());
+        let session = self.session(id);
         session.map_or_else(Vec::new, |session| session.abandon(partition))
     }
 

@@ -75,7 +75,8 @@ impl Sender {
         let topic = self.shared.target.topic.clone();
         self.work.push(Box::pin(async move {
             let deadline = metadata.deadline();
-            Event::Refreshed(metadata.refresh(&topic, Instant::now(), deadline).await)
+            let refreshed = metadata.refresh(&topic, Instant::now(), deadline).await;
+            Event::Refreshed(refreshed.map(drop))
         }));
     }
 
@@ -83,6 +84,7 @@ impl Sender {
     /// does not answer are sent to the one that took over.
     pub(super) fn on_refreshed(&mut self, result: &Result<()>) {
         self.refreshing = false;
+        self.learn_limit();
         let gone = self.gone(result);
         for partition in self.shared.partitions() {
             let slot = &self.slots[partition.0 as usize];
@@ -99,6 +101,16 @@ impl Sender {
                 slot.paused = None;
                 self.pump(partition);
             }
+        }
+    }
+
+    /// Has batches made no larger than the topic takes by now.
+    fn learn_limit(&mut self) {
+        let target = &self.shared.target;
+        let limit = self.metadata.largest_batch(&target.topic, &target.topic_id);
+        if let Some(limit) = limit.filter(|limit| *limit != self.rules.max_batch_bytes) {
+            self.rules.max_batch_bytes = limit;
+            self.shared.set_limits(limit, self.rules.full_at());
         }
     }
 
@@ -240,6 +252,10 @@ impl Sender {
         slot.paused = None;
         slot.last_error = None;
         slot.backoff.reset();
+        if error.reason() == Some(Reason::BatchTooLarge) {
+            // The topic takes less than when it was last asked for.
+            self.refresh();
+        }
     }
 
     /// Fails every batch of the partition, on its way or gathered, each with what is known of it.

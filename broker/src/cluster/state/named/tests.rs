@@ -22,7 +22,7 @@ fn later(by: Duration) -> Timestamp {
 fn a_name_keeps_its_id_and_each_asking_gets_the_next_epoch() {
     let mut producers = NamedProducers::default();
     let first = init(&mut producers, "a", 0);
-    assert!(is_named(first.id));
+    assert!(first.id.is_named());
     assert_eq!(first.epoch, ProducerEpoch(0));
     let second = init(&mut producers, "a", 0);
     assert_eq!((second.id, second.epoch), (first.id, ProducerEpoch(1)));

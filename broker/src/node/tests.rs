@@ -13,6 +13,7 @@ use crate::log::MemDir;
 use crate::peer;
 
 mod cold_reads;
+mod failing_write;
 mod removals;
 
 const LIMIT: Duration = Duration::from_secs(30);

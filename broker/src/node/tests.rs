@@ -12,6 +12,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::log::MemDir;
 use crate::peer;
 
+mod cold_reads;
+mod failing_write;
 mod removals;
 
 mod every_operation;

@@ -21,6 +21,7 @@ fn pages() -> Vec<PathBuf> {
     let guides = fs::read_dir(root().join("docs/guides")).unwrap();
     let mut pages: Vec<PathBuf> = guides.map(|entry| entry.unwrap().path()).collect();
     pages.push(root().join("README.md"));
+    pages.push(root().join("docs/client.md"));
     pages.sort();
     pages
 }
@@ -98,7 +99,10 @@ fn the_code_of_the_guides_is_quoted_from_programs_that_run() {
     let mut programs: Vec<String> = examples
         .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
         .collect();
-    programs.push(fs::read_to_string(root().join("client/tests/app.rs")).unwrap());
+    for test in ["app.rs", "quoted.rs"] {
+        let path = root().join("client/tests").join(test);
+        programs.push(fs::read_to_string(path).unwrap());
+    }
     let mut count = 0;
     for page in pages() {
         for (line, quote) in blocks(&fs::read_to_string(&page).unwrap(), "rust") {
@@ -107,5 +111,5 @@ fn the_code_of_the_guides_is_quoted_from_programs_that_run() {
             assert!(quoted, "{}:{line} is in no example", page.display());
         }
     }
-    assert!(count >= 6, "only {count} quotes were found");
+    assert!(count >= 14, "only {count} quotes were found");
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use highwater_broker::testing::Broker;
 use highwater_client::{
     Client, Consumer, Event, NewTopic, Offset, PartitionIndex, Reason, Record, Start, Until,
@@ -207,4 +208,21 @@ async fn a_topic_that_is_deleted_ends_its_consumer_after_five_seconds() {
         assert!(deleting.elapsed() >= Duration::from_secs(5));
     }
     assert!(soon("the end", consumer.next()).await.is_none());
+}
+
+/// Compiles only if every future of a consumer may be spawned.
+#[tokio::test]
+async fn a_consumer_and_what_it_does_may_go_from_thread_to_thread() {
+    let (_broker, client) = with_topic(2).await;
+    write(&client, P0, 0..3).await;
+    let reading = tokio::spawn(async move {
+        let consumer = client.consumer("t").partitions([P1]);
+        let mut consumer = consumer.build().await.unwrap();
+        consumer.assign(P0, Start::Latest).await.unwrap();
+        consumer.seek(P0, Start::LastN(1)).await.unwrap();
+        let last = next(&mut consumer).await;
+        (last, consumer.next_batch().now_or_never().is_some())
+    });
+    let read = soon("the last record", reading).await.unwrap();
+    assert_eq!(read, ((P0, 2), false));
 }

@@ -84,7 +84,7 @@ impl Consumer {
     /// below the log start or above the end.
     pub async fn seek(&mut self, partition: PartitionIndex, to: Start) -> Result<Offset> {
         self.assigned(partition)?;
-        let offset = self.look_up(partition, &to).await?;
+        let offset = self.look_up(partition, to).await?;
         self.stop_reading(partition);
         let assigned = self.assigned(partition)?;
         assigned.progress.next_offset = offset;
@@ -108,7 +108,7 @@ impl Consumer {
         if partition.0 >= count {
             return Err(no_partition(&self.topic, partition, count));
         }
-        let offset = self.look_up(partition, &start).await?;
+        let offset = self.look_up(partition, start).await?;
         self.read_from(partition, offset, None);
         Ok(offset)
     }
@@ -131,15 +131,23 @@ impl Consumer {
         })
     }
 
-    /// The offset of a position, known to be within the range that can be read.
-    async fn look_up(&self, partition: PartitionIndex, to: &Start) -> Result<Offset> {
-        let topic = (&*self.topic, self.source.topic_id.as_str());
-        let found = self.client.offsets_of(topic, partition, to.position());
-        let found = found.await?;
-        let offset = to.resolve(partition, &found);
-        match offset < found.log_start_offset || offset > found.high_watermark {
-            false => Ok(offset),
-            true => Err(Error::out_of_range(offset, &found)),
+    /// The offset of a position, known to be within the range that can be read. The future holds
+    /// nothing of the readers, so that it may go from thread to thread.
+    fn look_up(
+        &self,
+        partition: PartitionIndex,
+        to: Start,
+    ) -> impl Future<Output = Result<Offset>> + Send + use<> {
+        let (client, topic) = (self.client.clone(), Arc::clone(&self.topic));
+        let source = Arc::clone(&self.source);
+        async move {
+            let topic = (&*topic, source.topic_id.as_str());
+            let found = client.offsets_of(topic, partition, to.position()).await?;
+            let offset = to.resolve(partition, &found);
+            match offset < found.log_start_offset || offset > found.high_watermark {
+                false => Ok(offset),
+                true => Err(Error::out_of_range(offset, &found)),
+            }
         }
     }
 

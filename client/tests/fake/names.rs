@@ -28,16 +28,6 @@ impl State {
         self.partition(topic, partition).unwrap().distrust(last);
     }
 
-    /// True if the partition forgot its producers now, as was wanted.
-    pub(super) fn forgets(&mut self, topic: &str, partition: u32) -> bool {
-        if self.faults.forget_next == 0 {
-            return false;
-        }
-        self.faults.forget_next -= 1;
-        self.partition(topic, partition).unwrap().forget_producers();
-        true
-    }
-
     /// The next epoch of a name, or the same one for a repeated asking.
     fn take_name(
         &mut self,

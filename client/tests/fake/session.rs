@@ -96,6 +96,7 @@ impl FakeBroker {
         if state.is_fenced(&request.batch) {
             return Err(status::of(Reason::ProducerFenced, "the name went on"));
         }
+        let forgets = state.faults.forget_next > 0;
         let limit = state.topics[name].max_batch_bytes();
         let partition = state.partition(name, index as u32).unwrap();
         let appended = partition.append(request.batch.clone(), limit)?;
@@ -106,7 +107,11 @@ impl FakeBroker {
         if appended.duplicate {
             counters.duplicates.fetch_add(1, Ordering::SeqCst);
         }
-        Ok((appended, epoch, state.forgets(name, index as u32)))
+        if forgets {
+            partition.forget_producers();
+            state.faults.forget_next -= 1;
+        }
+        Ok((appended, epoch, forgets))
     }
 
     /// The batch's acknowledgement is about to be sent.

@@ -28,6 +28,10 @@
 //! # }
 //! ```
 //!
+//! **Cancellation.** A start that is dropped leaves nothing running that was not running before. A
+//! stop, kill or power cut that is dropped after its first poll may leave the broker half ended:
+//! call [`Broker::restart`] then, or drop the broker, which ends it in any case.
+//!
 //! The broker needs the runtime to turn: a test that blocks its only thread blocks the broker.
 //! Tokio's paused clock does not fit with sockets; let time run in tests with a broker.
 

@@ -1,5 +1,6 @@
 //! The handle on a cluster, and how to make one.
 
+use std::env::{self, VarError};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,10 @@ use crate::producer::ProducerBuilder;
 
 /// The port that an address without one means.
 pub const DEFAULT_PORT: u16 = 7654;
+/// The variable of the environment that names brokers, here and for the command line.
+const BROKERS: &str = "HIGHWATER_BROKERS";
+/// The brokers that are meant when it is not set.
+const DEFAULT_BROKERS: &str = "127.0.0.1:7654";
 
 /// A handle on a cluster. Cheap to clone; all clones share connections and what is known of the
 /// cluster.
@@ -27,6 +32,13 @@ impl Client {
     /// `UNREACHABLE` when none answers. Cancel-safe.
     pub async fn connect(bootstrap: impl AsRef<str>) -> Result<Self> {
         Self::builder().bootstrap(bootstrap).connect().await
+    }
+
+    /// Connects to the cluster that the command line would talk to in the same environment: that of
+    /// the brokers in `HIGHWATER_BROKERS`, or of one at `127.0.0.1:7654` when that is not set. Fails
+    /// as [`Client::connect`] does. Cancel-safe.
+    pub async fn from_env() -> Result<Self> {
+        Self::connect(brokers(env::var(BROKERS))?).await
     }
 
     /// A client with other settings than the default ones. Asks nobody.
@@ -134,6 +146,18 @@ impl ClientBuilder {
     }
 }
 
+/// The brokers that the variable of the environment names.
+fn brokers(variable: std::result::Result<String, VarError>) -> Result<String> {
+    match variable {
+        Ok(brokers) => Ok(brokers),
+        Err(VarError::NotPresent) => Ok(DEFAULT_BROKERS.to_owned()),
+        Err(VarError::NotUnicode(_)) => {
+            let message = format!("{BROKERS} is no text; it has the form host:port,host:port");
+            Err(Error::new(Reason::InvalidRequest, message))
+        }
+    }
+}
+
 fn parse_address(text: &str) -> Result<Address> {
     let bad = |why: &str| {
         let message = format!("{text:?} is not an address of the form host:port: {why}");
@@ -174,6 +198,15 @@ mod tests {
         for text in [":9", "h:", "h:0", "h:99999", "http://h:9", "::1"] {
             assert!(parse_address(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn the_environment_names_brokers_as_it_does_for_the_command_line() {
+        assert_eq!(brokers(Ok("a:1,b".to_owned())).unwrap(), "a:1,b");
+        let unset = brokers(Err(VarError::NotPresent)).unwrap();
+        assert_eq!(&*parse_address(&unset).unwrap(), "127.0.0.1:7654");
+        let error = brokers(Err(VarError::NotUnicode("x".into()))).unwrap_err();
+        assert_eq!(error.reason(), Some(Reason::InvalidRequest));
     }
 
     #[tokio::test]

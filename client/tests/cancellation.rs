@@ -9,7 +9,7 @@ use std::pin::pin;
 use dropped::up_to;
 use fake::{FakeCluster, PATIENCE};
 use futures_util::poll;
-use highwater_client::{PartitionIndex, Reason, Record};
+use highwater_client::{PartitionIndex, Position, Reason, Record, Start};
 
 const P0: PartitionIndex = PartitionIndex(0);
 
@@ -162,5 +162,30 @@ async fn a_build_that_is_dropped_leaves_nothing_but_a_name_taken_over() {
         patiently(producer.send("a").await.unwrap()).await.unwrap();
         expected.push("a".to_owned());
         assert_eq!(cluster.values("t", P0), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_consumer_that_is_not_read_any_more_holds_up_nothing_else_of_its_client() {
+    let cluster = FakeCluster::start(2);
+    cluster.create_topic("t", 1);
+    cluster.faults(|faults| faults.no_hints = true);
+    let (client, other) = (cluster.client().await, cluster.client().await);
+    let producer = other.producer("t").build().await.unwrap();
+    let mut leaders = [2, 1].into_iter().cycle();
+    let mut change = || cluster.lead("t", 0, leaders.next().unwrap());
+    for polls in 0.. {
+        let consumer = client.consumer("t").start(Start::Latest);
+        let mut consumer = consumer.build().await.unwrap();
+        // Wherever it is in finding the new leader, it stays there.
+        change();
+        patiently(producer.send("v").await.unwrap()).await.unwrap();
+        let read = up_to(polls, consumer.next()).await;
+        let found = patiently(client.list_offsets("t", P0, Position::Latest)).await;
+        assert_eq!(found.unwrap().high_watermark.0, polls as u64 + 1);
+        if read.is_some() {
+            assert!(polls > 2, "it had to look for the leader");
+            return;
+        }
     }
 }

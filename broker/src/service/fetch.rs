@@ -185,7 +185,7 @@ impl Services {
         self.metrics.fetched_batches.add(read.batches.len() as u64);
     }
 
-    /// As [`Self::read`], for the first read of a request: what was asked of its freshness holds when
+    /// As `read`, for the first read of a request: what was asked of its freshness holds when
     /// it returns. A leader that has been deposed without knowing it has an old end: nobody is told
     /// that an offset is beyond the end before a majority has confirmed who leads.
     pub async fn read_first(
@@ -219,7 +219,7 @@ impl Services {
         read
     }
 
-    /// As [`Self::read`], for a later read of a request: what goes on being promised holds.
+    /// As `read`, for a later read of a request: what goes on being promised holds.
     pub async fn read_on(
         &self,
         context: &Context,

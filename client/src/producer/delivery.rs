@@ -158,6 +158,18 @@ impl BatchSlot {
 }
 
 impl Ack {
+    /// An acknowledgement with a place and nothing else, for tests of programs that take one. Its
+    /// fields may be set after that.
+    pub fn new(partition: PartitionIndex, offset: Offset) -> Self {
+        Self {
+            partition,
+            offset: Some(offset),
+            append_time: None,
+            leader_epoch: None,
+            duplicate: false,
+        }
+    }
+
     fn of_record(mut self, index: u32) -> Self {
         self.offset = self.offset.map(|base| base.plus(u64::from(index)));
         self
@@ -185,11 +197,9 @@ mod tests {
 
     fn ack(offset: u64) -> Ack {
         Ack {
-            partition: PartitionIndex(2),
-            offset: Some(Offset(offset)),
             append_time: Some(Timestamp(5)),
             leader_epoch: Some(1),
-            duplicate: false,
+            ..Ack::new(PartitionIndex(2), Offset(offset))
         }
     }
 

@@ -93,6 +93,9 @@ async fn a_paused_partition_rests_and_goes_on_where_it_was() {
         let record = next(&mut consumer).await;
         read[record.partition.0 as usize] += 1;
     }
+    let subscriptions = |cluster: &FakeCluster| cluster.shared.count(|c| &c.subscriptions);
+    let both = cluster.wait_until("both are read", |_| subscriptions(&cluster) == 2);
+    both.await;
     consumer.pause(P0).unwrap();
     assert_eq!(consumer.paused(), [P0]);
     while read[1] < 2000 {
@@ -101,8 +104,6 @@ async fn a_paused_partition_rests_and_goes_on_where_it_was() {
         read[1] += 1;
     }
     assert!(consumer.next().now_or_never().is_none());
-    let subscriptions = |cluster: &FakeCluster| cluster.shared.count(|c| &c.subscriptions);
-    let before = subscriptions(&cluster);
     consumer.pause(P0).unwrap();
     consumer.resume(P0).unwrap();
     consumer.resume(P0).unwrap();
@@ -111,7 +112,7 @@ async fn a_paused_partition_rests_and_goes_on_where_it_was() {
         let record = next(&mut consumer).await;
         assert_eq!((record.partition, record.offset), (P0, Offset(offset)));
     }
-    assert_eq!(subscriptions(&cluster), before + 1);
+    assert_eq!(subscriptions(&cluster), 3);
     let missing = consumer.pause(PartitionIndex(2)).unwrap_err();
     assert_eq!(missing.reason(), Some(Reason::PartitionNotFound));
 }

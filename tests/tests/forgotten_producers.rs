@@ -21,8 +21,16 @@ const SILENCE: Duration = Duration::from_secs(3);
 /// Tries to append the first batch of a producer again.
 async fn again(api: &Api, producer: i64, epoch: u16) -> Result<i64, String> {
     let batch = sequenced(producer, epoch, 0, ["first"]);
-    let answer = api.append("t", 0, batch).await;
-    answer.map(|at| at.base_offset).map_err(|e| e.reason)
+    let asking = async {
+        loop {
+            match api.append("t", 0, batch.clone()).await {
+                // The broker has yet to begin.
+                Err(refusal) if refusal.reason == "NOT_READY" => {}
+                answer => return answer.map(|at| at.base_offset).map_err(|e| e.reason),
+            }
+        }
+    };
+    soon("an answer to a batch", asking).await
 }
 
 /// The ids of new producers, each of which has appended one batch, in this order.

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use highwater_broker::testing::Broker;
+use highwater_proto::pb::v1;
+use highwater_tests::api::{Answer, soon};
 use highwater_tests::batches::sequenced;
 use highwater_tests::{Api, Cluster, program};
 use tonic::Code;
@@ -89,4 +91,43 @@ async fn callers_that_ask_for_an_id_at_once_get_different_ones() {
     let first = given[0];
     let dense: Vec<i64> = (first..first + 200).collect();
     assert_eq!(given, dense, "each once, and none is left over");
+}
+
+/// Takes the name `n`; asks again while the broker has yet to begin.
+async fn take(api: &Api, attempt: u64) -> Answer<v1::InitProducerResponse> {
+    let request = v1::InitProducerRequest {
+        name: "n".to_owned(),
+        attempt,
+        ..v1::InitProducerRequest::default()
+    };
+    let taking = async {
+        loop {
+            match api.init_producer(request.clone()).await {
+                Err(refusal) if ["NOT_READY", "NO_LEADER"].contains(&&*refusal.reason) => {}
+                answer => return answer,
+            }
+        }
+    };
+    soon("an answer about the name", taking).await
+}
+
+#[tokio::test]
+async fn a_late_copy_of_a_call_that_took_a_name_does_not_end_its_next_owner() {
+    let mut broker = Broker::start().await.unwrap();
+    let mut api = Api::connect(&broker.address()).await;
+    api.create("t", 1, &[]).await;
+    let first = take(&api, 1).await.unwrap();
+    assert_eq!(write(&api, (first.producer_id, 0), 0).await, Ok(0));
+    let second = take(&api, 2).await.unwrap();
+    assert_eq!(second.producer_epoch, 1);
+    for round in 0..2 {
+        let late = take(&api, 1).await.unwrap_err();
+        let parts = ["followed by another", "epoch 1"];
+        late.is(Code::FailedPrecondition, "PRODUCER_FENCED", &parts);
+        let next = (second.producer_id, 1);
+        assert_eq!(write(&api, next, round).await, Ok(i64::from(round) + 1));
+        assert_eq!(take(&api, 2).await.unwrap(), second);
+        broker.restart().await.unwrap();
+        api = Api::connect(&broker.address()).await;
+    }
 }

@@ -55,7 +55,16 @@ impl Broken {
     /// Notes that a replica is out; it is tried again after a while, longer each time, unless its
     /// history differs. Gives back how long. A full disk is not broken, and may have room soon.
     pub(super) fn put(&mut self, replica: ReplicaId, kind: FaultKind, full: bool) -> Duration {
-        let now = clock::monotonic();
+        self.put_at(replica, kind, full, clock::monotonic())
+    }
+
+    fn put_at(
+        &mut self,
+        replica: ReplicaId,
+        kind: FaultKind,
+        full: bool,
+        now: Instant,
+    ) -> Duration {
         let out = self.0.entry(replica).or_insert(Out {
             again_at: now,
             patience: Duration::ZERO,
@@ -101,11 +110,13 @@ impl Broken {
 
     /// What is to be done with a replica now.
     pub(super) fn next(&self, replica: ReplicaId) -> Next {
+        self.next_after(replica, clock::monotonic())
+    }
+
+    fn next_after(&self, replica: ReplicaId, now: Instant) -> Next {
         match self.0.get(&replica) {
             None => Next::Open,
-            Some(out) if out.for_good || out.repairing || out.again_at > clock::monotonic() => {
-                Next::Wait
-            }
+            Some(out) if out.for_good || out.repairing || out.again_at > now => Next::Wait,
             Some(out) if out.damaged => Next::Repair,
             Some(_) => Next::Open,
         }
@@ -137,5 +148,65 @@ mod tests {
             assert!(why.contains(part), "{why}");
         }
         assert_eq!(explained("something else", "/data"), "something else");
+    }
+
+    const ID: ReplicaId = ReplicaId(3);
+
+    /// How many seconds pass between so many attempts.
+    fn waits(broken: &mut Broken, kind: FaultKind, full: bool, attempts: usize) -> Vec<u64> {
+        let put = |_| broken.put(ID, kind, full).as_secs();
+        (0..attempts).map(put).collect()
+    }
+
+    #[test]
+    fn a_replica_that_stops_again_and_again_is_opened_after_1_2_4_to_60_seconds() {
+        let (mut broken, mut now) = (Broken::default(), clock::monotonic());
+        assert_eq!((broken.next(ID), broken.next_at()), (Next::Open, None));
+        for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
+            let wait = Duration::from_secs(seconds);
+            let kind = FaultKind::Stopped;
+            assert_eq!(broken.put_at(ID, kind, false, now), wait);
+            let before = now + wait - Duration::from_nanos(1);
+            now += wait;
+            assert_eq!(broken.next_at(), Some(now));
+            assert_eq!(broken.next_after(ID, before), Next::Wait);
+            assert_eq!(broken.next_after(ID, now), Next::Open);
+        }
+        broken.remove(ID);
+        assert_eq!(broken.next_at(), None);
+        assert_eq!(waits(&mut broken, FaultKind::Stopped, false, 1), [1]);
+    }
+
+    #[test]
+    fn a_replica_on_a_full_disk_is_opened_every_two_seconds() {
+        let mut broken = Broken::default();
+        let kind = FaultKind::Stopped;
+        assert_eq!(waits(&mut broken, kind, true, 4), [1, 2, 2, 2]);
+        assert_eq!(waits(&mut broken, kind, false, 3), [4, 8, 16]);
+        assert_eq!(waits(&mut broken, kind, true, 1), [2]);
+    }
+
+    #[test]
+    fn a_damaged_replica_is_repaired_at_once_and_then_opened() {
+        let mut broken = Broken::default();
+        let kind = FaultKind::Damaged;
+        assert_eq!(waits(&mut broken, kind, false, 1), [0]);
+        broken.repairing(ID);
+        assert_eq!((broken.next(ID), broken.next_at()), (Next::Wait, None));
+        broken.repaired(ID);
+        assert_eq!(broken.next(ID), Next::Open);
+        assert_eq!(waits(&mut broken, kind, false, 3), [0, 1, 2]);
+        let later = clock::monotonic() + Duration::from_secs(3);
+        assert_eq!(broken.next_after(ID, later), Next::Repair);
+    }
+
+    #[test]
+    fn a_replica_whose_history_differs_is_never_opened_again() {
+        let mut broken = Broken::default();
+        broken.put(ID, FaultKind::Diverged, false);
+        broken.put(ID, FaultKind::Stopped, false);
+        let later = clock::monotonic() + Duration::from_secs(3600);
+        assert_eq!(broken.next_after(ID, later), Next::Wait);
+        assert_eq!(broken.next_at(), None);
     }
 }

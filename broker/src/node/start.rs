@@ -122,12 +122,12 @@ pub(super) async fn start_at(
         own_thread,
     )
     .map_err(|error| StartError::Group(error.to_string()))?;
-    if let Err(not_registered) = register(&services, &membership, &applicant).await {
-        let why = why_ended(services.metadata.replica(), failure).await;
+    let registered = Box::pin(register(&services, &membership, &applicant));
+    if let Err(error) = until_begun(registered, settled, failure.clone()).await {
+        let ended = why_ended(services.metadata.replica(), failure).await;
         tasks.cancel();
-        return Err(StartError::Join(why.unwrap_or(not_registered)));
+        return Err(ended.map_or(error, StartError::Group));
     }
-    drop(settled.clone().wait_for(|settled| *settled).await);
     Ok(Broker {
         services,
         replicas,
@@ -138,6 +138,28 @@ pub(super) async fn start_at(
         failed: failure,
         _lock: lock,
     })
+}
+
+/// Waits until the broker is registered and all its replicas are open, or cannot go on.
+async fn until_begun(
+    registered: impl Future<Output = Result<(), String>>,
+    mut settled: watch::Receiver<bool>,
+    mut failing: watch::Receiver<Option<String>>,
+) -> Result<(), StartError> {
+    let failed = async {
+        let why = failing.wait_for(Option::is_some).await;
+        why.ok().and_then(|why| why.clone())
+    };
+    let begun = async {
+        registered.await?;
+        drop(settled.wait_for(|settled| *settled).await);
+        Ok(())
+    };
+    tokio::select! {
+        begun = begun => begun.map_err(StartError::Join),
+        // After a failed sync, or without its metadata, it would wait in vain.
+        Some(why) = failed => Err(StartError::Group(why)),
+    }
 }
 
 async fn identify(

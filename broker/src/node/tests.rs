@@ -12,7 +12,11 @@ use crate::clock::{Clock, SystemClock};
 use crate::log::MemDir;
 use crate::peer;
 
+mod cold_reads;
+mod failing_write;
 mod removals;
+
+mod every_operation;
 
 const LIMIT: Duration = Duration::from_secs(30);
 /// Long enough for an answer to come that is not held up.

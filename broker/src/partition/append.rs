@@ -3,7 +3,6 @@
 //! judgement of one term never serves another.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::Shared;
@@ -29,6 +28,8 @@ mod admit;
 mod mend;
 #[cfg(test)]
 mod tests;
+
+pub(super) use mend::Mending;
 
 /// Batches taken up at once.
 const TAKE: usize = 64;
@@ -135,8 +136,8 @@ pub(super) struct AppendLoop {
     pub(super) line: Line,
     /// Wakes those who wait for what is on its way: what is cut off never comes.
     pub(super) cuts: watch::Receiver<bool>,
-    /// How long the next attempt to begin a new line may take.
-    pub(super) patience: Duration,
+    /// How far it is with beginning a new line.
+    pub(super) mending: Mending,
     /// What came before the leader was ready, in order: nothing that came later passes it.
     pub(super) early: Vec<Work>,
     /// Repetitions of batches in flight: judged again when more is applied. The bytes of both count

@@ -9,7 +9,7 @@ use highwater_proto::pb::peer::PartitionStatus;
 use highwater_proto::{Offset, PartitionIndex, Term, TopicId};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use super::append::{AppendLoop, Appended, Permission, Request, Work};
+use super::append::{AppendLoop, Appended, Mending, Permission, Request, Work};
 use super::confirmed::Confirmed;
 use super::error::AppendError;
 use super::group::Group;
@@ -112,7 +112,7 @@ impl Partition {
             proposals: 0,
             cuts: line.cuts(),
             line,
-            patience: Duration::ZERO,
+            mending: Mending::default(),
             early: Vec::new(),
             repeated: Vec::new(),
             group: Group::default(),

@@ -6,7 +6,7 @@ use highwater_proto::{Offset, Term, Timestamp};
 
 use super::error::{AppendError, ReadError};
 use super::partition::Partition;
-use crate::log::{CommittedBatch, LogError};
+use crate::log::{CommittedBatch, LogError, LogReader};
 use crate::raft::make_resident;
 
 /// How long a majority may take to confirm who leads.
@@ -173,9 +173,14 @@ impl Partition {
 
     /// The offset of the first batch in `bounds` with a record at `time` or later; their end if
     /// there is none. The batch may begin below the log start.
-    pub fn offset_for_time(&self, time: Timestamp, bounds: Bounds) -> Result<Offset, ReadError> {
+    pub async fn offset_for_time(
+        &self,
+        time: Timestamp,
+        bounds: Bounds,
+    ) -> Result<Offset, ReadError> {
         let (start, end) = (bounds.log_start_offset, bounds.high_watermark);
-        let found = self.replica.reader().offset_for_time(time, start, end);
+        let find = move |reader: &LogReader| reader.offset_for_time(time, start, end);
+        let found = self.replica.read_beside(find).await;
         let found = found.map_err(|error| ReadError::Damaged(error.to_string()))?;
         Ok(found.unwrap_or(end))
     }

@@ -49,7 +49,7 @@ impl FakeLane {
         };
         let mut responses = requests.iter().map(|request| LaneResponse {
             correlation: request.correlation,
-            message: Some(pb::lane_response::Message::Append(append.clone())),
+            message: Some(pb::lane_response::Message::Append(append)),
         });
         let answer = match requests.len() {
             1 => responses.next().unwrap(),

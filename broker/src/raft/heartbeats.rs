@@ -16,8 +16,12 @@ const AT_ONCE: usize = 64;
 /// does not must let those it still reaches elect another.
 pub async fn run(replicas: Arc<Replicas>, reaches: impl Fn(&Members) -> bool) {
     let leads = |replica: &&Replica| {
-        let mine = replica.leadership().borrow().mine;
-        is_due(replica.group(), mine, || replica.members(), &reaches)
+        is_due(
+            replica.group(),
+            replica.is_heard(),
+            || replica.members(),
+            &reaches,
+        )
     };
     loop {
         let led: Vec<Replica> = replicas.all().values().filter(leads).cloned().collect();
@@ -33,15 +37,15 @@ pub async fn run(replicas: Arc<Replicas>, reaches: impl Fn(&Members) -> bool) {
     }
 }
 
-/// Whether a replica of `group` sends heartbeats: it leads (`mine`) others, a majority of whom is
-/// reached. The metadata group has timers of its own.
+/// Whether a replica of `group` sends heartbeats: it leads and is to be `heard`, and has others, a
+/// majority of whom is reached. The metadata group has timers of its own.
 fn is_due(
     group: GroupId,
-    mine: bool,
+    heard: bool,
     members: impl FnOnce() -> Members,
     reaches: impl Fn(&Members) -> bool,
 ) -> bool {
-    if !mine || !matches!(group, GroupId::Partition(..)) {
+    if !heard || !matches!(group, GroupId::Partition(..)) {
         return false;
     }
     let members = members();
@@ -67,10 +71,10 @@ mod tests {
     }
 
     /// Whether a replica of three or so sends heartbeats that reaches the members or does not.
-    fn due(group: GroupId, mine: bool, count: u32, reaches: bool) -> bool {
+    fn due(group: GroupId, heard: bool, count: u32, reaches: bool) -> bool {
         is_due(
             group,
-            mine,
+            heard,
             || members(count),
             |all| {
                 assert_eq!(*all, members(count));

@@ -212,8 +212,12 @@ impl Entries {
     fn read(&self, start: u64, end: u64, max_bytes: usize) -> io::Result<Vec<Entry>> {
         let frames = self
             .reader
-            .frames(LogIndex(start), LogIndex(end), max_bytes)
-            .map_err(io::Error::other)?;
+            .frames(LogIndex(start), LogIndex(end), max_bytes);
+        let frames = match frames {
+            // Purged since the range was looked at: no error, as in `bounds`.
+            Err(LogError::Purged { .. }) => return Ok(Vec::new()),
+            frames => frames.map_err(io::Error::other)?,
+        };
         frames
             .into_iter()
             .map(|frame| Entry::from_frame(frame).map_err(io::Error::other))
@@ -281,16 +285,17 @@ impl RaftLogReader<Types> for Entries {
         let (start, end) = self.bounds(&range);
         let entries = self.clone();
         let chunks = stream::unfold(Some(start), move |start| {
-            let chunk = start.filter(|start| *start < end).and_then(|start| {
-                match entries.read(start, end, READ_BYTES) {
+            let entries = entries.clone();
+            async move {
+                let start = start.filter(|start| *start < end)?;
+                match entries.read_cold(start, end, READ_BYTES).await {
                     Ok(chunk) => {
                         let next = chunk.last()?.log_id.index.saturating_add(1);
                         Some((chunk.into_iter().map(Ok).collect(), Some(next)))
                     }
                     Err(error) => Some((vec![Err(error)], None)),
                 }
-            });
-            std::future::ready(chunk)
+            }
         });
         Box::pin(chunks.flat_map(stream::iter))
     }
@@ -363,7 +368,13 @@ impl RaftLogStorage<Types> for LogStore {
         let purged = match self.floor.log_end(&upto) {
             // A state was installed that the log does not reach: it goes on behind that.
             Some(end) if !reaches => self.log.reset(end),
-            _ => self.log.purge(LogIndex(upto.index)),
+            _ => {
+                // Purging looks at the entry behind; nothing is to wait for the disk meanwhile.
+                let next = LogIndex(upto.index).next();
+                let cold = self.entries.reader.cold_frames(next, 1);
+                make_resident(cold).await.map_err(io::Error::other)?;
+                self.log.purge(LogIndex(upto.index))
+            }
         };
         purged.map_err(io::Error::other)
     }

@@ -52,7 +52,7 @@ pub use inbound::{Inbound, LaneAnswers};
 pub use knowledge::{Leadership, Members, View};
 pub use line::Line;
 pub use log_store::{durable_file, has_begun, unpurged};
-pub use propose::Answered;
+pub use propose::{Answered, Settling};
 pub use release::Released;
 pub use replica::{OpenReplica, Replica};
 pub use replicas::Replicas;

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use highwater_proto::{Term, Timestamp};
@@ -15,6 +16,19 @@ use super::types::{Answer, CommittedLeaderId, Proposal, ProposalKind, Reply, Wri
 
 /// The fate of a proposal: resolves when it is applied, or when that can no longer be told.
 pub type Answered = Pin<Box<dyn Future<Output = Result<Reply, ProposeError>> + Send>>;
+
+/// Resolves when an entry is applied behind which nothing from before comes.
+#[derive(Debug)]
+pub struct Settling(oneshot::Receiver<Written>);
+
+impl Future for Settling {
+    type Output = Result<(), ProposeError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let fate = Pin::new(&mut self.0).poll(context);
+        fate.map(|fate| decode(fate).map(drop))
+    }
+}
 
 impl Replica {
     /// Proposes an entry in `term`; a leader of another term refuses it, and so does one that no
@@ -33,9 +47,9 @@ impl Replica {
         }))
     }
 
-    /// Resolves when a majority answers this leader of `term`, and everything that was handed over
-    /// before is applied or never will be.
-    pub async fn settle(&self, term: Term) -> Result<(), ProposeError> {
+    /// Resolves when a majority answers this leader of `term`, and what it gives when everything that
+    /// was handed over before is applied or never will be.
+    pub async fn settle(&self, term: Term) -> Result<Settling, ProposeError> {
         // An expired lease begins anew with the answers.
         let barrier = self.read_barrier().await;
         barrier.map_err(|error| ProposeError::Refused(error.to_string()))?;
@@ -46,7 +60,7 @@ impl Replica {
             line: Line::ended(),
         };
         let fate = self.hand_over(term, blank).await?;
-        decode(fate.await).map(drop)
+        Ok(Settling(fate))
     }
 
     async fn hand_over(

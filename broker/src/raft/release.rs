@@ -98,6 +98,11 @@ impl Replica {
         found.map_err(io::Error::other)
     }
 
+    /// The directory of the replica.
+    pub(super) fn home(&self) -> &std::sync::Arc<dyn crate::log::Dir> {
+        self.floor.dir()
+    }
+
     /// The bytes that all files of the replica take on the disk.
     pub async fn disk_bytes(&self) -> io::Result<u64> {
         let dir = std::sync::Arc::clone(self.floor.dir());
@@ -134,9 +139,9 @@ impl Replica {
 
     /// Makes the state saved after `upto` the one at the floor.
     async fn raise_floor(&self, upto: u64) -> io::Result<()> {
-        let floor = self.floor.clone();
-        let head = self.reader.head(LogIndex(upto)).map_err(io::Error::other)?;
+        let (floor, reader) = (self.floor.clone(), self.reader.clone());
         beside(self.floor.dir(), move || {
+            let head = reader.head(LogIndex(upto)).map_err(io::Error::other)?;
             let state = saved::load_at(floor.dir().as_ref(), upto)?;
             let fits = |end| head.is_some_and(|head| crate::log::LastFrame::from(&head) == end);
             match state {

@@ -1,14 +1,15 @@
 //! One replica of one group: our API over openraft.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use highwater_proto::{BrokerId, LogIndex, ReplicaId};
+use highwater_proto::{BrokerId, LogIndex, ReplicaId, Term};
 use openraft::async_runtime::WatchReceiver;
 use openraft::{ChangeMembers, Raft};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::GroupId;
 use super::error::OpenError;
@@ -22,7 +23,7 @@ use super::settings::settings;
 use super::state_machine::{Machine, Snapshots};
 use super::types::{ReplicaNode, Types, members};
 use super::watcher::Watcher;
-use crate::clock::Clock;
+use crate::clock::{Clock, monotonic};
 use crate::log::{Dir, FileLimits, HardState, LastFrame, Log, LogReader, Room};
 use crate::metrics::Metrics;
 use crate::peer::Peers;
@@ -74,6 +75,8 @@ pub struct Replica {
     leadership: watch::Receiver<Leadership>,
     ended: watch::Receiver<Option<String>>,
     pass_leases: Arc<AtomicBool>,
+    // guards: the term and until when its leader sends no heartbeats; held for a look or a change.
+    silent: Arc<Mutex<Option<(Term, Instant)>>>,
     sync_failed: Arc<OnceLock<String>>,
     pub(super) rooms: Rooms,
     diverged: Arc<OnceLock<String>>,
@@ -149,6 +152,7 @@ impl Replica {
             leadership,
             ended,
             pass_leases,
+            silent: Arc::default(),
             sync_failed,
             rooms,
             diverged,
@@ -268,6 +272,21 @@ impl Replica {
     /// to take note.
     pub(super) fn heartbeat(&self) {
         drop(self.raft.trigger().heartbeat().now_or_never());
+    }
+
+    /// Sends no heartbeats as the leader of `term` before `until`: whoever can be elected is to be.
+    pub fn be_silent(&self, term: Term, until: Instant) {
+        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        *silent = Some((term, until));
+    }
+
+    /// Whether this replica leads and sends heartbeats.
+    pub(crate) fn is_heard(&self) -> bool {
+        let leadership = *self.leadership.borrow();
+        let silent = *self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_silent =
+            silent.is_some_and(|(term, until)| term == leadership.term && monotonic() < until);
+        leadership.mine && !is_silent
     }
 
     /// Stands for election past the leases that the voters gave to a leader which is known to be

@@ -6,7 +6,7 @@ use highwater_proto::{LogIndex, Term};
 use super::replica::Replica;
 use super::wire::{WireError, encode_log_id};
 use crate::log::repair::Supply;
-use crate::log::{Frame, Head, LastFrame, LogError};
+use crate::log::{Frame, Head, LastFrame, LogError, LogReader};
 
 /// The most bytes of entries in one answer.
 const SUPPLY_BYTES: usize = 1 << 20;
@@ -15,22 +15,22 @@ impl Replica {
     /// The entries from `from` on, as many as fit into one answer. Above what is committed they may
     /// be replaced one day: who asked has to prove them by their chain.
     pub async fn supply(&self, from: LogIndex) -> Result<FetchEntriesResponse, LogError> {
-        let reader = self.reader();
         let until = LogIndex(u64::MAX);
-        let read = || match from < reader.first_index() {
-            true => Ok(Vec::new()),
-            false => reader.frames(from, until, SUPPLY_BYTES),
+        let read = move |reader: &LogReader| match reader.frames(from, until, SUPPLY_BYTES) {
+            Err(LogError::Purged { .. }) => Ok(Vec::new()),
+            read => read,
         };
-        let mut frames = read()?;
+        let mut frames = self.read_beside(read).await?;
         let mut complete = false;
         if self.ends_with(from, &frames) && self.read_barrier().await.is_ok() {
-            frames = read()?;
+            frames = self.read_beside(read).await?;
             complete = self.ends_with(from, &frames) && self.applied() == self.last_index();
         }
-        let before = match from.0.checked_sub(1).map(LogIndex) {
-            Some(before) if before >= reader.first_index() => reader.head(before)?,
-            Some(_) | None => None,
+        let before = move |reader: &LogReader| match from.0.checked_sub(1).map(LogIndex) {
+            Some(before) if before >= reader.first_index() => reader.head(before),
+            Some(_) | None => Ok(None),
         };
+        let before = self.read_beside(before).await?;
         Ok(FetchEntriesResponse {
             replica: self.id().0,
             before: before.map_or_else(Default::default, |head| encode_head(&head)),

@@ -25,6 +25,8 @@ use crate::metrics::Metrics;
 use crate::peer::{Identity, Peers};
 use crate::tasks::Tasks;
 
+mod reading;
+
 const ME: ReplicaId = ReplicaId(11);
 const TERM: Term = Term(5);
 const LIMIT: Duration = Duration::from_secs(30);
@@ -79,7 +81,10 @@ struct Disk {
 
 impl Disk {
     async fn of_a_leader() -> Self {
-        let root = MemDir::new();
+        Self::of_a_leader_on(MemDir::new()).await
+    }
+
+    async fn of_a_leader_on(root: MemDir) -> Self {
         let dir = root.subdir("group").unwrap();
         let hard_state = root.subdir("hard-state").unwrap();
         let hard_state = Arc::new(HardState::open(hard_state).unwrap());
@@ -93,9 +98,8 @@ impl Disk {
             .unwrap();
         let blanks = (1..=4).map(|index| blank(TERM, index));
         log.append(blanks, Box::new(drop)).unwrap();
-        let (log, floor) = settle(log, &disk.dir, &disk.hard_state, ME).await.unwrap();
-        let (state, clock) = (Arc::clone(&disk.hard_state), Arc::new(SystemClock));
-        let mut store = LogStore::new(log, state, ME, clock, floor).unwrap();
+        drop(log);
+        let mut store = disk.store().await;
         let leader_id = LeaderId {
             term: TERM.0,
             voted_for: ME.0,
@@ -106,6 +110,14 @@ impl Disk {
         };
         store.save_vote(&vote).await.unwrap();
         disk
+    }
+
+    async fn store(&self) -> LogStore {
+        let (log, floor) = settle(self.log(), &self.dir, &self.hard_state, ME)
+            .await
+            .unwrap();
+        let (state, clock) = (Arc::clone(&self.hard_state), Arc::new(SystemClock));
+        LogStore::new(log, state, ME, clock, floor).unwrap()
     }
 
     fn log(&self) -> Log {
@@ -120,6 +132,10 @@ impl Disk {
     }
 
     async fn open(&self, tasks: &Tasks) -> Replica {
+        self.try_open(tasks).await.unwrap()
+    }
+
+    async fn try_open(&self, tasks: &Tasks) -> Result<Replica, OpenError> {
         let open = OpenReplica {
             group: group(),
             id: ME,
@@ -131,7 +147,7 @@ impl Disk {
             clock: Arc::new(SystemClock),
             metrics: Arc::new(Metrics::new([])),
         };
-        Replica::open(open, tasks).await.unwrap()
+        Replica::open(open, tasks).await
     }
 }
 
@@ -225,4 +241,46 @@ async fn what_is_meant_for_an_earlier_replica_is_not_taken_by_its_successor() {
     assert_eq!(replica.view().vote, vote, "it did not vote");
     replica.shutdown().await;
     tasks.stop().await;
+}
+
+/// How opening a replica is refused.
+async fn refused(disk: &Disk) -> OpenError {
+    let tasks = Tasks::new();
+    let refused = disk.try_open(&tasks).await.map(drop).unwrap_err();
+    tasks.stop().await;
+    refused
+}
+
+#[tokio::test]
+async fn a_log_with_an_entry_of_a_term_above_the_vote_is_not_opened() {
+    let disk = Disk::of_a_leader().await;
+    let next = blank(Term(TERM.0 + 1), 5);
+    disk.log().append([next], Box::new(drop)).unwrap();
+    let error = refused(&disk).await;
+    assert!(
+        matches!(error, OpenError::VoteLost { log: 6, vote: 5 }),
+        "{error}"
+    );
+    assert_eq!(
+        disk.log().last().unwrap().index,
+        LogIndex(5),
+        "it is as it was"
+    );
+}
+
+#[tokio::test]
+async fn a_log_whose_vote_is_gone_is_not_opened() {
+    let mut disk = Disk::of_a_leader().await;
+    let empty = HardState::open(MemDir::new().subdir("hard-state").unwrap());
+    disk.hard_state = Arc::new(empty.unwrap());
+    let error = refused(&disk).await;
+    assert!(
+        matches!(error, OpenError::VoteLost { log: 5, vote: 0 }),
+        "{error}"
+    );
+    assert_eq!(
+        disk.log().last().unwrap().index,
+        LogIndex(4),
+        "it is as it was"
+    );
 }

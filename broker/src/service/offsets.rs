@@ -29,6 +29,7 @@ impl Services {
             Some(Position::Earliest(_)) => bounds.log_start_offset,
             Some(Position::Latest(_)) | None => bounds.high_watermark,
             Some(Position::Timestamp(time)) => offset_at(&partition, Timestamp(time), bounds)
+                .await
                 .map_err(|error| self.read_error(&target, -1, error))?,
         };
         Ok(v1::ListOffsetsResponse {
@@ -44,21 +45,33 @@ impl Services {
 
 /// The offset of the first record at `time` or later, or the end. The log tells the batch, its
 /// records the rest; where they cannot be read, it is the beginning of the batch.
-pub(super) fn offset_at(
+pub(super) async fn offset_at(
     partition: &Partition,
     time: Timestamp,
-    bounds: Bounds,
+    mut bounds: Bounds,
 ) -> Result<Offset, ReadError> {
     let end = bounds.high_watermark;
-    let found = partition.offset_for_time(time, bounds)?;
-    let found = found.max(bounds.log_start_offset);
-    if found >= end {
-        return Ok(end);
+    loop {
+        let found = partition.offset_for_time(time, bounds).await?;
+        let found = found.max(bounds.log_start_offset);
+        if found >= end {
+            return Ok(end);
+        }
+        partition.warm(found, 1).await?;
+        let read = match partition.read(Replicas::Leader, found, 1) {
+            // Deleted since it was found: it is the first one of what is left.
+            Err(ReadError::OutOfRange {
+                log_start_offset, ..
+            }) if log_start_offset > found => {
+                bounds.log_start_offset = log_start_offset;
+                continue;
+            }
+            read => read?,
+        };
+        let batch = read.batches.into_iter().next();
+        let exact = batch.and_then(|batch| first_at(batch.bytes, found, time));
+        return Ok(exact.unwrap_or(found));
     }
-    let read = partition.read(Replicas::Leader, found, 1)?;
-    let batch = read.batches.into_iter().next();
-    let exact = batch.and_then(|batch| first_at(batch.bytes, found, time));
-    Ok(exact.unwrap_or(found))
 }
 
 /// The first record of a batch from `from` on that has this time or a later one.

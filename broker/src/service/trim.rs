@@ -35,6 +35,7 @@ impl Services {
             To::End(_) => bounds.high_watermark,
             To::Offset(offset) => Offset::from_i64(offset).unwrap_or_default(),
             To::Timestamp(time) => offset_at(&partition, Timestamp(time), bounds)
+                .await
                 .map_err(|error| read_error(-1, error))?,
         };
         if wanted > bounds.high_watermark {

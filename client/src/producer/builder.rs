@@ -116,9 +116,10 @@ impl ProducerBuilder {
     /// topic before does not matter.
     ///
     /// Fails with `INVALID_REQUEST` for settings that cannot be, `TOPIC_NOT_FOUND`, and what is left
-    /// after the client's request timeout; with a name also with `NO_LEADER` while a partition that
-    /// an earlier producer of the name wrote to cannot be told. Nothing is written then. Dropped
-    /// before it is ready, it leaves nothing behind but perhaps a name taken over.
+    /// after the client's request timeout; with a name also with `TOO_MANY_PRODUCERS`, and with
+    /// `NO_LEADER`, `QUORUM_LOST` or `DISK_FULL` while a partition that an earlier producer of the
+    /// name wrote to cannot be told. Nothing is written then. Whenever it fails, or is dropped before
+    /// it is ready, it may have taken the name from the earlier producer all the same.
     pub async fn build(self) -> Result<Producer> {
         self.check()?;
         let metadata = Arc::clone(&self.client.metadata);

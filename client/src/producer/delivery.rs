@@ -35,10 +35,11 @@ pub struct Ack {
 /// again by the program it is another record: only where the outcome is not `Unknown` can that not
 /// write it twice.
 ///
-/// May be dropped; the record is delivered all the same. Deliveries of one partition become ready
+/// May be dropped; the record is delivered all the same, and if it fails, the next
+/// [`Producer::flush`](crate::Producer::flush) tells. Deliveries of one partition become ready
 /// in the order in which the records were sent. Cancel-safe.
 #[derive(Debug)]
-#[must_use = "unless it is awaited, only a flush tells that the record failed"]
+#[must_use = "without it only the next flush tells that the record failed, and not which"]
 pub struct Delivery {
     pub(super) slot: Arc<BatchSlot>,
     pub(super) index: u32,

@@ -19,9 +19,10 @@ use crate::record::Record;
 const TOGETHER: usize = 64;
 
 /// What becomes of the records of one [`Producer::send_all`], in their order. As an iterator it gives
-/// each record's [`Delivery`]. May be dropped; the records are delivered all the same.
+/// each record's [`Delivery`]. May be dropped; the records are delivered all the same, and the next
+/// [`Producer::flush`] tells if one failed.
 #[derive(Debug, Default)]
-#[must_use = "unless it is awaited, only a flush tells that the record failed"]
+#[must_use = "without them only the next flush tells that a record failed, and not which"]
 pub struct Deliveries {
     groups: Vec<Group>,
     len: usize,

@@ -11,6 +11,7 @@ use tonic::{Status, Streaming};
 
 use super::admin::CLUSTER;
 use super::log::Answers;
+use super::partition::Appended;
 use super::runs::{Latest, Run, merged};
 use super::{FakeBroker, State, status};
 
@@ -53,45 +54,13 @@ impl FakeBroker {
         if unknown && state.chance(Some(2)) {
             return Judged::Refused(status::of(Reason::OutcomeUnknown, "unknown on demand"));
         }
-        let partition = match self.led(
-            &mut state,
-            &request.topic,
-            &request.topic_id,
-            request.partition,
-        ) {
-            Ok(partition) => partition,
-            Err(status) => return Judged::Refused(status),
-        };
-        let epoch = partition.epoch;
-        if state.is_fenced(&request.batch) {
-            return Judged::Refused(status::of(Reason::ProducerFenced, "the name went on"));
-        }
-        let topic = state.topics.get(&request.topic);
-        let limit = topic.map_or(0, super::Topic::max_batch_bytes);
-        let Some(partition) = state.partition(&request.topic, request.partition as u32) else {
-            return Judged::Dropped;
-        };
-        let appended = match partition.append(request.batch, limit) {
+        let appended = self.append(&mut state, &request);
+        drop(state);
+        self.shared.note_change();
+        let (appended, epoch, forgets) = match appended {
             Ok(appended) => appended,
             Err(status) => return Judged::Refused(status),
         };
-        let unanswered = partition.unanswered.len();
-        let forgets = state.faults.forget_next > 0;
-        if forgets {
-            state.faults.forget_next -= 1;
-            let partition = state.partition(&request.topic, request.partition as u32);
-            partition.unwrap().forget_producers();
-        }
-        drop(state);
-        let most = &self.shared.counters.most_unanswered;
-        most.fetch_max(unanswered, Ordering::SeqCst);
-        self.shared.note_change();
-        if appended.duplicate {
-            self.shared
-                .counters
-                .duplicates
-                .fetch_add(1, Ordering::SeqCst);
-        }
         if dropped || forgets {
             return Judged::Dropped;
         }
@@ -113,6 +82,36 @@ impl FakeBroker {
             previous,
         };
         Judged::Ack(run, request.topic, request.partition)
+    }
+
+    /// Appends the batch. Gives where it is, the leader's epoch, and whether the partition has forgotten
+    /// its producers since.
+    fn append(
+        &self,
+        state: &mut State,
+        request: &ProduceSessionRequest,
+    ) -> Result<(Appended, i32, bool), Status> {
+        let (name, index) = (&request.topic, request.partition);
+        let epoch = self.led(state, name, &request.topic_id, index)?.epoch;
+        if state.is_fenced(&request.batch) {
+            return Err(status::of(Reason::ProducerFenced, "the name went on"));
+        }
+        let forgets = state.faults.forget_next > 0;
+        let limit = state.topics[name].max_batch_bytes();
+        let partition = state.partition(name, index as u32).unwrap();
+        let appended = partition.append(request.batch.clone(), limit)?;
+        let counters = &self.shared.counters;
+        let unanswered = partition.unanswered.len();
+        let most = &counters.most_unanswered;
+        most.fetch_max(unanswered, Ordering::SeqCst);
+        if appended.duplicate {
+            counters.duplicates.fetch_add(1, Ordering::SeqCst);
+        }
+        if forgets {
+            partition.forget_producers();
+            state.faults.forget_next -= 1;
+        }
+        Ok((appended, epoch, forgets))
     }
 
     /// The batch's acknowledgement is about to be sent.

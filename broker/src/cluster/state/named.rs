@@ -32,6 +32,9 @@ const MAX_REGISTERED: usize = 100_000;
 const EXPIRY: Duration = Duration::from_hours(28 * 24);
 /// How old the last word of a name may be when a batch of it is appended.
 pub const TOUCH_EVERY: Duration = Duration::from_hours(24);
+/// So many takings of a name that were followed by another are known as such: a copy of such a call
+/// that is late by more is taken for a new one.
+const MAX_PAST: usize = 8;
 /// Above every epoch that a batch can have: what fences a producer id for good.
 pub const RETIRED: ProducerEpoch = ProducerEpoch(u16::MAX);
 
@@ -47,6 +50,8 @@ pub struct NamedProducer {
     /// The partitions it may have written to, under this epoch or an earlier one.
     pub partitions: BTreeSet<(TopicId, PartitionIndex)>,
     attempt: u64,
+    /// The attempts before it, oldest first.
+    past: Vec<u64>,
 }
 
 /// All named producers. Cheap to clone.
@@ -66,7 +71,8 @@ impl NamedProducers {
         self.given_out
     }
 
-    /// The next epoch of `name`. Repeated under the same `attempt`, it is the same one.
+    /// The next epoch of `name`. Repeated under the same `attempt`, it is the same one, and once another
+    /// attempt has taken the name, a late copy of an earlier one does not take it back.
     pub(super) fn init(
         &mut self,
         name: ProducerName,
@@ -81,6 +87,11 @@ impl NamedProducers {
             && known.attempt == attempt
         {
             return Ok(known.incarnation);
+        }
+        if let Some(known) = known
+            && known.past.contains(&attempt)
+        {
+            return Err(overtaken(known.incarnation));
         }
         match (known, held) {
             (None, Some(held)) => return Err(forgotten(held.id)),
@@ -102,12 +113,16 @@ impl NamedProducers {
             }
         };
         over.iter().for_each(|name| self.remove(name));
+        let past = known
+            .as_ref()
+            .map_or_else(Vec::new, NamedProducer::attempts);
         let producer = NamedProducer {
             incarnation,
             previous,
             touched: now,
             partitions: known.map_or_else(BTreeSet::new, |known| known.partitions),
             attempt,
+            past,
         };
         Ok(self.put(name, producer))
     }
@@ -206,6 +221,7 @@ impl NamedProducers {
             producer_id: producer.incarnation.id.0,
             epoch: producer.incarnation.epoch.0.into(),
             attempt: producer.attempt,
+            past_attempts: producer.past.clone(),
             touched: producer.touched.0,
             previous_id: producer.previous.map_or(0, |id| id.0),
             partitions: producer.partitions.iter().map(partition).collect(),
@@ -241,7 +257,11 @@ impl NamedProducers {
                 touched: Timestamp(message.touched),
                 partitions: partitions.collect::<Result<_, RestoreError>>()?,
                 attempt: message.attempt,
+                past: message.past_attempts.clone(),
             };
+            if producer.past.len() > MAX_PAST {
+                return Err(damaged("a named producer has too many attempts"));
+            }
             state.put(read_producer_name(&message.name)?, producer);
         }
         match state.producers.len() == messages.len() && state.ids.len() == messages.len() {
@@ -252,6 +272,15 @@ impl NamedProducers {
 }
 
 impl NamedProducer {
+    /// Its attempts as those of the past: when another one has taken the name.
+    fn attempts(&self) -> Vec<u64> {
+        let mut past = self.past.clone();
+        // 0 is no number of an attempt.
+        past.extend(Some(self.attempt).filter(|attempt| *attempt != 0));
+        past.drain(..past.len().saturating_sub(MAX_PAST));
+        past
+    }
+
     /// The next life under the same id; `None` when the epochs have run out.
     fn next(&self) -> Option<ProducerIncarnation> {
         let ProducerIncarnation { id, epoch } = self.incarnation;
@@ -277,6 +306,14 @@ fn fenced(producer: ProducerIncarnation, current: ProducerIncarnation) -> Refusa
     let ProducerIncarnation { id, epoch } = producer;
     let message = format!(
         "producer {id} with epoch {epoch} is over: its name went on with producer {} and epoch {}",
+        current.id, current.epoch
+    );
+    Refusal::new(Reason::ProducerFenced, message)
+}
+
+fn overtaken(current: ProducerIncarnation) -> Refusal {
+    let message = format!(
+        "this taking of the name was followed by another one: it went on with producer {} and epoch {}",
         current.id, current.epoch
     );
     Refusal::new(Reason::ProducerFenced, message)

@@ -224,6 +224,38 @@ fn a_full_file_gives_back_what_no_batch_fitted_into() {
     });
 }
 
+/// The sizes of the segment files in KiB, of those with a header.
+fn sizes(dir: &MemDir, log: &Log) -> Vec<u64> {
+    let files = log.reader().segments().len();
+    let names = dir.list().unwrap().into_iter();
+    let names = names.filter(|name| name.ends_with(".seg")).take(files);
+    let sizes = names.map(|name| dir.open(&name).unwrap().len() >> 10);
+    sizes.collect()
+}
+
+#[test]
+fn each_file_is_twice_as_large_as_the_one_before_up_to_the_largest() {
+    let dir = MemDir::new();
+    let mut log = open(&dir);
+    for index in 1..=100 {
+        append_and_wait(&mut log, vec![batch_frame(index, 2, 300)]);
+    }
+    let small = sizes(&dir, &log);
+    assert!(small.len() > 3 && small[0] == 8, "{small:?}");
+    assert!(small[1..].iter().all(|size| *size == 16), "{small:?}");
+
+    let dir = MemDir::volatile();
+    let options = LogOptions::new(owner());
+    let (mut log, _) = Log::open(Arc::new(dir.clone()), options).unwrap();
+    let expected = [1, 2, 4, 8, 16, 32, 64, 64].map(|mib| mib << 10);
+    for (index, size) in (1..).zip(expected) {
+        // Each fills more than half of its file.
+        let body = Bytes::from(vec![0; (size as usize * 5) << 7]);
+        append_and_wait(&mut log, vec![local(1, index, FrameKind::Command, body)]);
+    }
+    assert_eq!(sizes(&dir, &log), expected);
+}
+
 #[test]
 fn the_files_of_a_log_follow_each_other() {
     let mut log = open(&MemDir::new());

@@ -40,7 +40,7 @@ impl AppendLoop {
         loop {
             let term = self.leading()?;
             if self.line.is_cut() {
-                self.mend(term).await;
+                self.mend(term).await?;
                 continue;
             }
             let room = self.replica.room();

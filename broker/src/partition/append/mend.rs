@@ -4,10 +4,12 @@
 use std::time::Duration;
 
 use highwater_proto::Term;
+use tokio::time::{Instant, timeout};
 
+use super::super::error::AppendError;
 use super::AppendLoop;
 use crate::clock::monotonic;
-use crate::raft::Line;
+use crate::raft::{Line, Settling};
 
 /// How long a majority may take at first: the question may have gone into a connection that is dead.
 /// Each attempt may take twice as long as the one before.
@@ -15,6 +17,61 @@ const FIRST_ATTEMPT: Duration = Duration::from_millis(100);
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(2);
 /// The time between the beginnings of two attempts at least.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long it is tried.
+const GIVE_UP: Duration = Duration::from_secs(5);
+/// Then nothing is tried for so long, nor sent to those that can be reached: longer than they wait
+/// before they elect another.
+const REST: Duration = Duration::from_secs(15);
+
+/// How far the leader is with beginning a new line.
+#[derive(Debug)]
+pub(in crate::partition) struct Mending {
+    /// What waits for so long is refused.
+    limit: Duration,
+    /// When the first attempt began.
+    since: Option<Instant>,
+    /// What the next one may take.
+    patience: Duration,
+    /// Until when nothing is tried.
+    rests: Option<Instant>,
+    /// What ends the old line, and its term: a majority has answered, and the disks are to follow.
+    settling: Option<(Term, Settling)>,
+}
+
+impl Default for Mending {
+    fn default() -> Self {
+        Self::for_at_most(GIVE_UP)
+    }
+}
+
+impl Mending {
+    /// Not begun yet.
+    pub(super) fn for_at_most(limit: Duration) -> Self {
+        Self {
+            limit,
+            since: None,
+            patience: Duration::ZERO,
+            rests: None,
+            settling: None,
+        }
+    }
+
+    /// How long an attempt may take that begins now; `None` when it has been tried for long enough.
+    fn attempt(&mut self, now: Instant) -> Option<Duration> {
+        if self.rests.is_some_and(|until| now >= until) {
+            (self.rests, self.since) = (None, None);
+            self.patience = Duration::ZERO;
+        }
+        let since = *self.since.get_or_insert(now);
+        if self.rests.is_some() || now - since >= self.limit {
+            self.rests.get_or_insert(now + REST);
+            return None;
+        }
+        let patience = self.patience.max(FIRST_ATTEMPT);
+        self.patience = (patience * 2).min(LONGEST_ATTEMPT);
+        Some(patience)
+    }
+}
 
 impl AppendLoop {
     /// Nothing in flight counts any more, and what is judged from now on is a line of its own.
@@ -23,29 +80,86 @@ impl AppendLoop {
         self.replica.room().forget_proposed();
         self.line = Line::begin();
         self.cuts = self.line.cuts();
-        self.patience = FIRST_ATTEMPT;
+        self.mending = Mending::default();
     }
 
     /// Tries once to begin a new line in `term`. What the old one has in the log is applied before
-    /// that, and what it has not will never be: then nothing is in flight.
-    pub(super) async fn mend(&mut self, term: Term) {
+    /// that, and what it has not will never be: then nothing is in flight. An error after a while:
+    /// what waits is refused, and others may elect a leader if they can.
+    pub(super) async fn mend(&mut self, term: Term) -> Result<(), AppendError> {
         // What was judged on the old line is refused with it.
         self.propose().await;
-        let group = self.replica.group();
-        let (begun, patience) = (monotonic(), self.patience);
-        self.patience = (patience * 2).min(LONGEST_ATTEMPT);
-        tokio::select! {
-            settled = tokio::time::timeout(patience, self.replica.settle(term)) => match settled {
-                Ok(Ok(())) => {
-                    tracing::info!(%group, %term, "a majority answers the leader again");
-                    self.begin_line();
-                    return self.shared.wake();
-                }
-                Ok(Err(error)) => tracing::debug!(%group, %term, %error, "not yet"),
-                Err(_) => tracing::debug!(%group, %term, ?patience, "no majority has answered"),
-            },
-            _ = self.leadership.changed() => return,
+        let begun = monotonic();
+        let attempt = self.mending.attempt(begun);
+        if attempt.is_none() && self.mending.settling.is_none() {
+            if let Some(until) = self.mending.rests {
+                self.replica.be_silent(term, until);
+            }
+            return Err(AppendError::QuorumLost);
         }
-        tokio::time::sleep_until(begun + PAUSE).await;
+        let mut leadership = self.leadership.clone();
+        let settled = tokio::select! {
+            settled = self.settle(term, attempt.unwrap_or(PAUSE)) => settled,
+            _ = leadership.changed() => return Ok(()),
+        };
+        let group = self.replica.group();
+        match (settled, attempt) {
+            (true, _) => {
+                tracing::info!(%group, %term, "a majority answers the leader again");
+                self.begin_line();
+                self.shared.wake();
+            }
+            (false, None) => return Err(AppendError::QuorumLost),
+            (false, Some(patience)) => {
+                tracing::debug!(%group, %term, ?patience, "no majority yet");
+                tokio::time::sleep_until(begun + PAUSE).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the old line has ended. Once a majority has answered, that takes as long as the disks
+    /// do: a later attempt waits for the same entry.
+    async fn settle(&mut self, term: Term, patience: Duration) -> bool {
+        let known = self.mending.settling.take();
+        let settling = match known.filter(|(of, _)| *of == term) {
+            Some((_, settling)) => settling,
+            None => match timeout(patience, self.replica.settle(term)).await {
+                Ok(Ok(settling)) => settling,
+                Ok(Err(_)) | Err(_) => return false,
+            },
+        };
+        let slot = &mut self.mending.settling;
+        let (_, settling) = slot.insert((term, settling));
+        match timeout(patience, settling).await {
+            Ok(settled) => {
+                *slot = None;
+                settled.is_ok()
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_grow_end_after_5_s_and_begin_anew_after_a_rest() {
+        let (mut mending, begun) = (Mending::default(), monotonic());
+        let mut at = |ms| mending.attempt(begun + Duration::from_millis(ms));
+        for round in [0, 20_000] {
+            for (after, patience) in [(0, 100), (100, 200), (300, 400), (700, 800), (1_500, 1_600)]
+            {
+                let patience = Some(Duration::from_millis(patience));
+                assert_eq!(at(round + after), patience, "after {after}");
+            }
+            assert_eq!(at(round + 3_100), Some(LONGEST_ATTEMPT));
+            assert_eq!(at(round + 4_999), Some(LONGEST_ATTEMPT));
+            for resting in [5_000, 7_000, 19_999] {
+                assert_eq!(at(round + resting), None, "{resting}");
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The order of batches through the moments in which a leader is not ready, and the end of each wait.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::super::partition::{Partition, Surroundings};
 use super::super::retention::Retention;
 use super::*;
 use crate::clock::SystemClock;
-use crate::log::{Dir as _, HardState, Log, LogOptions, MemDir, Owner};
+use crate::log::{Dir as _, HardState, Job, Log, LogOptions, MemDir, Owner};
 use crate::peer::{Identity, Peers};
 use crate::raft::{GroupId, OpenReplica, founding_entry};
 use crate::tasks::Tasks;
@@ -26,7 +27,14 @@ const ME: ReplicaId = ReplicaId(1);
 
 /// A partition whose only replica is here.
 async fn partition(shared: &Arc<machine::Shared>, permission: Permission) -> Partition {
-    let root = MemDir::new();
+    partition_on(&MemDir::new(), shared, permission).await
+}
+
+async fn partition_on(
+    root: &MemDir,
+    shared: &Arc<machine::Shared>,
+    permission: Permission,
+) -> Partition {
     let dir = root.subdir("partition").unwrap();
     let cluster = ClusterId::from_bytes([2; 16]);
     let topic = TopicId::from_bytes([1; 16]);
@@ -199,9 +207,145 @@ async fn behind_a_refused_entry_nothing_is_written_and_the_leader_goes_on() {
         assert!(matches!(fate, Err(ProposeError::Refused(_))), "{fate:?}");
     }
     assert!(line.is_cut());
-    timeout(LIMIT, replica.settle(term)).await.unwrap().unwrap();
+    let settling = timeout(LIMIT, replica.settle(term)).await.unwrap();
+    timeout(LIMIT, settling.unwrap()).await.unwrap().unwrap();
     let fate = partition.enqueue(batch()).await.unwrap();
     let appended = timeout(LIMIT, fate).await.unwrap().unwrap();
+    assert_eq!(appended.base_offset, Offset(0));
+    partition.tasks.stop().await;
+}
+
+/// A loop of its own for a partition, in `term` and in the middle of a line.
+fn in_line(partition: &Partition, term: Term, line: &Line) -> AppendLoop {
+    AppendLoop {
+        replica: partition.replica.clone(),
+        shared: Arc::clone(&partition.shared),
+        leadership: partition.leadership.clone(),
+        published: partition.published.clone(),
+        clock: Arc::new(SystemClock),
+        metrics: Arc::new(Metrics::new([])),
+        permission: Arc::new(|_| Ok(())),
+        budget: Arc::new(Semaphore::new(1 << 20)),
+        term,
+        proposals: 1,
+        cuts: line.cuts(),
+        line: line.clone(),
+        mending: Mending::default(),
+        early: Vec::new(),
+        repeated: Vec::new(),
+        group: Group::default(),
+    }
+}
+
+/// Has the core refuse an entry of the line.
+async fn cut(replica: &Replica, term: Term, line: &Line) {
+    let refused = Proposal {
+        kind: ProposalKind::Batch,
+        body: batch().into_bytes(),
+        append_time: Timestamp(1),
+        line: line.clone(),
+    };
+    let fate = replica.propose(Term(term.0 + 1), refused).await.unwrap();
+    drop(timeout(LIMIT, fate).await.unwrap());
+    assert!(line.is_cut());
+}
+
+#[tokio::test]
+async fn a_leader_is_silent_for_a_while_in_its_term_only() {
+    let shared = machine::Shared::new();
+    let partition = partition(&shared, Arc::new(|_| Ok(()))).await;
+    let (term, replica) = (ready(&partition).await, partition.replica.clone());
+    assert!(replica.is_heard());
+    for (of, until, heard) in [
+        (term, monotonic() + 100 * LIMIT, false),
+        (term, monotonic(), true),
+        (Term(term.0 - 1), monotonic() + 100 * LIMIT, true),
+    ] {
+        replica.be_silent(of, until);
+        assert_eq!(replica.is_heard(), heard, "{of}");
+    }
+    partition.tasks.stop().await;
+}
+
+/// What a disk is to do later; nothing is held where there is none.
+#[derive(Clone, Default)]
+struct Held(Arc<Mutex<Option<Vec<Job>>>>);
+
+impl Held {
+    fn disk(&self) -> MemDir {
+        let held = self.clone();
+        MemDir::with_schedule(Arc::new(move |job: Job| {
+            let run = match &mut *held.0.lock().unwrap() {
+                Some(jobs) => {
+                    jobs.push(job);
+                    None
+                }
+                None => Some(job),
+            };
+            if let Some(job) = run {
+                job();
+            }
+        }))
+    }
+
+    fn hold(&self) {
+        *self.0.lock().unwrap() = Some(Vec::new());
+    }
+
+    fn release(&self) {
+        let jobs = self.0.lock().unwrap().take();
+        jobs.into_iter().flatten().for_each(|job| job());
+    }
+}
+
+#[tokio::test]
+async fn a_line_on_a_slow_disk_ends_with_one_entry_and_what_waits_for_long_is_refused() {
+    let (shared, held) = (machine::Shared::new(), Held::default());
+    let partition = partition_on(&held.disk(), &shared, Arc::new(|_| Ok(()))).await;
+    let term = ready(&partition).await;
+    let (line, replica) = (Line::begin(), partition.replica.clone());
+    let (requests, queue) = mpsc::channel(4);
+    let append = AppendLoop {
+        mending: Mending::for_at_most(Duration::from_millis(300)),
+        ..in_line(&partition, term, &line)
+    };
+    partition.tasks.spawn(append.run(queue));
+    cut(&replica, term, &line).await;
+    let last = || replica.reader().last().unwrap().index;
+    let before = last();
+    let append = async || {
+        let (answer, verdict) = oneshot::channel();
+        let request = Request {
+            batch: batch(),
+            arrived: monotonic(),
+            answer,
+        };
+        drop(requests.send(Work::Batch(request)).await);
+        let verdict = timeout(LIMIT, verdict).await.unwrap().unwrap();
+        timeout(LIMIT, verdict.resolve(&Metrics::new([])))
+            .await
+            .unwrap()
+    };
+
+    held.hold();
+    for _ in 0..2 {
+        let refused = append().await;
+        assert!(
+            matches!(refused, Err(AppendError::QuorumLost)),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(last().0, before.0 + 1, "one entry ends the line");
+    held.release();
+    let goes_on = async {
+        loop {
+            match append().await {
+                Err(AppendError::QuorumLost) => {}
+                other => return other.unwrap(),
+            }
+        }
+    };
+    let appended = timeout(LIMIT, goes_on).await.unwrap();
     assert_eq!(appended.base_offset, Offset(0));
     partition.tasks.stop().await;
 }
@@ -218,22 +362,8 @@ async fn a_repetition_is_answered_when_what_it_repeats_is_cut_off() {
     let term = ready(&partition).await;
     let (line, replica) = (Line::begin(), partition.replica.clone());
     let append = AppendLoop {
-        replica: replica.clone(),
-        shared: Arc::clone(&shared),
-        leadership: partition.leadership.clone(),
-        published: partition.published.clone(),
-        clock: Arc::new(SystemClock),
-        metrics: Arc::new(Metrics::new([])),
         permission,
-        budget: Arc::new(Semaphore::new(1 << 20)),
-        term,
-        proposals: 1,
-        cuts: line.cuts(),
-        line: line.clone(),
-        patience: Duration::from_secs(1),
-        early: Vec::new(),
-        repeated: Vec::new(),
-        group: Group::default(),
+        ..in_line(&partition, term, &line)
     };
     let original = Sequenced::of(first_batch().header()).unwrap().unwrap();
     let proposal = producers::Proposal(1);
@@ -253,13 +383,7 @@ async fn a_repetition_is_answered_when_what_it_repeats_is_cut_off() {
     drop(requests.send(Work::Batch(repetition)).await);
     timeout(LIMIT, looks.changed()).await.unwrap().unwrap();
     // What the core refuses of the line cuts off the original.
-    let refused = Proposal {
-        kind: ProposalKind::Batch,
-        body: build(None).into_bytes(),
-        append_time: Timestamp(1),
-        line,
-    };
-    drop(replica.propose(Term(term.0 + 1), refused).await.unwrap());
+    cut(&replica, term, &line).await;
     let verdict = timeout(LIMIT, verdict).await.unwrap().unwrap();
     let metrics = Metrics::new([]);
     let resolved = verdict.resolve(&metrics);

@@ -37,8 +37,30 @@ fn an_asking_that_is_repeated_gets_the_same_epoch() {
     assert_eq!(init(&mut producers, "a", 5), first);
     let second = init(&mut producers, "a", 6);
     assert_eq!(second.epoch, ProducerEpoch(1));
-    // A repetition after another one took the name must not take it back unseen.
-    assert_eq!(init(&mut producers, "a", 5).epoch, ProducerEpoch(2));
+}
+
+#[test]
+fn a_late_copy_of_an_earlier_asking_does_not_take_the_name_back() {
+    let mut producers = NamedProducers::default();
+    let first = init(&mut producers, "a", 5);
+    let second = init(&mut producers, "a", 6);
+    for held in [None, Some(first)] {
+        let late = producers.init(name("a"), held, 5, NOW).unwrap_err();
+        assert_eq!(late.reason, Reason::ProducerFenced);
+    }
+    assert_eq!(producers.get(first.id).unwrap().incarnation, second);
+    producers = NamedProducers::restore(&producers.snapshot(), 1).unwrap();
+    let late = producers.init(name("a"), None, 5, NOW).unwrap_err();
+    assert_eq!(late.reason, Reason::ProducerFenced);
+    assert_eq!(init(&mut producers, "a", 6), second);
+    // Askings without a number and long ago are no copies.
+    for number in 0..MAX_PAST as u64 {
+        init(&mut producers, "a", 0);
+        init(&mut producers, "a", 100 + number);
+    }
+    assert_eq!(producers.get(first.id).unwrap().past.len(), MAX_PAST);
+    let before = producers.get(first.id).unwrap().incarnation.epoch;
+    assert_eq!(init(&mut producers, "a", 5).epoch.0, before.0 + 1);
 }
 
 #[test]
@@ -130,6 +152,7 @@ fn names_are_bounded_and_a_full_table_says_so() {
                 touched: NOW,
                 partitions: BTreeSet::new(),
                 attempt: 0,
+                past: Vec::new(),
             };
             (name(&number.to_string()), producer)
         })
@@ -151,7 +174,8 @@ fn a_saved_table_is_restored_and_a_damaged_one_refused() {
     init(&mut producers, "b", 4);
     let saved = producers.snapshot();
     assert_eq!(NamedProducers::restore(&saved, 2).unwrap(), producers);
-    let damages: [fn(&mut Vec<NamedProducerState>); 5] = [
+    let damages: [fn(&mut Vec<NamedProducerState>); 6] = [
+        |m| m[0].past_attempts = vec![1; MAX_PAST + 1],
         |m| m[0].producer_id = 7,
         |m| m[0].producer_id = m[1].producer_id,
         |m| m[0].name = m[1].name.clone(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -24,6 +24,8 @@ pub(super) struct Inode {
     content: Mutex<Content>,
     /// How many handles of it there are. Slices are copies here.
     handles: AtomicUsize,
+    /// Whether the next write fails.
+    pub(super) fail_write: AtomicBool,
 }
 
 #[derive(Default)]
@@ -55,6 +57,7 @@ impl Inode {
             given_back: AtomicU64::new(0),
             content: Mutex::new(content),
             handles: AtomicUsize::new(0),
+            fail_write: AtomicBool::new(false),
         }
     }
 
@@ -210,7 +213,11 @@ impl File for MemFile {
             return Err(beyond_the_end(position, total, self.inode.len));
         }
         let at = usize::try_from(position).map_err(io::Error::other)?;
-        if let Err(error) = self.disk.operate_since(self.power) {
+        let operated = match self.inode.fail_write.swap(false, Ordering::Relaxed) {
+            true => Err(io::Error::other("the write was made to fail")),
+            false => self.disk.operate_since(self.power),
+        };
+        if let Err(error) = operated {
             if self.disk.lock().power == self.power {
                 self.inode.write(&parts[..parts.len() / 2], at);
             }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::file::Inode;
 use super::{MemDir, SplitMix};
@@ -14,6 +15,18 @@ impl MemDir {
     /// Has `guard` asked with its name before any directory below is removed, from now on.
     pub fn guard_removals(&self, guard: RemovalGuard) {
         self.disk.lock().removal_guard = Some(guard);
+    }
+}
+
+impl MemDir {
+    /// Makes the next write to each file below this directory fail, once; a part of it is left.
+    pub fn fail_next_writes(&self, path: &[&str]) {
+        let state = self.disk.lock();
+        let below = |id: u64, name: &&str| state.dirs.get(&id)?.dirs.get(*name).copied();
+        let id = path.iter().try_fold(self.id, below);
+        let names = id.and_then(|id| state.dirs.get(&id));
+        let inodes = names.into_iter().flat_map(|names| names.files.values());
+        inodes.for_each(|inode| inode.fail_write.store(true, Ordering::Relaxed));
     }
 }
 

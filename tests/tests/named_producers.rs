@@ -208,3 +208,63 @@ async fn a_name_is_not_taken_over_before_its_partitions_are_told() {
         assert_eq!(life.write(&api, partition, 1).await, fenced());
     }
 }
+
+/// Takes the name of the request over in one attempt, whatever becomes of its answers.
+async fn attempted(api: &Api, request: &v1::InitProducerRequest) -> Life {
+    let request = v1::InitProducerRequest {
+        attempt: 77,
+        ..request.clone()
+    };
+    loop {
+        match api.led(|| api.init_producer(request.clone())).await {
+            Err(refusal) if refusal.reason == "OUTCOME_UNKNOWN" => {}
+            answer => return Life::of(&answer.unwrap()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn names_are_in_the_snapshot_that_a_broker_gets_which_missed_the_metadata() {
+    let mut cluster = Cluster::start(&program!(), 3);
+    let api = Api::connect(cluster.brokers[0].listen()).await;
+    api.create("t", 4, &[]).await;
+    let first = Life::begin(&api, "writer").await;
+    assert_eq!(first.write(&api, 0, 0).await, Ok(0));
+    let controller = api.controller(|_| true).await;
+    let is_controller =
+        |broker: &Broker| i32::try_from(broker.id()).is_ok_and(|id| id == controller);
+    let late = (0..3).find(|place| !is_controller(&cluster.brokers[*place]));
+    let late = late.unwrap();
+    cluster.brokers[late].kill();
+    let others: Vec<usize> = (0..3).filter(|place| *place != late).collect();
+
+    let api = Api::connect(cluster.brokers[others[0]].listen()).await;
+    let again = named("writer");
+    let second = attempted(&api, &again).await;
+    assert_eq!((second.id, second.epoch), (first.id, first.epoch + 1));
+    for round in 0..13 {
+        let names = (0..100).map(|number| format!("{round}-{number}"));
+        let api = &api;
+        let taken = names.map(async |name| attempted(api, &named(&name)).await.epoch);
+        let epochs = futures_util::future::join_all(taken).await;
+        assert_eq!(epochs, [0; 100]);
+    }
+    cluster.brokers[others[0]].log_line("the log of the metadata was purged");
+
+    cluster.brokers[late].restart();
+    cluster.until_healthy();
+    cluster.brokers[late].log_line("taking up a snapshot");
+    for place in others {
+        let id = cluster.brokers[place].id().to_string();
+        cluster.run(&["cluster", "drain", &id]).ok();
+    }
+    let api = Api::connect(cluster.brokers[late].listen()).await;
+    let id = i32::try_from(cluster.brokers[late].id()).unwrap();
+    api.controller(|controller| controller == id).await;
+    assert_eq!(first.write(&api, 0, 1).await, fenced());
+    assert_eq!(attempted(&api, &again).await, second);
+    let third = Life::begin(&api, "writer").await;
+    assert_eq!((third.id, third.epoch), (first.id, second.epoch + 1));
+    assert_eq!(second.write(&api, 0, 0).await, fenced());
+    assert_eq!(third.write(&api, 0, 0).await, Ok(1));
+}

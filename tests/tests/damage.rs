@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crc_fast::{CrcAlgorithm, checksum};
 use highwater_tests::files::{FIRST_FRAME, frames, metadata_dir, partition_dir, segments};
 use highwater_tests::{Broker, Cluster, Metrics, program};
+use rustix::process::Signal;
 
 /// So many lines of 1,000 bytes fill a first file of 1 MiB, a second of 2 MiB and some of a third.
 const LINES: usize = 3_500;
@@ -266,4 +267,41 @@ fn a_replica_whose_history_differs_takes_no_entry_of_the_leader() {
     cluster.brokers[2].restart();
     produce(&cluster, 1);
     assert_diverged(&mut cluster);
+}
+
+#[test]
+fn what_a_killed_broker_had_not_synced_is_cut_off_and_all_that_it_acknowledged_is_there() {
+    let home = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start(&program!(), home.path(), &[]);
+    broker.run(&["topic", "create", "t", "-p", "1"]).ok();
+    for round in 0..3 {
+        let there = read_all(&broker).len();
+        let mut producing = broker.run(&["produce", "t", "-o", "jsonl"]).converse();
+        let lines: String = (0..40_000).map(|n| format!("{round} {n:0100}\n")).collect();
+        producing.write(&lines);
+        let acknowledged = producing.read(1_000).len();
+        broker.kill();
+        producing.signal(Signal::KILL);
+        producing.end();
+
+        // Behind the last frame is what a sync that never ended may have left.
+        let file = segments(&partition_dir(broker.data_dir())).pop().unwrap();
+        change(&file, |bytes| {
+            // A record without headers ends with one zero.
+            let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 2;
+            let torn = end.next_multiple_of(8);
+            let left = (bytes.len() - torn).min(5_000);
+            bytes[torn..torn + left].fill(0xa5);
+        });
+        broker.restart();
+        let after = read_all(&broker);
+        let written = &after[there..];
+        assert!(written.len() >= acknowledged, "{acknowledged} acknowledged");
+        assert!(lines.lines().zip(written).all(|(sent, is)| sent == is));
+    }
+}
+
+fn read_all(broker: &Broker) -> Vec<String> {
+    let read = broker.run(&["consume", "t", "--exit-at-end"]).ok();
+    read.lines().into_iter().map(str::to_owned).collect()
 }

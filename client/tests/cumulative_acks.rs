@@ -19,13 +19,13 @@ async fn sent(
     partition: u32,
     values: &[&str],
 ) -> Deliveries {
-    let before = cluster.shared.count(|c| &c.judged);
+    let next = |state: &mut fake::State| state.partition("t", partition).unwrap().next_offset;
+    let before = next(&mut cluster.shared.state());
     let record = |value: &&str| Record::new(value.to_string()).partition(PartitionIndex(partition));
     let records: Vec<Record<'_>> = values.iter().map(record).collect();
     let deliveries = patiently(producer.send_all(&records)).await.unwrap();
-    let shared = &cluster.shared;
-    let judged = |_: &mut fake::State| shared.count(|c| &c.judged) > before;
-    cluster.wait_until("the batch is taken", judged).await;
+    let taken = |state: &mut fake::State| next(state) == before + values.len() as u64;
+    cluster.wait_until("the batch is taken", taken).await;
     deliveries
 }
 

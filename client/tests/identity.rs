@@ -189,15 +189,19 @@ async fn a_named_producer_whose_next_epoch_is_not_answered_for_long_goes_on() {
         faults.hold_identities = true;
         faults.refuse = [Reason::BadBatch].into();
     });
-    let failed = producer.send(Record::new("x").partition(P0)).await.unwrap();
+    let failed = producer.send(Record::new("x").partition(P1)).await.unwrap();
     assert!(patiently(failed).await.is_err());
+    // The first needs the next epoch, the second must not go out in the one that may be over.
+    let later = producer.send(Record::new("c").partition(P1)).await.unwrap();
     let waiting = producer.send(Record::new("b").partition(P0)).await.unwrap();
     // The only broker is asked once or twice until the client gives up and begins again.
     let asked = |state: &mut fake::State| state.asked >= before + 5;
     cluster.wait_until("it is asked again", asked).await;
     cluster.faults(|faults| faults.hold_identities = false);
     patiently(waiting).await.unwrap();
+    patiently(later).await.unwrap();
     assert_eq!(cluster.values("t", P0), ["a", "b"]);
+    assert_eq!(cluster.values("t", P1), ["c"]);
     let mut state = cluster.shared.state();
     let epochs = state.partition("t", 0).unwrap().epochs();
     assert_eq!(epochs[1], epochs[0] + 1, "however often it was asked");

@@ -7,13 +7,14 @@ use std::time::Duration;
 use highwater_tests::storage::partition_dir;
 use highwater_tests::{Api, Cluster, program};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Waits until nothing is left of a directory.
 async fn until_gone(dir: &Path) {
+    let mut rounds = tokio::time::interval(Duration::from_millis(10));
     let gone = async {
         while dir.exists() {
-            tokio::task::yield_now().await;
+            rounds.tick().await;
         }
     };
     let gone = tokio::time::timeout(LIMIT, gone).await;

@@ -58,7 +58,7 @@ impl Times {
     }
 
     /// By how much this broker's clock is to be moved, in a cluster of `brokers`: to that in the
-    /// middle, the earlier of two, once all the others that are `up` were heard and they are a
+    /// middle, in a cluster of two the earlier, once all the others that are `up` were heard and they are a
     /// majority. All are asked anew after that.
     pub(super) fn shift(
         &mut self,
@@ -71,7 +71,12 @@ impl Times {
         }
         let others = self.ahead.values().copied().flatten();
         let mut all: Vec<i64> = others.chain(self.counts.then_some(0)).collect();
+        // Of two nobody can tell which is wrong: where there are more, a third one will.
+        let undecided = self.counts && all.len() == 2 && brokers > 2;
         self.counts = true;
+        if undecided {
+            return None;
+        }
         all.sort_unstable();
         let by = *all.get(all.len().checked_sub(1)? / 2)?;
         if by.saturating_abs() <= FAR_MS {
@@ -133,7 +138,13 @@ mod tests {
         times.hear(BrokerId(2), Some(0), 0, SOON);
         assert_eq!(times.shift(3, up), None);
         times.forget(BrokerId(2));
-        assert_eq!(times.shift(3, [BrokerId(3)]), Some(-DAY), "2 is down");
+        assert_eq!(
+            times.shift(3, [BrokerId(3)]),
+            None,
+            "2 is down: who is wrong?"
+        );
+        times.hear(BrokerId(2), Some(-DAY), 0, SOON);
+        assert_eq!(times.shift(3, up), Some(-DAY));
     }
 
     #[test]

@@ -100,6 +100,11 @@ impl Broken {
         }
     }
 
+    /// Whether a repair of the replica is under way, and somebody waits for it.
+    pub(super) fn is_repairing(&self, replica: ReplicaId) -> bool {
+        self.0.get(&replica).is_some_and(|out| out.repairing)
+    }
+
     /// Notes that nothing of the replica is damaged any more: it is to be opened at once.
     pub(super) fn repaired(&mut self, replica: ReplicaId) {
         if let Some(out) = self.0.get_mut(&replica) {

@@ -229,6 +229,8 @@ impl Reconciler {
         } = repaired;
         match result {
             Ok(()) => self.broken.repaired(replica),
+            // One that was removed meanwhile is nobody's any more.
+            Err(_) if !self.broken.is_repairing(replica) => {}
             Err(why) => self.stays_out(group, replica, FaultKind::Damaged, &why),
         }
     }

@@ -112,20 +112,20 @@ pub(super) async fn start_at(
     let listeners = Tasks::new();
     let settled = parts.run(&services, &replicas);
     let page = metrics_page::page(&config, &services, &settled);
-    let own_thread = lock.is_some();
     let slots = serve(
         sockets,
         (&services, &replicas),
         &settled,
         page,
         &listeners,
-        own_thread,
+        lock.is_some(),
     )
     .map_err(|error| StartError::Group(error.to_string()))?;
     let registered = Box::pin(register(&services, &membership, &applicant));
     if let Err(error) = until_begun(registered, settled, failure.clone()).await {
         let ended = why_ended(services.metadata.replica(), failure).await;
-        tasks.cancel();
+        [&listeners, &tasks].into_iter().for_each(Tasks::cancel);
+        slots.cut();
         return Err(ended.map_or(error, StartError::Group));
     }
     Ok(Broker {

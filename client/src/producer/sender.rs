@@ -312,6 +312,8 @@ impl Sender {
                 return;
             }
             Err(error) => {
+                // The next epoch may have begun all the same: nothing new goes out before it is known.
+                self.renewing = renewed;
                 if renewed {
                     waiting = self.shared.partitions().collect();
                 }

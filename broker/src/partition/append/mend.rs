@@ -23,13 +23,18 @@ const GIVE_UP: Duration = Duration::from_secs(5);
 /// before they elect another.
 const REST: Duration = Duration::from_secs(15);
 
+/// Attempts that are further apart have nothing to do with each other.
+const AFRESH: Duration = Duration::from_secs(1);
+
 /// How far the leader is with beginning a new line.
 #[derive(Debug)]
 pub(in crate::partition) struct Mending {
     /// What waits for so long is refused.
     limit: Duration,
-    /// When the first attempt began.
+    /// When the first attempt began, of those that came one after the other.
     since: Option<Instant>,
+    /// When the last one ended.
+    ended: Option<Instant>,
     /// What the next one may take.
     patience: Duration,
     /// Until when nothing is tried.
@@ -50,6 +55,7 @@ impl Mending {
         Self {
             limit,
             since: None,
+            ended: None,
             patience: Duration::ZERO,
             rests: None,
             settling: None,
@@ -58,7 +64,12 @@ impl Mending {
 
     /// How long an attempt may take that begins now; `None` when it has been tried for long enough.
     fn attempt(&mut self, now: Instant) -> Option<Duration> {
-        if self.rests.is_some_and(|until| now >= until) {
+        let anew = match self.rests {
+            Some(until) => now >= until,
+            // Nothing was tried for a while: time in which others were the reason to refuse.
+            None => self.ended.is_some_and(|ended| now - ended > AFRESH),
+        };
+        if anew {
             (self.rests, self.since) = (None, None);
             self.patience = Duration::ZERO;
         }
@@ -99,8 +110,12 @@ impl AppendLoop {
         }
         let mut leadership = self.leadership.clone();
         let settled = tokio::select! {
-            settled = self.settle(term, attempt.unwrap_or(PAUSE)) => settled,
-            _ = leadership.changed() => return Ok(()),
+            settled = self.settle(term, attempt.unwrap_or(PAUSE)) => Some(settled),
+            _ = leadership.changed() => None,
+        };
+        self.mending.ended = Some(monotonic());
+        let Some(settled) = settled else {
+            return Ok(());
         };
         let group = self.replica.group();
         match (settled, attempt) {
@@ -161,5 +176,18 @@ mod tests {
                 assert_eq!(at(round + resting), None, "{resting}");
             }
         }
+    }
+
+    #[test]
+    fn an_attempt_long_after_the_last_one_is_a_first_one() {
+        let (mut mending, begun) = (Mending::default(), monotonic());
+        assert_eq!(mending.attempt(begun), Some(FIRST_ATTEMPT));
+        mending.ended = Some(begun + FIRST_ATTEMPT);
+        let later = begun + Duration::from_secs(60);
+        assert_eq!(mending.attempt(later), Some(FIRST_ATTEMPT));
+        // But a rest lasts.
+        mending.ended = Some(later + GIVE_UP);
+        assert_eq!(mending.attempt(later + GIVE_UP), None);
+        assert_eq!(mending.attempt(later + REST), None);
     }
 }

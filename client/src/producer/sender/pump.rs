@@ -30,7 +30,8 @@ impl Sender {
         }
         self.arm_check(partition, now);
         let slot = &mut self.slots[partition.0 as usize];
-        if !slot.lane.adopt(self.identity) {
+        // While the next epoch is asked for, the one that is known may be over already.
+        if !slot.lane.adopt(self.identity.filter(|_| !self.renewing)) {
             if !self.nameless.contains(&partition) {
                 self.nameless.push(partition);
             }

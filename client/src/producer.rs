@@ -47,7 +47,8 @@ use crate::record::{Payload, Record};
 /// with it, each batch with what is known of it ([`Error::outcome`](crate::Error::outcome)), so
 /// that no later record overtakes a missing one unnoticed. Records sent after that go on under a
 /// new producer id. If the outcome of the failed batch is unknown, it may still appear in the log
-/// later, even after those.
+/// later, even after those. One that the client itself finds too large, because `max.batch.bytes` was
+/// lowered since it was gathered, was never sent and fails alone.
 ///
 /// A **named** producer ([`ProducerBuilder::name`]) that learns that another one has taken its
 /// name ends: what is not acknowledged fails with `PRODUCER_FENCED`, and so does every later send.

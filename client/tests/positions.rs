@@ -89,13 +89,13 @@ async fn a_seek_that_cannot_be_done_changes_nothing() {
 async fn a_paused_partition_rests_and_goes_on_where_it_was() {
     let (cluster, _client, mut consumer) = started(2, 4000).await;
     let mut read = [0_u64; 2];
-    for _ in 0..10 {
+    let subscriptions = |cluster: &FakeCluster| cluster.shared.count(|c| &c.subscriptions);
+    while subscriptions(&cluster) < 2 || read.iter().sum::<u64>() < 10 {
         let record = next(&mut consumer).await;
         read[record.partition.0 as usize] += 1;
     }
-    let subscriptions = |cluster: &FakeCluster| cluster.shared.count(|c| &c.subscriptions);
-    let both = cluster.wait_until("both are read", |_| subscriptions(&cluster) == 2);
-    both.await;
+    // On a machine that stood still all of it may have been read before the other one began.
+    let again = usize::from(read[0] < 2000);
     consumer.pause(P0).unwrap();
     assert_eq!(consumer.paused(), [P0]);
     while read[1] < 2000 {
@@ -112,7 +112,7 @@ async fn a_paused_partition_rests_and_goes_on_where_it_was() {
         let record = next(&mut consumer).await;
         assert_eq!((record.partition, record.offset), (P0, Offset(offset)));
     }
-    assert_eq!(subscriptions(&cluster), 3);
+    assert_eq!(subscriptions(&cluster), 2 + again);
     let missing = consumer.pause(PartitionIndex(2)).unwrap_err();
     assert_eq!(missing.reason(), Some(Reason::PartitionNotFound));
 }

@@ -148,7 +148,11 @@ impl Metadata {
     }
 
     /// The topic's routes, from memory or from the cluster.
-    pub(crate) async fn topic(&self, name: &str, deadline: Instant) -> Result<TopicRoutes> {
+    pub(crate) async fn topic(
+        self: &Arc<Self>,
+        name: &str,
+        deadline: Instant,
+    ) -> Result<TopicRoutes> {
         let began = Instant::now();
         let find = || async move {
             let known = self.topology().topic(name).cloned();
@@ -179,8 +183,25 @@ impl Metadata {
         self.topology().forget(topic);
     }
 
-    /// Asks the cluster for a topic anew, unless that happened after `trouble`.
+    /// Asks the cluster for a topic anew, unless that happened after `trouble`. In a task of its own:
+    /// everybody's questions take turns, and who is not polled any more must not keep its turn from
+    /// the others.
     pub(crate) async fn refresh(
+        self: &Arc<Self>,
+        topic: &str,
+        trouble: Instant,
+        deadline: Instant,
+    ) -> Result<TopicRoutes> {
+        let (metadata, topic) = (Arc::clone(self), topic.to_owned());
+        let asking = tokio::spawn(async move {
+            let turn = metadata.refresh_in_turn(&topic, trouble, deadline);
+            turn.await
+        });
+        let ended = |_| Err(Error::new(Reason::NotReady, "the runtime is ending"));
+        asking.await.unwrap_or_else(ended)
+    }
+
+    async fn refresh_in_turn(
         &self,
         topic: &str,
         trouble: Instant,

@@ -130,7 +130,7 @@ impl Metadata {
     /// know the topic is asked again as long as others do, unless they say that the name stands for
     /// another topic than the one with `topic_id` now.
     pub(crate) async fn ask_leader<T, F>(
-        &self,
+        self: &Arc<Self>,
         (topic, topic_id): (&str, &str),
         partition: PartitionIndex,
         call: impl Fn(Api) -> F,

@@ -166,6 +166,28 @@ async fn a_build_that_is_dropped_leaves_nothing_but_a_name_taken_over() {
 }
 
 #[tokio::test]
+async fn a_question_that_is_not_polled_any_more_holds_up_nothing_else_of_its_client() {
+    let cluster = FakeCluster::start(2);
+    cluster.create_topic("t", 1);
+    cluster.faults(|faults| faults.no_hints = true);
+    let client = cluster.client().await;
+    let ask = || client.list_offsets("t", P0, Position::Latest);
+    let mut leaders = [2, 1].into_iter().cycle();
+    for polls in 0.. {
+        patiently(ask()).await.unwrap();
+        cluster.lead("t", 0, leaders.next().unwrap());
+        // Wherever it is in finding the new leader, it stays there.
+        let mut left = pin!(ask());
+        let answered = up_to(polls, &mut left).await;
+        patiently(ask()).await.unwrap();
+        if answered.is_some() {
+            assert!(polls > 2, "it had to look for the leader");
+            return;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_consumer_that_is_not_read_any_more_holds_up_nothing_else_of_its_client() {
     let cluster = FakeCluster::start(2);
     cluster.create_topic("t", 1);

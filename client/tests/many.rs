@@ -8,7 +8,7 @@ use std::pin::pin;
 
 use fake::{FakeCluster, PATIENCE};
 use futures_util::poll;
-use highwater_client::{Error, Offset, Outcome, PartitionIndex, Reason, Record};
+use highwater_client::{Error, Offset, Outcome, PartitionIndex, Producer, Reason, Record};
 
 const P0: PartitionIndex = PartitionIndex(0);
 
@@ -23,6 +23,13 @@ fn numbered(numbers: Range<u32>) -> Vec<Record<'static>> {
 
 fn numbers(count: usize) -> Vec<String> {
     (0..count).map(|i| i.to_string()).collect()
+}
+
+/// A producer whose buffer is smaller than what it is to send.
+async fn cramped(cluster: &FakeCluster) -> Producer {
+    let client = cluster.client().await;
+    let builder = client.producer("t").buffer_bytes(300);
+    builder.build().await.unwrap()
 }
 
 #[tokio::test]
@@ -97,9 +104,7 @@ async fn a_call_that_waits_for_space_when_the_producer_ends_has_what_was_sent() 
     let cluster = FakeCluster::start(1);
     cluster.create_topic("t", 1);
     cluster.faults(|faults| faults.hold_acks = true);
-    let client = cluster.client().await;
-    let builder = client.producer("t").buffer_bytes(300);
-    let producer = builder.build().await.unwrap();
+    let producer = cramped(&cluster).await;
     let records = numbered(0..500);
     let mut call = pin!(producer.send_all(&records));
     assert!(poll!(&mut call).is_pending(), "the buffer is full");
@@ -120,9 +125,7 @@ async fn a_call_that_waits_for_space_when_the_producer_ends_has_what_was_sent() 
 async fn a_buffer_smaller_than_the_records_holds_no_more_than_its_bytes() {
     let cluster = FakeCluster::start(1);
     cluster.create_topic("t", 1);
-    let client = cluster.client().await;
-    let builder = client.producer("t").buffer_bytes(300);
-    let producer = builder.build().await.unwrap();
+    let producer = cramped(&cluster).await;
     let deliveries = patiently(producer.send_all(&numbered(0..500)))
         .await
         .unwrap();
@@ -136,9 +139,7 @@ async fn a_call_that_is_dropped_has_sent_the_records_up_to_some_one() {
     let cluster = FakeCluster::start(1);
     cluster.create_topic("t", 1);
     cluster.faults(|faults| faults.hold_acks = true);
-    let client = cluster.client().await;
-    let builder = client.producer("t").buffer_bytes(300);
-    let producer = builder.build().await.unwrap();
+    let producer = cramped(&cluster).await;
     {
         let records = numbered(0..500);
         let mut call = pin!(producer.send_all(&records));

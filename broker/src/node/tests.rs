@@ -11,17 +11,26 @@ use super::{Broker, BrokerConfig, start};
 use crate::clock::{Clock, SystemClock};
 use crate::log::MemDir;
 use crate::peer;
+use crate::service::Context;
 
 mod cold_reads;
+mod every_operation;
 mod failing_write;
 mod removals;
-
-mod every_operation;
 
 const LIMIT: Duration = Duration::from_secs(30);
 /// Long enough for an answer to come that is not held up.
 const HELD_UP: Duration = Duration::from_millis(300);
 const WORKERS: usize = 2;
+
+/// That of a caller who may do everything.
+fn context() -> Context {
+    Context {
+        principal: "anonymous".to_owned(),
+        deadline: LIMIT,
+        may_forward: false,
+    }
+}
 
 /// Keeps every worker of a runtime busy with one call that does not return, as a write to a disk
 /// that is stuck would, until the result is dropped.

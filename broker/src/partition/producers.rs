@@ -183,7 +183,6 @@ impl Producers {
             Some(known) if known.epoch >= epoch => known,
             // What is left of it refuses more than the fence would.
             None if self.forgotten.has_ended(id, epoch) => return,
-
             _ => Producer::new(epoch, append_time),
         };
         producer.last_time = append_time;

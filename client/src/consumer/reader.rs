@@ -164,7 +164,9 @@ impl Reader {
         self.state = State::Connecting(Box::pin(async move {
             sleep(wait).await;
             if let Some(trouble) = trouble {
-                refresh(&source, &request.topic, trouble).await?;
+                let metadata = &source.metadata;
+                let deadline = metadata.deadline();
+                metadata.refresh(&request.topic, trouble, deadline).await?;
             }
             source.subscribe(route, partition, request).await
         }));
@@ -258,18 +260,6 @@ impl Reader {
         }
         Poll::Ready(())
     }
-}
-
-/// Asks the cluster for the topic anew, in a task of its own: everybody's questions take turns, and
-/// a consumer that is not read must not keep its turn from the others.
-async fn refresh(source: &Source, topic: &str, trouble: Instant) -> Result<()> {
-    let (metadata, topic) = (Arc::clone(&source.metadata), topic.to_owned());
-    let asking = tokio::spawn(async move {
-        let deadline = metadata.deadline();
-        metadata.refresh(&topic, trouble, deadline).await.map(drop)
-    });
-    let ended = |_| Err(Error::new(Reason::NotReady, "the runtime is ending"));
-    asking.await.unwrap_or_else(ended)
 }
 
 fn is_damage(error: &Error) -> bool {

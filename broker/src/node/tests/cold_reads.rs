@@ -15,7 +15,6 @@ use tokio::time::timeout;
 use super::*;
 use crate::log::{Job, MemDir};
 use crate::raft::GroupId;
-use crate::service::Context;
 
 const TOPIC: &str = "orders";
 
@@ -57,14 +56,6 @@ impl Disk {
             job();
         }
         timeout(LIMIT, call).await.expect("the disk answers")
-    }
-}
-
-fn context() -> Context {
-    Context {
-        principal: "anonymous".to_owned(),
-        deadline: LIMIT,
-        may_forward: false,
     }
 }
 

@@ -8,15 +8,6 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::log::{Dir, MemDir};
-use crate::service::Context;
-
-fn context() -> Context {
-    Context {
-        principal: "anonymous".to_owned(),
-        deadline: LIMIT,
-        may_forward: false,
-    }
-}
 
 async fn create(broker: &Broker, topic: &str) {
     let create = v1::CreateTopicRequest {

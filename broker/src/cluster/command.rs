@@ -14,7 +14,7 @@ use highwater_proto::{
 };
 use prost::Message;
 
-use super::reply::Refusal;
+use super::refusal::Refusal;
 
 mod read;
 mod write;

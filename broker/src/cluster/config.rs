@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use highwater_proto::Reason;
 
-use super::reply::Refusal;
+use super::refusal::Refusal;
 
 mod suggestion;
 mod value;

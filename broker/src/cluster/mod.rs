@@ -2,13 +2,14 @@
 //! placed.
 //!
 //! Pure, so that every broker that applies the same commands reaches the same state: `command`,
-//! `config`, `placement`, `reply`, `state`. Around them: the replicated `machine`, the `metadata` as
+//! `config`, `placement`, `refusal`, `reply`, `state`. Around them: the replicated `machine`, the `metadata` as
 //! a broker uses it, who leads what (`leaders`), which brokers answer (`liveness`), and what time most
 //! of them have (`times`).
 
 pub mod command;
 pub mod config;
 pub mod placement;
+pub mod refusal;
 pub mod reply;
 pub mod state;
 
@@ -28,7 +29,8 @@ pub use liveness::Liveness;
 pub use machine::{MetadataMachine, Published};
 pub use metadata::{LocalError, Metadata};
 pub use placement::{Candidate, PlacementError, place};
-pub use reply::{Refusal, Reply, ReplyError};
+pub use refusal::Refusal;
+pub use reply::{Reply, ReplyError};
 pub use state::{
     Broker, ClusterState, NamedProducer, Partition, Placed, RETIRED, Removed, Replica, TOUCH_EVERY,
     Topic,

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use highwater_proto::{BrokerId, Reason};
 
-use super::reply::Refusal;
+use super::refusal::Refusal;
 
 /// A broker that can take replicas, and what it already has.
 #[derive(Debug, Clone, PartialEq, Eq)]

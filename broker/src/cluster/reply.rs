@@ -4,30 +4,11 @@ use bytes::Bytes;
 use highwater_proto::pb::peer::{
     Done, MetadataReply, NamedProducer, Refused, Registered, metadata_reply::Reply as Pb,
 };
-use highwater_proto::{BrokerId, ProducerId, Reason, ReplicaId};
+use highwater_proto::{BrokerId, ProducerId, ReplicaId};
 use prost::Message;
 
 use super::command::{ProducerIncarnation, incarnation_of};
-
-/// A command that was refused and changed nothing.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct Refusal {
-    /// The reason, as in the public API.
-    pub reason: Reason,
-    /// What, where, why.
-    pub message: String,
-}
-
-impl Refusal {
-    /// A refusal for `reason`; `message` says what, where and why.
-    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self {
-            reason,
-            message: message.into(),
-        }
-    }
-}
+use super::refusal::Refusal;
 
 /// The answer to one command of the metadata group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,6 +107,8 @@ impl Reply {
 
 #[cfg(test)]
 mod tests {
+    use highwater_proto::Reason;
+
     use super::*;
 
     #[test]

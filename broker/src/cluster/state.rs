@@ -17,12 +17,13 @@ use super::placement::Candidate;
 use named::NamedProducers;
 
 mod apply;
+mod error;
 mod named;
 mod snapshot;
 
 pub use apply::UnknownCommand;
+pub use error::RestoreError;
 pub use named::{NamedProducer, RETIRED, TOUCH_EVERY};
-pub use snapshot::RestoreError;
 
 /// The cluster level that this version founds clusters with.
 pub const FIRST_LEVEL: u32 = 1;

@@ -20,15 +20,13 @@ use super::network::Network;
 use super::replicated::Replicated;
 use super::rooms::Rooms;
 use super::settings::settings;
-use super::state_machine::{Machine, Snapshots};
-use super::types::{ReplicaNode, Types, members};
+use super::state_machine::{Machine, OpenRaft, Snapshots};
+use super::types::{ReplicaNode, members};
 use super::watcher::Watcher;
 use crate::clock::{Clock, monotonic};
 use crate::log::{Dir, FileLimits, HardState, LastFrame, Log, LogReader, Room};
 use crate::metrics::Metrics;
 use crate::peer::Peers;
-
-pub(super) type OpenRaft = Raft<Types, Machine>;
 
 /// What a replica is opened with.
 pub struct OpenReplica {

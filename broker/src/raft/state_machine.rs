@@ -22,6 +22,9 @@ const PUBLISH_EVERY: usize = 256;
 pub(super) type RaftSnapshot = openraft::type_config::alias::SnapshotOf<Types, Bytes>;
 type Responder = openraft::storage::ApplyResponder<Types>;
 
+/// openraft over our types and machine.
+pub(super) type OpenRaft = openraft::Raft<Types, Machine>;
+
 /// One replica's machine and where it stands in the log.
 pub(crate) struct Machine {
     machine: Box<dyn Replicated>,

@@ -4,7 +4,7 @@ use openraft::async_runtime::WatchReceiver;
 use tokio::sync::watch;
 
 use super::knowledge::{Leadership, leadership_of};
-use super::replica::OpenRaft;
+use super::state_machine::OpenRaft;
 
 /// Keeps what others wait for of a core's metrics: one task, since each change of them wakes it.
 pub(super) struct Watcher {

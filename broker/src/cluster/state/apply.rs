@@ -16,7 +16,8 @@ use super::{
 };
 use crate::cluster::command::{Command, CommandError, ProducerIncarnation, Registration};
 use crate::cluster::config::known;
-use crate::cluster::reply::{Refusal, Reply};
+use crate::cluster::refusal::Refusal;
+use crate::cluster::reply::Reply;
 
 /// The command is one that this version does not know. The group must stop: to skip the command
 /// would make this replica differ from those that know it.

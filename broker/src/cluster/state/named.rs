@@ -16,11 +16,11 @@ use highwater_proto::{
 };
 
 use super::apply::exhausted;
-use super::snapshot::RestoreError;
+use super::error::RestoreError;
 use crate::cluster::command::{
     ProducerIncarnation, incarnation_of, read_producer_name, read_topic_id,
 };
-use crate::cluster::reply::Refusal;
+use crate::cluster::refusal::Refusal;
 
 /// The first id of a named producer.
 const FIRST: u64 = ProducerId::FIRST_NAMED.0;

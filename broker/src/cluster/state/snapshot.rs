@@ -9,22 +9,10 @@ use highwater_proto::pb::peer::{
 use highwater_proto::{BrokerId, PartitionIndex, ProducerId, ReplicaId, TopicName};
 
 use super::apply::settings;
+use super::error::RestoreError;
 use super::named::NamedProducers;
 use super::{Broker, ClusterState, Founded, Partition, Removed, Replica, Topic};
 use crate::cluster::command::{read_endpoints, read_incarnation, read_rack, read_topic_id};
-use crate::cluster::reply::Refusal;
-
-/// Why a message is not a state that this version could have saved. The group must not go on with
-/// it; another replica may have a sound one.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the saved metadata is damaged or of a newer version: {0}")]
-pub struct RestoreError(pub(super) String);
-
-impl From<Refusal> for RestoreError {
-    fn from(refusal: Refusal) -> Self {
-        Self(refusal.message)
-    }
-}
 
 impl ClusterState {
     /// The state as a message: the same state, the same bytes.

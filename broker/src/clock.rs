@@ -6,11 +6,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use highwater_proto::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::watch;
 
 mod ages;
+mod driven;
 mod guarded;
 
 pub use ages::{Ages, Skips};
+pub use driven::DrivenClock;
 pub use guarded::{Guard, GuardedClock, Kept};
 
 /// Where the time comes from.
@@ -24,6 +27,11 @@ pub trait Clock: Debug + Send + Sync {
     /// The time now, for judging how old something is.
     fn ages(&self) -> Ages {
         Ages::new(self.now(), Skips::default())
+    }
+
+    /// Changes when time has passed at once, of which no sleep knows; `None` where it never does.
+    fn leaps(&self) -> Option<watch::Receiver<i64>> {
+        None
     }
 }
 

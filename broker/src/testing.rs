@@ -36,10 +36,13 @@
 //! Tokio's paused clock does not fit with sockets; let time run in tests with a broker.
 
 use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
 
+use crate::clock::DrivenClock;
 use crate::log::MemDir;
 use crate::log::dir::usage;
 use crate::node::{self, BrokerConfig, StartError};
@@ -49,6 +52,7 @@ use crate::tasks;
 #[derive(Debug)]
 pub struct Broker {
     disk: MemDir,
+    time: DrivenClock,
     ports: Ports,
     join: Vec<String>,
     running: Option<node::Broker>,
@@ -62,27 +66,29 @@ impl Broker {
     ///
     /// Outside of a tokio runtime with I/O and time enabled.
     pub async fn start() -> Result<Self, StartError> {
-        Self::found(Vec::new()).await
+        Self::found(Vec::new(), DrivenClock::default()).await
     }
 
     /// Starts one more broker in the cluster of this one, which must run. It returns when the
     /// cluster counts on the new one: three brokers survive the loss of any. Topics created after
     /// that are replicated to up to three brokers.
     pub async fn start_beside(&self) -> Result<Self, StartError> {
-        let broker = Self::found(vec![self.ports.peer.address()]).await?;
+        let join = vec![self.ports.peer.address()];
+        let broker = Self::found(join, self.time.clone()).await?;
         if let Some(running) = &broker.running {
             running.holds_metadata().await;
         }
         Ok(broker)
     }
 
-    async fn found(join: Vec<String>) -> Result<Self, StartError> {
+    async fn found(join: Vec<String>, time: DrivenClock) -> Result<Self, StartError> {
         // Each broker has some ten descriptors, and many systems begin with a limit of 1024.
         if let Err(error) = usage::raise_file_limit() {
             tracing::debug!(%error, "the limit of open files was not raised");
         }
         let mut broker = Self {
             disk: MemDir::new(),
+            time,
             ports: Ports::take()?,
             join,
             running: None,
@@ -119,7 +125,8 @@ impl Broker {
             ..BrokerConfig::default()
         };
         let process = self.disk.next_process();
-        self.running = Some(node::Broker::start_in_memory(config, process).await?);
+        let time = Arc::new(self.time.clone());
+        self.running = Some(node::Broker::start_in_memory_at(config, process, time).await?);
         self.join.clear();
         Ok(())
     }
@@ -148,6 +155,20 @@ impl Broker {
         if let Some(running) = self.running.take() {
             running.abandon().await;
         }
+    }
+}
+
+/// What time does.
+impl Broker {
+    /// Lets so much time pass at once for all brokers of the cluster, as if they had run meanwhile:
+    /// what is appended from then on has later append times, and what is kept for a time (records by
+    /// `retention.ms`, producers, names of producers) is so much older. Records that are too old go
+    /// soon after this, not before it returns. Timeouts and deadlines, of brokers and of clients,
+    /// know nothing of it, nor do the times that clients give their records.
+    ///
+    /// Brokers that are stopped meanwhile are in the same time when they are started again.
+    pub fn advance(&self, by: Duration) {
+        self.time.advance(by);
     }
 }
 

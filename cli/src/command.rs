@@ -46,7 +46,10 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             bench::run(&client, args, &interrupted).await
         }
         Command::Topic(args) => unless_interrupted(topic::run(&client, args)).await,
-        Command::Consume(args) => unless_interrupted(consume::run(&client, args)).await,
+        Command::Consume(args) => {
+            let interrupted = interrupt::watch(produce::GRACE);
+            consume::run(&client, args, &interrupted).await
+        }
         Command::Cluster(args) => unless_interrupted(cluster::run(&client, args)).await,
         #[cfg(target_os = "linux")]
         Command::Dev(args) => unless_interrupted(dev::run(client.output, args)).await,

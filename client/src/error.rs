@@ -88,9 +88,10 @@ impl Error {
     }
 
     /// The offset is outside the range that was found.
-    pub(crate) fn out_of_range(offset: Offset, found: &Offsets) -> Self {
+    pub(crate) fn out_of_range(place: impl fmt::Display, offset: Offset, found: &Offsets) -> Self {
         let (start, end) = (found.log_start_offset, found.high_watermark);
-        let message = format!("offset {offset} is outside the log, which has {start} to {end}");
+        let message =
+            format!("{place}: offset {offset} is outside the log, which has {start} to {end}");
         let mut error = Self::new(Reason::OffsetOutOfRange, message);
         let range = OffsetRange {
             offset: offset.to_i64(),

@@ -66,3 +66,20 @@ fn a_place_for_data_or_a_cluster_to_join_is_refused() {
         assert!(ended.stderr.contains(args[0]), "{ended}");
     }
 }
+
+#[test]
+fn a_log_that_cannot_be_written_ends_no_broker() {
+    let program = program!();
+    let deaf = program.through(&["sh", "-c", "exec \"$@\" 2>/dev/full", "sh"]);
+    for form in ["text", "json"] {
+        let args = ["serve", "--ephemeral", "--log-level=debug", "--log-format"];
+        let mut broker = deaf.run(args.into_iter().chain([form])).listen();
+        let ready: Value = serde_json::from_str(&broker.read(1)[0]).unwrap();
+        let listen = ready["listen"].as_str().unwrap();
+        let command = |args: &[&str]| program.run(args).env("HIGHWATER_BROKERS", listen);
+        command(&["topic", "create", "t", "-p", "1"]).ok();
+        command(&["produce", "t"]).stdin("one\n").ok();
+        broker.signal(Signal::TERM);
+        broker.end().exited(0);
+    }
+}

@@ -201,6 +201,22 @@ fn a_following_consumer_sees_what_comes_and_ends_by_sigint() {
 }
 
 #[test]
+fn json_that_is_interrupted_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    broker.run(&["topic", "create", "t", "-p", "1"]).ok();
+    broker.run(&["produce", "t"]).stdin("one\ntwo\n").ok();
+    let mut following = broker.run(&["consume", "t", "-o", "json"]).converse();
+    let mut printed = following.read(2).join("\n");
+    following.signal(rustix::process::Signal::INT);
+    let ended = following.end().exited(130);
+    printed.push('\n');
+    printed.push_str(ended.text());
+    let records: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(records.as_array().unwrap().len(), 2, "{printed}");
+}
+
+#[test]
 fn acknowledgements_come_while_input_is_still_open() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(&program!(), dir.path(), &[]);

@@ -38,6 +38,16 @@ fn a_broker_that_is_not_let_in_says_whom_it_asks_and_why_it_waits() {
 }
 
 #[test]
+fn a_broker_told_to_join_at_a_port_for_clients_says_that_it_is_no_peer_port() {
+    let dir = tempfile::tempdir().unwrap();
+    let member = Broker::start(&program!(), &dir.path().join("1"), &[]);
+    let joiner = dir.path().join("2");
+    let joiner = Broker::launch_astray(&program!(), &joiner, member.listen());
+    let line = joiner.log_line("not let in yet; asking again");
+    assert!(line.contains("it is no peer port"), "{line}");
+}
+
+#[test]
 fn sigint_stops_a_broker_in_order_even_with_a_consumer_at_its_stream() {
     let dir = tempfile::tempdir().unwrap();
     let mut broker = Broker::start(&program!(), dir.path(), &[]);

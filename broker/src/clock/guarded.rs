@@ -191,6 +191,10 @@ impl Clock for GuardedClock {
         let (guard, now) = self.look();
         Ages::new(now, guard.skips.clone())
     }
+
+    fn leaps(&self) -> Option<watch::Receiver<i64>> {
+        self.wall.leaps()
+    }
 }
 
 #[cfg(test)]

@@ -54,6 +54,8 @@ struct Answer {
     /// leaderships. What is known may have been dropped since the ping went out.
     asked: u64,
     response: PingResponse,
+    /// The time here when it came.
+    mine: i64,
     took: Duration,
 }
 
@@ -217,10 +219,13 @@ impl Liveness {
             leaving: self.is_leaving(),
         };
         let answer = peer::call(PING_LIMIT, calls.ping(request)).await;
+        // Before the end is looked at: `took` has whatever lies between the two clocks' times.
+        let mine = self.clock.now().0;
         answer.ok().map(|response| Answer {
             broker,
             asked: known_version,
             response,
+            mine,
             took: Duration::from_millis(self.clock.uptime().saturating_sub(began).unsigned_abs()),
         })
     }
@@ -230,6 +235,7 @@ impl Liveness {
             broker,
             asked,
             response,
+            mine,
             took,
         } = answer;
         // An answer of another broker at that address says nothing about this one.
@@ -239,7 +245,6 @@ impl Liveness {
         self.suspicion().answered(broker, self.now());
         self.hear(broker, response.leaving, leaders);
         let theirs = (response.now > 0).then_some(response.now);
-        let mine = self.clock.now().0;
         self.times().hear(broker, theirs, mine, took);
         if response.version != asked {
             let groups = response.leaderships.iter().filter_map(|leadership| {

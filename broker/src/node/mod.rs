@@ -32,8 +32,10 @@ use tokio::sync::watch;
 pub use config::BrokerConfig;
 pub use error::StartError;
 
+use crate::clock::{Clock, SystemClock};
 use crate::listener::AllSlots;
 use crate::log::MemDir;
+use crate::log::dir::usage;
 use crate::raft::Replicas;
 use crate::service::Services;
 use crate::tasks::Tasks;
@@ -70,18 +72,24 @@ impl Broker {
     /// Starts a broker and returns when it accepts work: it has joined its cluster, and nothing
     /// that is placed on it is in recovery.
     pub async fn start(config: BrokerConfig) -> Result<Self, StartError> {
-        start::start(config, Storage::Disk).await
+        start::start(config, Storage::Disk, Arc::new(SystemClock), usage::boot()).await
     }
 
     /// Starts a broker that keeps everything in `memory`, and nothing of the machine but its
     /// ports: no file, no lock, no thread. `data_dir` is not used. A broker that is started on
     /// memory that another has filled goes on where that one ended.
-    pub async fn start_in_memory(
+    pub async fn start_in_memory(config: BrokerConfig, memory: MemDir) -> Result<Self, StartError> {
+        Self::start_in_memory_at(config, memory, Arc::new(SystemClock)).await
+    }
+
+    /// The same, with the time that `clock` shows.
+    pub(crate) async fn start_in_memory_at(
         mut config: BrokerConfig,
         memory: MemDir,
+        clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
         config.data_dir = PathBuf::new();
-        start::start(config, Storage::Memory(memory)).await
+        start::start(config, Storage::Memory(memory), clock, usage::boot()).await
     }
 
     /// The broker's id in its cluster.

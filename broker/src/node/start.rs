@@ -19,11 +19,10 @@ use super::scrub::Scrub;
 use super::serve::{Sockets, serve};
 use super::watching::{reaches_majority, watch_end, watch_leadership, watch_successors};
 use super::{Bound, Broker, StartError, clock_file, compaction, controller, metrics_page};
-use crate::clock::{Clock, GuardedClock, SystemClock};
+use crate::clock::{Clock, GuardedClock};
 use crate::cluster::{Leaders, Liveness, Metadata, MetadataMachine, Takeover};
 use crate::entropy;
 use crate::listener::grpc::bind;
-use crate::log::dir::usage;
 use crate::log::{Dir, DirLock, FsDir, HardState, MemDir, MeteredDir};
 use crate::metrics::Metrics;
 use crate::peer::Peers;
@@ -59,12 +58,8 @@ impl Storage {
     }
 }
 
-pub(super) async fn start(config: BrokerConfig, storage: Storage) -> Result<Broker, StartError> {
-    start_at(config, storage, Arc::new(SystemClock), usage::boot()).await
-}
-
 /// Starts on a machine with the clocks `wall`, in the run of its kernel named `boot`.
-pub(super) async fn start_at(
+pub(super) async fn start(
     config: BrokerConfig,
     storage: Storage,
     wall: Arc<dyn Clock>,

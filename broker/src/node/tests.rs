@@ -113,7 +113,7 @@ async fn start_ahead(disk: &MemDir, join: &[String], ahead: i64, boot: &[u8]) ->
         ..BrokerConfig::default()
     };
     let storage = start::Storage::Memory(disk.next_process());
-    let started = start::start_at(config, storage, Arc::new(Ahead(ahead)), boot.to_vec());
+    let started = start::start(config, storage, Arc::new(Ahead(ahead)), boot.to_vec());
     tokio::time::timeout(LIMIT, started).await.unwrap().unwrap()
 }
 

@@ -36,6 +36,7 @@ pub(super) struct Keeper {
     pub(super) log_start: watch::Receiver<Offset>,
     pub(super) rolls: watch::Receiver<u32>,
     pub(super) saving: watch::Receiver<usize>,
+    pub(super) leaps: Option<watch::Receiver<i64>>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -47,6 +48,9 @@ impl Keeper {
             self.leadership.mark_unchanged();
             self.published.mark_unchanged();
             self.saving.mark_unchanged();
+            self.leaps
+                .iter_mut()
+                .for_each(watch::Receiver::mark_unchanged);
             let retention = *self.retention.borrow_and_update();
             retention.limit(&self.replica);
             let (pressed, applied) = (self.replica.room().is_pressed(), self.replica.applied());
@@ -79,6 +83,7 @@ impl Keeper {
                 changed = self.published.changed(), if empty => changed.is_err(),
                 changed = self.saving.changed(), if more || settling => changed.is_err(),
                 () = self.replica.applied_beyond(applied), if settling => false,
+                () = leapt(&mut self.leaps) => false,
                 () = pressed_for_room(&self.replica), if !settling => false,
                 () = tokio::time::sleep(wait) => false,
             };
@@ -251,6 +256,17 @@ struct Given {
     some: bool,
     /// Whether there is more that could not go yet.
     more: bool,
+}
+
+/// Resolves when time has passed of which no sleep knows.
+async fn leapt(leaps: &mut Option<watch::Receiver<i64>>) {
+    let leapt = match leaps {
+        Some(leaps) => leaps.changed().await.is_ok(),
+        None => false,
+    };
+    if !leapt {
+        std::future::pending().await
+    }
 }
 
 /// Resolves when an append waits for files to go.

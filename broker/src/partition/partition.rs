@@ -118,6 +118,7 @@ impl Partition {
             group: Group::default(),
         };
         tasks.spawn(append.run(queue));
+        let leaps = trimmer.clock.leaps();
         let keeper = Keeper {
             replica: replica.clone(),
             trimmer: trimmer.clone(),
@@ -127,6 +128,7 @@ impl Partition {
             log_start: shared.log_start(),
             rolls: replica.rolls(),
             saving: replica.saving(),
+            leaps,
             metrics: Arc::clone(&metrics),
         };
         tasks.spawn(keeper.run());

@@ -135,6 +135,11 @@ fn classify(status: &Status) -> CallError {
     match status.code() {
         Code::FailedPrecondition | Code::InvalidArgument => CallError::Refused(message),
         _ if never_sent(status) => CallError::NotSent(message),
+        Code::Unimplemented => {
+            let why = "it does not know this call: it is no peer port of a broker, or one of another version";
+            CallError::Unknown(why.to_owned())
+        }
+        code if message.is_empty() => CallError::Unknown(code.to_string()),
         _ => CallError::Unknown(message),
     }
 }

@@ -30,7 +30,7 @@ pub(crate) struct ConsumeArgs {
     pub(crate) topic: String,
 
     /// The partitions to read [default: all].
-    #[arg(short, long, value_name = "P,…", value_delimiter = ',')]
+    #[arg(short, long, value_name = "P,…", value_delimiter = ',', value_parser = partition)]
     pub(crate) partitions: Vec<u32>,
 
     /// Where to begin in each partition: start, end, an offset, -N for the last N records, or
@@ -68,6 +68,12 @@ pub(crate) struct ConsumeArgs {
     /// What to print for each record [default: '%v\n'].
     #[arg(short, long)]
     pub(crate) format: Option<String>,
+}
+
+/// A partition as an argument spells it.
+fn partition(text: &str) -> Result<u32, String> {
+    let number = text.parse();
+    number.map_err(|_| "give the numbers of partitions, such as 0 or 0,3".to_owned())
 }
 
 /// A freshness as an argument spells it.

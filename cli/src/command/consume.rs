@@ -10,6 +10,7 @@ use highwater_client::{
     Until,
 };
 use highwater_proto::Reason;
+use tokio_util::sync::CancellationToken;
 
 use crate::args::{ClientArgs, ConsumeArgs};
 use crate::connection::{about_topic, connect_from};
@@ -19,20 +20,36 @@ use crate::record::position::Position;
 use crate::record::template::Template;
 use crate::record::view::{HeaderView, RecordView};
 
-pub(super) async fn run(client_args: &ClientArgs, args: ConsumeArgs) -> Result<(), Failure> {
+pub(super) async fn run(
+    client_args: &ClientArgs,
+    args: ConsumeArgs,
+    interrupted: &CancellationToken,
+) -> Result<(), Failure> {
     let mut printer = Printer::of(args.format.as_deref(), client_args.output)?;
     let idle = args.exit_at_end.then(|| client_args.call_timeout());
-    let client = connect_from(client_args, args.rack.as_deref().unwrap_or_default()).await?;
-    let consumer = match consumer(&client, &args).await {
-        Ok(consumer) => consumer,
-        Err(error) => return Err(about_topic(&client, &args.topic, error).await),
-    };
     let mut out = output::stdout();
     let limit = args.max_records.unwrap_or(u64::MAX);
-    let ended = print_all(consumer, &mut printer, &mut out, limit, idle).await;
+    let printing = async {
+        let consumer = begin(client_args, &args).await?;
+        print_all(consumer, &mut printer, &mut out, limit, idle).await
+    };
+    // It waits between records only, so that an array that is interrupted can be ended.
+    let ended = tokio::select! {
+        biased;
+        () = interrupted.cancelled() => Err(Failure::Interrupted),
+        ended = printing => ended,
+    };
     printer.end(&mut out)?;
     out.flush()?;
     ended
+}
+
+async fn begin(client_args: &ClientArgs, args: &ConsumeArgs) -> Result<Consumer, Failure> {
+    let client = connect_from(client_args, args.rack.as_deref().unwrap_or_default()).await?;
+    match consumer(&client, args).await {
+        Ok(consumer) => Ok(consumer),
+        Err(error) => Err(about_topic(&client, &args.topic, error).await),
+    }
 }
 
 async fn consumer(client: &Client, args: &ConsumeArgs) -> Result<Consumer, Error> {

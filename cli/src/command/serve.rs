@@ -127,6 +127,9 @@ fn start_log(settings: &Settings) -> Result<(), Failure> {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal())
+        // A log that cannot be written (a full disk, a reader that is gone) is no reason to stop: told on
+        // stderr, too, it would end whichever task had something to say.
+        .log_internal_errors(false)
         .with_writer(io::stderr);
     match settings.log_format {
         LogFormat::Text => log.init(),

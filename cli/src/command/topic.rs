@@ -1,5 +1,6 @@
 //! `highwater topic`.
 
+use std::collections::BTreeSet;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::time::Duration;
 
@@ -51,7 +52,17 @@ pub(super) async fn run(client_args: &ClientArgs, args: TopicArgs) -> Result<(),
     }
 }
 
+/// A setting has one value.
+fn once_each(config: &[(String, String)]) -> Result<(), Failure> {
+    let mut seen = BTreeSet::new();
+    match config.iter().find(|(name, _)| !seen.insert(name)) {
+        None => Ok(()),
+        Some((name, _)) => Err(Failure::usage(format!("{name} is given more than once"))),
+    }
+}
+
 async fn create_topic(client_args: &ClientArgs, args: CreateArgs) -> Result<(), Failure> {
+    once_each(&args.config)?;
     let mut topic = NewTopic::new(&args.name).partitions(args.partitions);
     if let Some(replication) = args.replication {
         topic = topic.replication(replication);

@@ -141,12 +141,13 @@ impl Consumer {
         let (client, topic) = (self.client.clone(), Arc::clone(&self.topic));
         let source = Arc::clone(&self.source);
         async move {
+            let place = format!("{topic}/{partition}");
             let topic = (&*topic, source.topic_id.as_str());
             let found = client.offsets_of(topic, partition, to.position()).await?;
             let offset = to.resolve(partition, &found);
             match offset < found.log_start_offset || offset > found.high_watermark {
                 false => Ok(offset),
-                true => Err(Error::out_of_range(offset, &found)),
+                true => Err(Error::out_of_range(place, offset, &found)),
             }
         }
     }

@@ -183,7 +183,10 @@ impl ConsumerBuilder {
                 let start = self.start.resolve(partition, &found);
                 match start > found.high_watermark {
                     false => Ok((start, end)),
-                    true => Err(Error::out_of_range(start, &found)),
+                    true => {
+                        let place = format!("{}/{partition}", self.topic);
+                        Err(Error::out_of_range(place, start, &found))
+                    }
                 }
             }
         }

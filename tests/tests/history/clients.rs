@@ -183,6 +183,31 @@ pub(crate) async fn produce_by_name(
     awaiting.await.unwrap();
 }
 
+/// Sends a record to each partition when nobody else does; gives where they are.
+pub(crate) async fn mark_ends(
+    client: &Client,
+    number: u32,
+    notes: &Arc<Notes>,
+) -> BTreeMap<u32, (u64, Value)> {
+    let producer = client.producer("t").build().await.unwrap();
+    let (numbered, awaiting) = Numbered::new(number, Arc::clone(notes));
+    for partition in 0..PARTITIONS {
+        numbered.send(&producer, u64::from(partition)).await;
+    }
+    drop(numbered);
+    awaiting.await.unwrap();
+    let history = notes.history.lock().unwrap();
+    let marks = history
+        .sent
+        .iter()
+        .filter(|sent| sent.value.producer == number);
+    let mark = |sent: &Sent| match sent.fate {
+        Fate::Acknowledged(Some(offset)) => (sent.partition, (offset, sent.value)),
+        other => panic!("{}: {other:?}", sent.value),
+    };
+    marks.map(mark).collect()
+}
+
 /// Reads everything, up to `ends` once they are known. Every 1,000 records it begins anew where it was;
 /// in between it stops a partition and sets it going again, or seeks to where it is.
 pub(crate) async fn consume(

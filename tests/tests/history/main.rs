@@ -14,7 +14,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use clients::{
-    Notes, consume, look_up, produce, produce_by_name, read_fresh, read_log, read_replica,
+    Notes, consume, look_up, mark_ends, produce, produce_by_name, read_fresh, read_log,
+    read_replica,
 };
 use highwater_client::{Client, NewTopic, ReadFrom};
 use highwater_tests::history::{Fate, History, Value, check};
@@ -107,6 +108,8 @@ fn no_history_is_impossible_while_leaders_are_killed_and_frozen() {
     println!("HIGHWATER_SEED={seed}");
     let mut cluster = Cluster::start(&program!(), 3);
     let runtime = Runtime::new().unwrap();
+    // Ends with the connections of those that write, and whatever waits there.
+    let writers = Runtime::new().unwrap();
     let notes = Arc::new(Notes {
         began: Instant::now(),
         history: Mutex::default(),
@@ -118,33 +121,35 @@ fn no_history_is_impossible_while_leaders_are_killed_and_frozen() {
         client.create_topic(topic).await.unwrap();
         client
     });
+    let writer = writers.block_on(Client::connect(cluster.addresses()));
+    let writer = writer.unwrap();
     let (stop, stopped) = watch::channel(false);
     let (tell_ends, ends) = watch::channel(None);
     let (mut writing, mut reading) = (JoinSet::new(), JoinSet::new());
-    let on = runtime.handle();
+    let (on, reading_on) = (writers.handle(), runtime.handle());
     for number in 0..PRODUCERS {
         let (notes, stopped) = (Arc::clone(&notes), stopped.clone());
-        let producer = produce(client.clone(), number, notes, stopped);
+        let producer = produce(writer.clone(), number, notes, stopped);
         writing.spawn_on(named(format!("producer {number}"), producer), on);
     }
     notes.history.lock().unwrap().named.insert(PRODUCERS);
     let by_name = produce_by_name(
-        client.clone(),
+        writer.clone(),
         PRODUCERS,
         Arc::clone(&notes),
         stopped.clone(),
     );
     writing.spawn_on(named("the named producer".to_owned(), by_name), on);
-    let looking = look_up(client.clone(), Arc::clone(&notes), stopped.clone());
+    let looking = look_up(writer.clone(), Arc::clone(&notes), stopped.clone());
     writing.spawn_on(named("looking up".to_owned(), looking), on);
     for (number, from) in (0..).zip([ReadFrom::Leader, ReadFrom::Nearest]) {
         let (notes, ends) = (Arc::clone(&notes), ends.clone());
         let consumer = consume(client.clone(), number, from, notes, ends);
-        reading.spawn_on(named(format!("consumer {number}"), consumer), on);
+        reading.spawn_on(named(format!("consumer {number}"), consumer), reading_on);
     }
     for (number, from) in (2..).zip([ReadFrom::Leader, ReadFrom::Nearest]) {
         let (notes, stopped) = (Arc::clone(&notes), stopped.clone());
-        let consumer = read_fresh(client.clone(), number, from, notes, stopped);
+        let consumer = read_fresh(writer.clone(), number, from, notes, stopped);
         writing.spawn_on(named(format!("consumer {number}, fresh"), consumer), on);
     }
 
@@ -156,9 +161,21 @@ fn no_history_is_impossible_while_leaders_are_killed_and_frozen() {
     }
 
     stop.send_replace(true);
+    writers.block_on(all_end(&mut writing));
+    // What was given up may still be on its way, wherever it waits: at its producer, in a connection, in
+    // a broker's queue. All of that ends here, but for what stands in a log already, committed or not;
+    // and of that nothing comes behind a record of a later leader.
+    drop(writer);
+    writers.shutdown_timeout(PATIENCE);
+    cluster.restart_all();
     runtime.block_on(async {
-        all_end(&mut writing).await;
+        let marks = timeout(PATIENCE, mark_ends(&client, PRODUCERS + 1, &notes));
+        let marks = marks.await.unwrap();
         let log = timeout(PATIENCE, read_log(&client)).await.unwrap();
+        for (partition, mark) in marks {
+            let last = log[&partition].last().copied();
+            assert_eq!(last, Some(mark), "seed {seed}, the end of {partition}");
+        }
         let end = |(partition, log): (&u32, &Vec<(u64, Value)>)| (*partition, log.len() as u64);
         tell_ends.send_replace(Some(log.iter().map(end).collect()));
         for broker in &cluster.brokers {

@@ -47,6 +47,7 @@ pub(super) async fn run(client_args: &ClientArgs, args: AlterArgs) -> Result<(),
         return Err(Failure::usage("there is nothing to change")
             .hint(format!("highwater topic alter {name} -c retention.ms=7d")));
     }
+    super::once_each(&args.config)?;
     let set = |changes: TopicChanges, (key, value)| changes.set(key, value);
     let changes = args.config.into_iter().fold(TopicChanges::new(), set);
     let changes = args.unset.into_iter().fold(changes, TopicChanges::unset);

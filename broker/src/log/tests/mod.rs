@@ -11,6 +11,7 @@ use super::{
     Dir, Frame, FrameKind, FsDir, Log, LogOptions, MemDir, NewFrame, Owner, Source, SyncDone,
 };
 
+mod accounting;
 mod basics;
 mod cuts;
 mod damage;

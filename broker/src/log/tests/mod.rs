@@ -19,6 +19,7 @@ mod divergence;
 mod failing_disk;
 mod flushing;
 mod format;
+mod maps;
 mod model;
 mod recycled;
 mod rot;

@@ -215,6 +215,10 @@ impl File for NoSyncFile {
     fn give_back(&self, position: u64) -> io::Result<()> {
         self.0.give_back(position)
     }
+    fn disk_bytes(&self) -> io::Result<u64> {
+        self.0.disk_bytes()
+    }
+
     fn make_resident(&self, range: Range<u64>) -> io::Result<()> {
         self.0.make_resident(range)
     }

@@ -22,6 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A producer that numbers what it sends and sends it again until it is acknowledged.
 struct Producer {
+    topic: &'static str,
     id: i64,
     patience: Duration,
     /// How many records were acknowledged.
@@ -37,11 +38,16 @@ impl Producer {
 
     async fn with_patience(api: &Api, patience: Duration) -> Self {
         Self {
+            topic: "t",
             id: api.producer_id().await,
             patience,
             acked: 0,
             unknown: VecDeque::new(),
         }
+    }
+
+    fn of(self, topic: &'static str) -> Self {
+        Self { topic, ..self }
     }
 
     fn batch(&self, number: usize) -> Bytes {
@@ -102,13 +108,13 @@ impl Producer {
         api: &Api,
         batch: &Bytes,
     ) -> Option<Result<v1::ProduceResponse, Refusal>> {
-        let appending = api.append("t", 0, batch.clone());
+        let appending = api.append(self.topic, 0, batch.clone());
         tokio::time::timeout(self.patience, appending).await.ok()
     }
 
     /// Everything acknowledged is there once and in order, and nothing else.
     async fn check(&self, api: &Api) {
-        let values = api.values("t", 0).await;
+        let values = api.values(self.topic, 0).await;
         let number = |value: &String| value.split(' ').next().unwrap().parse().unwrap();
         let found: Vec<usize> = values.iter().map(number).collect();
         assert_eq!(found, (0..self.acked).collect::<Vec<_>>());
@@ -228,6 +234,35 @@ async fn a_broker_killed_on_a_full_disk_opens_there_reads_and_heals() {
         assert!(begun.elapsed() < LIMIT, "{refusal:?}");
     }
     producer.check(&api).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_deleted_on_a_full_disk_gives_its_room_to_the_others() {
+    let disk = SmallDisk::new(40);
+    let (mut broker, api) = start(&disk).await;
+    api.create("other", 1, &[("segment.bytes", "8MiB")]).await;
+    let mut other = Producer::new(&api).await.of("other");
+    other.heal(&api).await;
+    let mut producer = Producer::new(&api).await;
+    assert_full(&producer.fill(&api).await);
+    assert!(producer.acked > 50, "{} records", producer.acked);
+    let refusal = other.fill(&api).await;
+    let said = ["other/0: the disk of ", " is full: ", "free space there"];
+    refusal.is(Code::ResourceExhausted, "DISK_FULL", &said);
+    disk.occupy_all("rest");
+
+    broker.run(&["topic", "delete", "t", "--yes"]).ok();
+    // Three files' worth, while the one that took the rest stays.
+    let before = other.acked;
+    while other.acked < before + 60 {
+        other.heal(&api).await;
+    }
+    let read = api.high_watermark("other", 0).await;
+    assert_eq!(read, other.acked as i64);
+    other.check(&api).await;
+    broker.kill();
+    broker.restart();
+    other.check(&Api::connect(broker.listen()).await).await;
 }
 
 /// Three brokers, each on a disk of its own.

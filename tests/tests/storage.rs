@@ -256,6 +256,43 @@ async fn records_written_after_an_idle_time_expire_like_any_others() {
 }
 
 #[tokio::test]
+async fn a_segment_is_closed_by_its_age_and_not_without_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start(&program!(), dir.path(), &[]);
+    let api = Api::connect(broker.listen()).await;
+    let aging = api.create("t", 1, &[("segment.ms", "1s")]).await;
+    let ageless = api.create("u", 1, &[]).await;
+    let home = |id: &str| partition_dir(&broker, id, 0);
+    let (aging, ageless) = (home(&aging), home(&ageless));
+    // None of the files is near to being full, so that none is made in advance.
+    for count in 1..=3 {
+        let closed = async {
+            while segments(&aging).len() == count {
+                api.high_watermark("t", 0).await;
+            }
+        };
+        for topic in ["u", "t"] {
+            let value = format!("{count}");
+            api.append(topic, 0, batch([value])).await.unwrap();
+        }
+        // Nobody writes: it is closed all the same, once.
+        soon("its segment is closed", closed).await;
+        assert_eq!(segments(&aging).len(), count + 1);
+    }
+    assert_eq!(segments(&ageless).len(), 1);
+    for restarted in [false, true] {
+        if restarted {
+            broker.kill();
+            broker.restart();
+        }
+        let api = Api::connect(broker.listen()).await;
+        for topic in ["t", "u"] {
+            assert_eq!(api.values(topic, 0).await, ["1", "2", "3"]);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_lower_limit_keeps_the_newest_records_up_to_it() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(&program!(), dir.path(), &[]);

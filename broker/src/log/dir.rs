@@ -122,6 +122,10 @@ pub trait File: fmt::Debug + Send + Sync {
     /// An error, also where the file system cannot, changes nothing.
     fn give_back(&self, position: u64) -> io::Result<()>;
 
+    /// The bytes that the file takes on the disk: what is given back counts no more, and what a
+    /// file system did not reserve counts when it is written.
+    fn disk_bytes(&self) -> io::Result<u64>;
+
     /// Reads a range from the disk into memory and waits for it. After an error nothing of it may be
     /// touched.
     fn make_resident(&self, range: Range<u64>) -> io::Result<()>;

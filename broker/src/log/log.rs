@@ -234,12 +234,13 @@ impl Log {
         }
     }
 
-    /// Says what the files take together.
+    /// Says which files there are, and what they take.
     fn tell_files(&self) {
         let sealed = self.sealed.iter().map(|part| &part.segment);
         let active = self.active.as_ref().map(|active| &active.segment);
-        let bytes = sealed.chain(active).map(|segment| segment.disk_bytes());
-        self.room.holds(bytes.sum());
+        let files = sealed.chain(active);
+        let files = files.map(|segment| (segment.header.number, segment.disk_bytes()));
+        self.room.holds(files);
     }
 
     fn refuse_if_poisoned(&self) -> Result<(), LogError> {

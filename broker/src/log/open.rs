@@ -280,6 +280,8 @@ impl Opened {
             if scan.is_some() {
                 seal::write_index(&part);
             }
+            // A crash may have come before it gave back its rest, and nobody does so later.
+            part.segment.measure();
             self.sealed.push(part);
         }
     }

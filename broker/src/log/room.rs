@@ -22,6 +22,7 @@ use super::frame::frame_bytes;
 use super::options::FIRST_SEGMENT_BYTES;
 use super::spare::{BlankFile, discard};
 
+mod files;
 mod quota;
 mod recycle;
 mod state;
@@ -229,7 +230,7 @@ impl Room {
         let taken = std::mem::take(&mut self.lock().next);
         match taken {
             Next::Ready(blank) if blank.file.len() >= needed && blank.end_filling() => {
-                self.lock().files += blank.file.len();
+                self.lock().files.add(blank.number, blank.file.len());
                 return Ok(blank);
             }
             Next::Ready(blank) => discard(dir, blank.number),
@@ -249,7 +250,7 @@ impl Room {
             true => io::Error::new(io::ErrorKind::StorageFull, self.no_room(needed)),
             false => error,
         });
-        made.inspect(|blank| self.lock().files += blank.file.len())
+        made.inspect(|blank| self.lock().files.add(blank.number, blank.file.len()))
     }
 
     /// Has the next file made in the background, unless it is there or on its way, or the disk has no

@@ -17,17 +17,19 @@ pub(super) fn finish(part: &Part, room: &Room) {
     if rest > 0 {
         let room = room.clone();
         room.gives_back();
+        segment.will_keep(kept);
         part.segment.home.offload(Box::new(move || {
             // Where the file system cannot, the file stays as large as it is. The footer is on the disk
             // first: a file without one is written to again after a power loss.
             let file = &segment.file;
             let is_closed = || file.sync_now().is_ok();
             let given = !segment.is_purged() && is_closed() && file.give_back(kept).is_ok();
-            // In this order: whoever counts between the two counts too much, not too little.
-            room.gave_back(if given { rest } else { 0 });
-            if given {
-                segment.note_disk_bytes(kept);
-            }
+            let bytes = match given {
+                true => kept,
+                false => segment.measure(),
+            };
+            segment.note_disk_bytes(bytes);
+            room.gave_back(segment.header.number, bytes);
         }));
     }
     write_index(part);

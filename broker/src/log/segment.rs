@@ -59,6 +59,8 @@ pub(super) struct Segment {
     pub(super) marked: AtomicU32,
     /// What its file takes on the disk.
     disk_bytes: AtomicU64,
+    /// What it takes once it has given back what it is about to.
+    settled_bytes: AtomicU64,
     /// Set before its file goes.
     purged: AtomicBool,
 }
@@ -88,6 +90,7 @@ impl Segment {
             index: ArcSwap::from_pointee(index),
             marked: AtomicU32::new(0),
             disk_bytes: AtomicU64::new(header.file_len),
+            settled_bytes: AtomicU64::new(header.file_len),
             purged: AtomicBool::new(false),
         }
     }
@@ -103,9 +106,29 @@ impl Segment {
         self.disk_bytes.load(Ordering::Acquire)
     }
 
-    /// Notes that the file takes only so much any more.
+    /// What the file takes once it has given back what it is about to.
+    pub(super) fn settled_bytes(&self) -> u64 {
+        self.settled_bytes.load(Ordering::Acquire)
+    }
+
+    /// Notes that the file is about to give back all but so much.
+    pub(super) fn will_keep(&self, bytes: u64) {
+        self.settled_bytes.store(bytes, Ordering::Release);
+    }
+
+    /// Notes that the file takes only so much, and is not about to give anything back.
     pub(super) fn note_disk_bytes(&self, bytes: u64) {
         self.disk_bytes.store(bytes, Ordering::Release);
+        self.settled_bytes.store(bytes, Ordering::Release);
+    }
+
+    /// Asks the file system what the file takes. For a file that is written to no more: of one that
+    /// is, all its length counts. What cannot be asked counts whole, too, and no file more than that.
+    pub(super) fn measure(&self) -> u64 {
+        let len = self.header.file_len;
+        let bytes = self.file.disk_bytes().map_or(len, |bytes| bytes.min(len));
+        self.note_disk_bytes(bytes);
+        bytes
     }
 
     /// Notes that the file is about to go, so that nothing is made beside it any more.

@@ -23,6 +23,9 @@ const AGAIN: Duration = Duration::from_millis(500);
 const IDLE: Duration = Duration::from_secs(3600);
 /// It looks again after this long when an append waits for what is under way.
 const SOON: Duration = Duration::from_millis(20);
+/// It waits no longer than this for what became of a proposal: a group that is stuck keeps no segment
+/// that can go, and no change of the limits from being taken up.
+const DECIDED: Duration = Duration::from_secs(10);
 /// It looks no more often than this because time has passed.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -118,7 +121,7 @@ impl Keeper {
         if start.is_some() || closes {
             // A command is an entry like any other: what is to be closed is closed by it.
             let began = monotonic();
-            let moved = self.trimmer.trim(start.unwrap_or(here)).await;
+            let moved = in_time(DECIDED, self.trimmer.trim(start.unwrap_or(here))).await;
             let (id, took) = (self.replica.id(), began.elapsed());
             return match moved {
                 Ok(start) => {
@@ -220,6 +223,17 @@ impl Drop for Keeper {
     }
 }
 
+/// What became of moving the log start, if it is told in time. What is not may still come about, and
+/// does no harm: a log start only moves up.
+async fn in_time(
+    limit: Duration,
+    moving: impl Future<Output = Result<Offset, AppendError>>,
+) -> Result<Offset, AppendError> {
+    let late = |_| AppendError::Unknown(format!("not decided within {limit:?}"));
+    let told = tokio::time::timeout(limit, moving).await;
+    told.map_err(late)?
+}
+
 /// What all files take once segments have given back what they do not need, by what was measured
 /// between the looks at `before` and `after`. It never takes a segment for another file.
 fn settled(measured: u64, before: &[SegmentInfo], after: &[SegmentInfo]) -> u64 {
@@ -296,6 +310,15 @@ mod tests {
             end: 50,
             sealed: true,
         }
+    }
+
+    #[tokio::test]
+    async fn a_group_that_decides_nothing_does_not_hold_up_its_keeper() {
+        let stuck = in_time(Duration::from_millis(1), std::future::pending());
+        let told = tokio::time::timeout(Duration::from_secs(30), stuck).await;
+        assert!(matches!(told, Ok(Err(AppendError::Unknown(_)))), "{told:?}");
+        let moved = in_time(DECIDED, std::future::ready(Ok(Offset(7)))).await;
+        assert_eq!(moved, Ok(Offset(7)));
     }
 
     #[test]

@@ -129,7 +129,7 @@ impl Dir for FsDir {
         for entry in fs::read_dir(&self.path)? {
             match entry?.metadata() {
                 Ok(found) if found.is_file() => {
-                    bytes += std::os::unix::fs::MetadataExt::blocks(&found) * 512
+                    bytes += taken(&found);
                 }
                 Ok(_) => {}
                 // Removed since it was listed.
@@ -196,6 +196,11 @@ impl Dir for FsDir {
     fn space(&self) -> &Space {
         &self.space
     }
+}
+
+/// The bytes of the blocks of a file.
+fn taken(found: &fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::blocks(found) * 512
 }
 
 /// Reserves the blocks of a new file; a file system without `fallocate` gets a sparse file.
@@ -287,6 +292,10 @@ impl File for FsFile {
             0 => Ok(()),
             _ => Ok(fallocate(&self.file.handle, hole, position, len)?),
         }
+    }
+
+    fn disk_bytes(&self) -> io::Result<u64> {
+        Ok(taken(&self.file.handle.metadata()?))
     }
 
     fn make_resident(&self, range: Range<u64>) -> io::Result<()> {

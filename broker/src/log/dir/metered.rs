@@ -149,6 +149,10 @@ impl File for MeteredFile {
         self.inner.give_back(position)
     }
 
+    fn disk_bytes(&self) -> io::Result<u64> {
+        self.inner.disk_bytes()
+    }
+
     fn make_resident(&self, range: Range<u64>) -> io::Result<()> {
         self.inner.make_resident(range)
     }

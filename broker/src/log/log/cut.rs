@@ -53,6 +53,9 @@ impl Log {
     /// Forgets the entries up to `through`: they can no longer be read, and the files that hold
     /// nothing else are unlinked. Beyond the end it empties the log, whose next entry may then have
     /// any index.
+    ///
+    /// After an error the log begins where the first file begins that is still there, or where it
+    /// began, and the same can be asked for again.
     pub fn purge(&mut self, through: LogIndex) -> Result<(), LogError> {
         self.refuse_if_poisoned()?;
         if through.next() > self.tail.next_index {
@@ -61,40 +64,55 @@ impl Log {
         if through < self.first_index {
             return Ok(());
         }
-        let reader = self.reader();
-        self.log_start_offset = reader
-            .head(through.next())?
-            .map_or(self.tail.next_offset, |head| head.base_offset);
-        self.first_index = through.next();
-        let gone = self
-            .sealed
-            .partition_point(|part| part.tail.next_index <= self.first_index);
+        let head = self.reader().head(through.next())?;
+        let first_index = through.next();
+        let start = head.map_or(self.tail.next_offset, |head| head.base_offset);
+        let is_gone = |part: &Part| part.tail.next_index <= first_index;
+        let gone = self.sealed.partition_point(is_gone);
         if gone > 0 {
             // The files that take over what these began must be durable before they are gone, and a
             // dead file before them must not stay: a log with a hole behind it looks damaged.
             self.flusher.sync_now().map_err(LogError::Poisoned)?;
             self.clear_dead()?;
         }
-        let removed: Vec<Part> = Arc::make_mut(&mut self.sealed).drain(..gone).collect();
-        self.publish();
-        let spare = removed.last().filter(|part| self.can_reuse(part));
+        let spare = self.sealed[..gone].last();
+        let spare = spare.filter(|part| self.can_reuse(part));
         let spare = spare.map(|part| part.segment.header.number);
-        let numbers: Vec<u32> = removed
-            .iter()
-            .map(|part| part.segment.header.number)
-            .collect();
-        removed.iter().for_each(|part| part.segment.note_purged());
-        // Whoever holds a file has it open.
-        drop(removed);
-        for number in numbers {
-            let is_spare = spare == Some(number);
-            self.unlink(number, is_spare)?;
-            if is_spare {
-                self.room.recycle(number);
+        let (removed, failed) = self.unlink_first(gone, spare);
+        match (&failed, self.sealed[..removed].last()) {
+            (None, _) => (self.first_index, self.log_start_offset) = (first_index, start),
+            (Some(_), None) => {}
+            (Some(_), Some(last)) => {
+                let tail = last.tail;
+                self.first_index = self.first_index.max(tail.next_index);
+                self.log_start_offset = self.log_start_offset.max(tail.next_offset);
             }
         }
+        // Whoever holds a file has it open.
+        Arc::make_mut(&mut self.sealed).drain(..removed);
+        self.publish();
         self.tell_files();
-        Ok(())
+        match (failed, spare) {
+            (Some(error), _) => Err(error),
+            (None, Some(spare)) => {
+                self.room.recycle(spare);
+                Ok(())
+            }
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// Unlinks the first `count` files, oldest first, and of file `spare` only the name. Gives how
+    /// many are gone, and what kept the next one.
+    fn unlink_first(&self, count: usize, spare: Option<u32>) -> (usize, Option<LogError>) {
+        for (removed, part) in self.sealed[..count].iter().enumerate() {
+            let number = part.segment.header.number;
+            part.segment.note_purged();
+            if let Err(error) = self.unlink(number, spare == Some(number)) {
+                return (removed, Some(error));
+            }
+        }
+        (count, None)
     }
 
     /// Removes the files that no longer count, durably, or says which one stays.
@@ -131,8 +149,6 @@ impl Log {
     pub fn reset(&mut self, last: LastFrame) -> Result<(), LogError> {
         self.refuse_if_poisoned()?;
         self.flusher.sync_now().map_err(LogError::Poisoned)?;
-        self.first_index = last.index.next();
-        self.log_start_offset = last.next_offset;
         self.replace(Vec::new(), Tail::from(last), true, (Origin::Reset, None))
     }
 
@@ -187,7 +203,9 @@ impl Log {
         ))
     }
 
-    /// Goes on behind `kept` in a new file, synced with its name before anything else happens.
+    /// Goes on behind `kept` in a new file, synced with its name before anything else happens. With
+    /// nothing kept the log begins at `tail`. Without room for the file nothing has changed; after
+    /// another error the log takes nothing more.
     fn replace(
         &mut self,
         kept: Vec<Part>,
@@ -212,13 +230,20 @@ impl Log {
         }
         let keep = kept.last().map(|part| part.segment.header.number);
         let active = self.active.take().map(|active| active.segment);
-        let before = self.sealed.iter().map(|part| &part.segment).chain(&active);
-        let numbers = before.map(|segment| segment.header.number);
-        let dead = numbers.filter(|number| keep.is_none_or(|keep| *number > keep));
-        self.dead.extend(dead.map(|dead| Dead {
-            number: dead,
-            successor: number,
-        }));
+        for segment in self.sealed.iter().map(|part| &part.segment).chain(&active) {
+            let before = segment.header.number;
+            if keep.is_none_or(|keep| before > keep) {
+                segment.note_purged();
+                self.dead.push(Dead {
+                    number: before,
+                    successor: number,
+                });
+            }
+        }
+        // What was written to is as large as it is from now on.
+        for segment in active.iter().filter(|segment| !segment.is_purged()) {
+            segment.measure();
+        }
         self.sealed = Arc::new(kept);
         self.active = Some(Active {
             segment: Arc::new(Segment::begin(header, &self.dir, blank.file)),
@@ -228,6 +253,9 @@ impl Log {
             named: true,
             sealed: false,
         });
+        if self.sealed.is_empty() {
+            (self.first_index, self.log_start_offset) = (tail.next_index, tail.next_offset);
+        }
         self.first_index = self.first_index.min(tail.next_index);
         self.log_start_offset = self.log_start_offset.min(tail.next_offset);
         self.flusher.set_durable(Position {
@@ -245,8 +273,6 @@ impl Log {
     fn empty(&mut self, next: LogIndex) -> Result<(), LogError> {
         self.flusher.sync_now().map_err(LogError::Poisoned)?;
         let offset = self.tail.next_offset;
-        self.first_index = next;
-        self.log_start_offset = offset;
         self.replace(
             Vec::new(),
             Tail::start(next, offset),
@@ -256,7 +282,8 @@ impl Log {
     }
 
     /// Unlinks a file from the front of the log, or only its name to keep the file. One at a time and
-    /// durably, so that a crash never leaves a hole that looks like a lost file.
+    /// durably, so that a crash never leaves a hole that looks like a lost file: if it is not known
+    /// to be durable, the log takes nothing more.
     fn unlink(&self, number: u32, keep: bool) -> Result<(), LogError> {
         let name = file_name(number);
         let _ = self.dir.remove(&index_name(number));
@@ -264,8 +291,9 @@ impl Log {
             true => self.dir.rename(&name, &dead_name(number)),
             false => self.dir.remove(&name),
         };
-        let removed = removed.and_then(|()| self.dir.sync_dir());
-        removed.map_err(LogError::io("remove", name))
+        removed.map_err(LogError::io("remove", name))?;
+        let synced = self.dir.sync_dir();
+        synced.map_err(|error| self.poison("remove", number, error))
     }
 }
 

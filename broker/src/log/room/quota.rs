@@ -20,7 +20,7 @@ pub(super) struct Quota {
 impl State {
     /// Whether files of so many bytes may be made, beside those that hold entries.
     pub(super) fn allows(&self, more: u64) -> bool {
-        let all = self.files.saturating_add(more);
+        let all = self.files.bytes().saturating_add(more);
         let limit = |limit: u64| limit.max(self.quota.lifted);
         self.quota.limit.is_none_or(|bytes| all <= limit(bytes))
     }
@@ -66,9 +66,15 @@ impl Room {
     pub fn lift(&self) {
         let mut state = self.lock();
         if let Some(wanted) = state.quota.wanted.take() {
-            state.quota.lifted = state.files.saturating_add(wanted);
+            state.quota.lifted = state.files.bytes().saturating_add(wanted);
             self.changed(state);
         }
+    }
+
+    /// What the files that hold entries take together, as far as the limit goes.
+    #[cfg(test)]
+    pub(in crate::log) fn file_bytes(&self) -> u64 {
+        self.lock().files.bytes()
     }
 
     /// Whether files are about to give back what they do not need.
@@ -81,22 +87,26 @@ impl Room {
         self.lock().quota.giving_back += 1;
     }
 
-    /// Notes that it has given back so much.
-    pub(in crate::log) fn gave_back(&self, bytes: u64) {
+    /// Notes that file `number` has done so, or could not, and takes so much now.
+    pub(in crate::log) fn gave_back(&self, number: u32, bytes: u64) {
         let mut state = self.lock();
         state.quota.giving_back = state.quota.giving_back.saturating_sub(1);
-        let files = state.files.saturating_sub(bytes);
-        self.now_holds(state, files);
+        let before = state.files.bytes();
+        state.files.settle(number, bytes);
+        self.counted(state, before);
     }
 
-    /// Notes what the files that hold entries take together.
-    pub(in crate::log) fn holds(&self, bytes: u64) {
-        self.now_holds(self.lock(), bytes);
+    /// Notes which files hold entries, and what each took when it was begun or found.
+    pub(in crate::log) fn holds(&self, files: impl Iterator<Item = (u32, u64)>) {
+        let mut state = self.lock();
+        let before = state.files.bytes();
+        state.files.keep(files);
+        self.counted(state, before);
     }
 
-    fn now_holds(&self, mut state: MutexGuard<'_, State>, bytes: u64) {
-        let fewer = bytes < state.files;
-        state.files = bytes;
+    fn counted(&self, mut state: MutexGuard<'_, State>, before: u64) {
+        let bytes = state.files.bytes();
+        let fewer = bytes < before;
         let with_next = bytes.saturating_add(state.next_len);
         // Where something went, more may go: the exception was made because nothing could.
         if fewer || state.quota.limit.is_none_or(|limit| with_next <= limit) {

@@ -2,6 +2,7 @@
 
 use super::super::segment_header::{FOOTER, SEGMENT_HEADER};
 use super::super::spare::BlankFile;
+use super::files::Files;
 use super::quota::Quota;
 use super::{Purpose, Wake};
 
@@ -36,8 +37,8 @@ pub(super) struct State {
     /// How often the next file could not be made.
     pub(super) failures: u64,
     pub(super) waiting: Vec<Wake>,
-    /// What the files that hold entries take together.
-    pub(super) files: u64,
+    /// The files that hold entries.
+    pub(super) files: Files,
     pub(super) quota: Quota,
 }
 

@@ -159,12 +159,18 @@ fn what_a_leader_had_room_for_may_take_what_leaders_keep_free() {
     );
 }
 
+/// Has the room know of one file of so many bytes, another one for each size.
+fn holds(room: &Room, bytes: u64) {
+    let number = u32::try_from(bytes >> 10).unwrap();
+    room.holds([(number, bytes)].into_iter());
+}
+
 /// A room whose files take so much, at a limit of 10 MiB, with nothing left in the active one.
 fn limited(files: u64) -> (MemDir, Room) {
     let (dir, room) = room(4096 * MIB);
     room.limit(Some(10 * MIB));
     room.moved(0, MIB, 0);
-    room.holds(files);
+    holds(&room, files);
     (dir, room)
 }
 
@@ -185,13 +191,13 @@ fn at_the_limit_records_wait_until_files_are_gone() {
         Box::new(move || _ = wake.fetch_add(1, Ordering::Relaxed)),
     );
     assert!(room.is_pressed());
-    room.holds(9 * MIB);
+    holds(&room, 9 * MIB);
     assert_eq!(woken.load(Ordering::Relaxed), 1);
     assert!(!room.is_pressed());
-    room.holds(10 * MIB);
+    holds(&room, 10 * MIB);
     room.prepare(None);
     assert!(dir.list().unwrap().is_empty(), "no file was made");
-    room.holds(9 * MIB);
+    holds(&room, 9 * MIB);
     assert!(insist(&room, 1000, Purpose::Data).is_ok());
     assert_eq!(dir.list().unwrap().len(), 1);
 }
@@ -222,14 +228,14 @@ fn where_nothing_can_go_the_limit_is_passed_by_one_file() {
     assert!(insist(&room, 1000, Purpose::Data).is_ok());
     assert_eq!(dir.list().unwrap().len(), 1);
     drop(room.take_file(MIB, MIB).unwrap());
-    room.holds(11 * MIB);
+    holds(&room, 11 * MIB);
     assert!(waits(ask(&room, 1000, Purpose::Data)));
     assert!(room.is_pressed());
     // Once something went, or below the limit, the exception is over.
     for fewer in [21 * MIB / 2, 8 * MIB] {
         room.lift();
-        room.holds(fewer);
-        room.holds(10 * MIB);
+        holds(&room, fewer);
+        holds(&room, 10 * MIB);
         assert!(waits(ask(&room, 1000, Purpose::Data)));
     }
 }
@@ -258,7 +264,7 @@ fn what_files_give_back_counts_when_it_is_given() {
     room.gives_back();
     assert!(room.is_giving_back());
     assert!(waits(ask(&room, 1000, Purpose::Data)));
-    room.gave_back(2 * MIB);
+    room.gave_back(10 << 10, 8 * MIB);
     assert!(!room.is_giving_back());
     assert!(insist(&room, 1000, Purpose::Data).is_ok());
 }

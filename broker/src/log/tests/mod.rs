@@ -11,6 +11,7 @@ use super::{
     Dir, Frame, FrameKind, FsDir, Log, LogOptions, MemDir, NewFrame, Owner, Source, SyncDone,
 };
 
+mod accounting;
 mod basics;
 mod cuts;
 mod damage;
@@ -18,6 +19,7 @@ mod divergence;
 mod failing_disk;
 mod flushing;
 mod format;
+mod maps;
 mod model;
 mod recycled;
 mod rot;

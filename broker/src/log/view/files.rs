@@ -19,7 +19,7 @@ pub struct SegmentInfo {
     pub next_offset: Offset,
     /// When its last entry was appended; of the entry before it if it has none.
     pub last_append_time: Timestamp,
-    /// The bytes it takes on the disk, once it has given back what it does not need.
+    /// The bytes it takes on the disk, once it has given back what it is about to.
     pub bytes: u64,
     /// The bytes it takes on the disk now.
     pub disk_bytes: u64,
@@ -43,10 +43,7 @@ impl LogReader {
                 first_offset: start.next_offset,
                 next_offset: part.tail.next_offset,
                 last_append_time: part.tail.append_time,
-                bytes: match nth < sealed {
-                    true => part.sealed_bytes(),
-                    false => part.segment.header.file_len,
-                },
+                bytes: part.segment.settled_bytes(),
                 disk_bytes: part.segment.disk_bytes(),
                 end: u64::from(part.end),
                 sealed: nth < sealed,

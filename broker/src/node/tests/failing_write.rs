@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::log::{Dir, MemDir};
 
-async fn create(broker: &Broker, topic: &str) {
+pub(super) async fn create(broker: &Broker, topic: &str) {
     let create = v1::CreateTopicRequest {
         name: topic.to_owned(),
         ..Default::default()
@@ -22,7 +22,7 @@ async fn create(broker: &Broker, topic: &str) {
 }
 
 /// Sends a record once; whether it was acknowledged.
-async fn send(broker: &Broker, topic: &str, value: u8) -> bool {
+pub(super) async fn send(broker: &Broker, topic: &str, value: u8) -> bool {
     let mut batch = BatchBuilder::new();
     batch.push(Timestamp(1), None, Some(&[value]), &[]);
     let request = v1::ProduceRequest {
@@ -35,7 +35,7 @@ async fn send(broker: &Broker, topic: &str, value: u8) -> bool {
 }
 
 /// Sends it until it is acknowledged.
-async fn until_sent(broker: &Broker, topic: &str, value: u8) {
+pub(super) async fn until_sent(broker: &Broker, topic: &str, value: u8) {
     let sent = async {
         while !send(broker, topic, value).await {
             tokio::task::yield_now().await;
@@ -44,7 +44,7 @@ async fn until_sent(broker: &Broker, topic: &str, value: u8) {
     timeout(LIMIT, sent).await.expect("it goes on");
 }
 
-async fn values(broker: &Broker, topic: &str) -> Vec<u8> {
+pub(super) async fn values(broker: &Broker, topic: &str) -> Vec<u8> {
     let request = v1::FetchRequest {
         topic: topic.to_owned(),
         max_bytes: 1 << 20,

@@ -268,6 +268,11 @@ impl File for MemFile {
         Ok(())
     }
 
+    fn disk_bytes(&self) -> io::Result<u64> {
+        self.disk.operate_since(self.power)?;
+        Ok(self.inode.disk_bytes())
+    }
+
     fn make_resident(&self, _range: Range<u64>) -> io::Result<()> {
         Ok(())
     }

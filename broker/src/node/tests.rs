@@ -16,6 +16,7 @@ use crate::service::Context;
 mod cold_reads;
 mod every_operation;
 mod failing_write;
+mod held_up;
 mod removals;
 
 const LIMIT: Duration = Duration::from_secs(30);

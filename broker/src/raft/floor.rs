@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::blocking::offloaded;
 use super::error::OpenError;
-use super::log_store::{note_purged, purged};
+use super::noted::{note_purged, purged};
 use super::saved::{self, Saved};
 use super::types::LogId;
 use crate::log::{Dir, HardState, LastFrame, Log};
@@ -146,7 +146,8 @@ pub(crate) async fn settle(
     let remedy = remedy(&log, noted, state.as_ref()).map_err(OpenError::Floor)?;
     tracing::debug!(%replica, ?remedy, "the floor of the log");
     if let (Remedy::Reset(_), Some(id)) = (&remedy, state.and_then(|state| state.last_applied)) {
-        note_purged(hard_state, replica, &id).await?;
+        let noted = note_purged(hard_state, replica, &id).await?;
+        noted.map_err(io::Error::other)?;
     }
     let log = offloaded(dir, move || apply(log, &remedy)).await?;
     Ok((log?, floor))

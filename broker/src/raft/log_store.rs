@@ -8,79 +8,22 @@ use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use highwater_proto::pb::peer;
 use highwater_proto::{LogIndex, ReplicaId};
 use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage};
 use openraft::{LogState, OptionalSend};
-use prost::Message;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use super::floor::Floor;
+use super::noted;
 use super::resident::make_resident;
 use super::types::{Entry, LogId, Types, Vote, log_id};
 use super::wire;
 use crate::clock::Clock;
-use crate::log::{HardKey, HardState, Log, LogError, LogReader, SyncError};
+use crate::log::{HardState, Log, LogError, LogReader, SyncError};
 
 /// The most bytes of entries that one replication request or one step of applying takes.
 const READ_BYTES: usize = 1 << 20;
-
-const VOTE: u8 = 0;
-const PURGED: u8 = 1;
-/// The newest segment file that was durable: without it nobody could tell that it is missing.
-const NEWEST_FILE: u8 = 3;
-
-/// The newest file of the replica's log that is known to have been durable; 0 when none is.
-pub fn durable_file(hard_state: &HardState, replica: ReplicaId) -> u32 {
-    let noted = hard_state.get(key(replica, NEWEST_FILE));
-    let noted = noted.and_then(|bytes| <[u8; 4]>::try_from(bytes.as_ref()).ok());
-    noted.map_or(0, u32::from_le_bytes)
-}
-
-/// The first entry that was not purged from the replica's log, as far as that is noted.
-pub fn unpurged(hard_state: &HardState, replica: ReplicaId) -> Option<LogIndex> {
-    let purged = purged(hard_state, replica).ok()?;
-    Some(purged.map_or(LogIndex(0), |id| LogIndex(id.index).next()))
-}
-
-/// Whether the replica's log has, or ever had, an entry.
-pub fn has_begun(log: &Log, hard_state: &HardState, replica: ReplicaId) -> bool {
-    log.last().is_some() || hard_state.get(key(replica, PURGED)).is_some()
-}
-
-/// The last entry that the replica's log was purged up to, as noted before it was.
-pub(super) fn purged(
-    hard_state: &HardState,
-    replica: ReplicaId,
-) -> Result<Option<LogId>, wire::WireError> {
-    let noted = hard_state.get(key(replica, PURGED));
-    let id = noted.map(peer::LogId::decode).transpose()?;
-    Ok(id.map(wire::decode_log_id))
-}
-
-/// Notes durably that the replica's log is purged up to `upto`.
-pub(super) async fn note_purged(
-    hard_state: &HardState,
-    replica: ReplicaId,
-    upto: &LogId,
-) -> io::Result<()> {
-    let noted = wire::encode_log_id(upto).encode_to_vec();
-    let saved = save(hard_state, key(replica, PURGED), noted).await?;
-    saved.map_err(io::Error::other)
-}
-
-async fn save(
-    hard_state: &HardState,
-    key: HardKey,
-    value: Vec<u8>,
-) -> io::Result<Result<(), SyncError>> {
-    let (tx, rx) = oneshot::channel();
-    let done = Box::new(move |result| drop(tx.send(result)));
-    hard_state.put(key, Bytes::from(value), done);
-    rx.await.map_err(io::Error::other)
-}
 
 /// The log of one replica. It is the log's only writer.
 pub(crate) struct LogStore {
@@ -118,16 +61,13 @@ impl LogStore {
         clock: Arc<dyn Clock>,
         floor: Floor,
     ) -> Result<Self, wire::WireError> {
-        let vote = match hard_state.get(key(replica, VOTE)) {
-            Some(bytes) => Some(wire::decode_vote(Some(peer::Vote::decode(bytes)?))?),
-            None => None,
-        };
-        let purged = purged(&hard_state, replica)?;
+        let vote = noted::vote(&hard_state, replica)?;
+        let purged = noted::purged(&hard_state, replica)?;
         let entries = Entries {
             reader: log.reader(),
             vote: Arc::new(Mutex::new(vote)),
         };
-        let noted_file = durable_file(&hard_state, replica);
+        let noted_file = noted::durable_file(&hard_state, replica);
         Ok(Self {
             log,
             entries,
@@ -178,24 +118,19 @@ impl LogStore {
         }
         self.noted_file = newest;
         self.rolls.send_replace(newest);
-        let (hard_state, key) = (Arc::clone(&self.hard_state), key(self.replica, NEWEST_FILE));
+        let (hard_state, replica) = (Arc::clone(&self.hard_state), self.replica);
         let note = move |durable: Result<(), SyncError>| {
             if durable.is_ok() {
-                let number = Bytes::copy_from_slice(&newest.to_le_bytes());
-                hard_state.put(key, number, Box::new(|_| {}));
+                noted::note_durable_file(&hard_state, replica, newest);
             }
         };
         self.log.append([], Box::new(note))
     }
 
-    async fn save(&self, slot: u8, value: Vec<u8>) -> io::Result<()> {
-        let saved = save(&self.hard_state, key(self.replica, slot), value).await?;
-        saved.map_err(|error| sync_failed(&self.sync_failed, error))
+    /// What became of a note, as an error that ends the core when it is not durable.
+    fn noted(&self, noted: Result<(), SyncError>) -> io::Result<()> {
+        noted.map_err(|error| sync_failed(&self.sync_failed, error))
     }
-}
-
-fn key(replica: ReplicaId, slot: u8) -> HardKey {
-    HardKey { replica, slot }
 }
 
 fn sync_failed(flag: &OnceLock<String>, error: SyncError) -> io::Error {
@@ -320,8 +255,7 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
-        self.save(VOTE, wire::encode_vote(vote).encode_to_vec())
-            .await?;
+        self.noted(noted::note_vote(&self.hard_state, self.replica, vote).await?)?;
         *self
             .entries
             .vote
@@ -361,8 +295,7 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
-        self.save(PURGED, wire::encode_log_id(&upto).encode_to_vec())
-            .await?;
+        self.noted(noted::note_purged(&self.hard_state, self.replica, &upto).await?)?;
         self.purged = Some(upto);
         let reaches = self.log.last().is_some_and(|l| l.index.0 >= upto.index);
         let purged = match self.floor.log_end(&upto) {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use highwater_proto::pb::v1;
 use highwater_proto::{BrokerId, Offset, PartitionIndex, Reason, Timestamp};
+use tokio::time::Instant;
 
 use crate::channels::Api;
 use crate::client::Client;
@@ -245,10 +246,11 @@ impl Client {
         partition: PartitionIndex,
         position: Position,
     ) -> Result<Offsets> {
+        let deadline = self.metadata.deadline();
         loop {
-            let routes = self.routes(topic, partition).await?;
+            let routes = self.routes(topic, partition, deadline).await?;
             let found = self
-                .offsets_of((topic, &routes.id), partition, position)
+                .offsets_of((topic, &routes.id), partition, position, deadline)
                 .await;
             let recreated = self.metadata.is_recreated(topic, &routes.id);
             match found {
@@ -265,6 +267,7 @@ impl Client {
         (topic, topic_id): (&str, &str),
         partition: PartitionIndex,
         position: Position,
+        deadline: Instant,
     ) -> Result<Offsets> {
         use v1::list_offsets_request::Position as Wire;
         let request = v1::ListOffsetsRequest {
@@ -283,7 +286,7 @@ impl Client {
         };
         let asked = self
             .metadata
-            .ask_leader((topic, topic_id), partition, call)
+            .ask_leader((topic, topic_id), partition, deadline, call)
             .await;
         let answer = asked?;
         Ok(Offsets {
@@ -310,7 +313,8 @@ impl Client {
         dry_run: bool,
     ) -> Result<Trimmed> {
         use v1::trim_partition_request::To as Wire;
-        let routes = self.routes(topic, partition).await?;
+        let deadline = self.metadata.deadline();
+        let routes = self.routes(topic, partition, deadline).await?;
         let request = v1::TrimPartitionRequest {
             topic: topic.to_owned(),
             topic_id: routes.id.clone(),
@@ -328,7 +332,7 @@ impl Client {
         };
         let asked = self
             .metadata
-            .ask_leader((topic, &routes.id), partition, call)
+            .ask_leader((topic, &routes.id), partition, deadline, call)
             .await;
         let answer = asked?;
         let before = answer.previous_log_start_offset;
@@ -340,8 +344,13 @@ impl Client {
     }
 
     /// The topic's routes, if it has this partition.
-    async fn routes(&self, topic: &str, partition: PartitionIndex) -> Result<TopicRoutes> {
-        let routes = self.metadata.topic(topic, self.metadata.deadline()).await?;
+    async fn routes(
+        &self,
+        topic: &str,
+        partition: PartitionIndex,
+        deadline: Instant,
+    ) -> Result<TopicRoutes> {
+        let routes = self.metadata.topic(topic, deadline).await?;
         let count = routes.partition_count();
         if partition.0 < count {
             return Ok(routes);
@@ -353,7 +362,10 @@ impl Client {
     ///
     /// Reads only; cancel-safe.
     pub async fn partition_count(&self, topic: &str) -> Result<u32> {
-        let routes = self.metadata.current_topic(topic).await?;
+        let routes = self
+            .metadata
+            .current_topic(topic, self.metadata.deadline())
+            .await?;
         Ok(routes.partition_count())
     }
 }

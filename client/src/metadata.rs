@@ -166,8 +166,7 @@ impl Metadata {
 
     /// The topic's routes as a broker knows them now, for what begins to use the topic: another
     /// client may have altered, deleted or re-created it since this one asked.
-    pub(crate) async fn current_topic(&self, name: &str) -> Result<TopicRoutes> {
-        let deadline = self.deadline();
+    pub(crate) async fn current_topic(&self, name: &str, deadline: Instant) -> Result<TopicRoutes> {
         retried(deadline, || self.ask_topic(name, deadline)).await
     }
 

@@ -126,19 +126,19 @@ impl Metadata {
         }
     }
 
-    /// Asks the partition's leader, following it, until the request timeout. A leader that does not
+    /// Asks the partition's leader, following it, until `deadline`. A leader that does not
     /// know the topic is asked again as long as others do, unless they say that the name stands for
     /// another topic than the one with `topic_id` now.
     pub(crate) async fn ask_leader<T, F>(
         self: &Arc<Self>,
         (topic, topic_id): (&str, &str),
         partition: PartitionIndex,
+        deadline: Instant,
         call: impl Fn(Api) -> F,
     ) -> Result<T>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let deadline = self.deadline();
         let mut backoff = Backoff::default();
         let mut last = None;
         loop {

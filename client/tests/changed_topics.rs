@@ -1,5 +1,5 @@
 //! What other clients do to a topic: what is built after that uses the topic as it is then, and a
-//! producer that runs learns of a smaller largest batch.
+//! producer that runs learns of another largest batch.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod fake;
@@ -133,4 +133,70 @@ async fn a_producer_that_runs_learns_of_a_lower_limit() {
     let batches = cluster.shared.count(|c| &c.batches) - before;
     assert!(batches > 4, "{batches} batches of at most 1024 bytes");
     assert_eq!(cluster.values("t", P0).len(), 51);
+}
+
+/// Moves the leader of the first partition, so that whoever writes there asks a broker where it is.
+async fn has_to_ask(cluster: &FakeCluster, producer: &Producer, leader: i32) {
+    cluster.faults(|faults| faults.no_hints = true);
+    cluster.lead("t", 0, leader);
+    let record = Record::new("small").partition(P0);
+    let delivery = patiently(producer.send(record)).await.unwrap();
+    patiently(delivery).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_broker_that_lags_does_not_lower_the_limit_of_a_producer_that_runs() {
+    let cluster = FakeCluster::start(2);
+    cluster.create_topic("t", 1);
+    let client = cluster.client().await;
+    let producer = producer(&client).await;
+    cluster.faults(|faults| faults.told_limit = Some(1024));
+    // Before a broker is asked again, what the one before has answered is taken note of.
+    for leader in [2, 1, 2] {
+        has_to_ask(&cluster, &producer, leader).await;
+    }
+    let large = patiently(producer.send(vec![b'y'; 2000])).await.unwrap();
+    patiently(large).await.unwrap();
+}
+
+#[tokio::test]
+async fn any_broker_may_tell_of_a_higher_limit() {
+    let cluster = FakeCluster::start(2);
+    cluster.create_topic("t", 1);
+    let client = cluster.client().await;
+    let producer = producer(&client).await;
+    set_largest_batch(&cluster.client().await, 2 << 20).await;
+    for leader in [2, 1, 2] {
+        has_to_ask(&cluster, &producer, leader).await;
+    }
+    let large = patiently(producer.send(vec![b'y'; 3 << 19])).await.unwrap();
+    patiently(large).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_leader_that_refuses_a_batch_lowers_the_limit_of_its_partition_alone() {
+    let cluster = FakeCluster::start(2);
+    cluster.create_topic("t", 2);
+    let client = cluster.client().await;
+    let producer = producer(&client).await;
+    let large = |partition| Record::new(vec![b'y'; 2000]).partition(PartitionIndex(partition));
+    let too_large = Some(Reason::BatchTooLarge);
+    cluster.faults(|faults| {
+        faults.told_limit = Some(1024);
+        faults.refuse = [Reason::BatchTooLarge].into();
+    });
+    let refused = patiently(producer.send(large(0))).await.unwrap();
+    assert_eq!(patiently(refused).await.unwrap_err().reason(), too_large);
+    // It asks for the limit then; until it is there, the broker takes the batch.
+    let learned = async {
+        loop {
+            match producer.send(large(0)).await.unwrap().await {
+                Ok(_) => {}
+                Err(told) => return assert_eq!(told.reason(), too_large),
+            }
+        }
+    };
+    patiently(learned).await;
+    let other = patiently(producer.send(large(1))).await.unwrap();
+    patiently(other).await.unwrap();
 }

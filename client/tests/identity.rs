@@ -168,6 +168,42 @@ async fn the_next_epoch_waits_for_what_is_on_its_way_in_the_one_before() {
 }
 
 #[tokio::test]
+async fn a_next_epoch_that_is_refused_holds_up_no_other_partition() {
+    let cluster = FakeCluster::start(1);
+    cluster.create_topic("t", 2);
+    let client = cluster.client().await;
+    let producer = named(&client).await;
+    write(&producer, P0, "a").await;
+    write(&producer, P1, "a").await;
+    cluster.faults(|faults| faults.refuse = [Reason::BadBatch].into());
+    let failed = producer.send(Record::new("x").partition(P1)).await.unwrap();
+    assert!(patiently(failed).await.is_err());
+    let before = cluster.shared.state().asked;
+    cluster.faults(|faults| {
+        faults.hold_identities = true;
+        faults.refuse_identities = Some(Reason::Denied);
+    });
+    let refused = producer.send(Record::new("y").partition(P1)).await.unwrap();
+    let asked = |state: &mut fake::State| state.asked > before;
+    cluster
+        .wait_until("the next epoch is asked for", asked)
+        .await;
+    // Nothing new goes out before it is known whether there is a next epoch.
+    let waiting = producer.send(Record::new("b").partition(P0)).await.unwrap();
+    cluster.faults(|faults| faults.hold_identities = false);
+    let error = patiently(refused).await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::Denied));
+    patiently(waiting).await.unwrap();
+    cluster.faults(|faults| faults.refuse_identities = None);
+    write(&producer, P1, "c").await;
+    write(&producer, P0, "c").await;
+    assert_eq!(cluster.values("t", P0), ["a", "b", "c"]);
+    assert_eq!(cluster.values("t", P1), ["a", "c"]);
+    let mut state = cluster.shared.state();
+    assert_eq!(state.partition("t", 0).unwrap().epochs(), [0, 0, 1]);
+}
+
+#[tokio::test]
 async fn a_named_producer_whose_next_epoch_is_not_answered_for_long_goes_on() {
     let cluster = FakeCluster::start(1);
     cluster.create_topic("t", 2);

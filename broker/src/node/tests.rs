@@ -16,6 +16,7 @@ use crate::service::Context;
 mod cold_reads;
 mod every_operation;
 mod failing_write;
+mod held_up;
 mod no_copy;
 mod removals;
 

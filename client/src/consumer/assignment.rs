@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use highwater_proto::{Offset, PartitionIndex, Reason};
+use tokio::time::Instant;
 
 use super::cursor::Cursor;
 use super::position::Start;
@@ -84,7 +85,8 @@ impl Consumer {
     /// below the log start or above the end.
     pub async fn seek(&mut self, partition: PartitionIndex, to: Start) -> Result<Offset> {
         self.assigned(partition)?;
-        let offset = self.look_up(partition, to).await?;
+        let deadline = self.source.metadata.deadline();
+        let offset = self.look_up(partition, to, deadline).await?;
         self.stop_reading(partition);
         let assigned = self.assigned(partition)?;
         assigned.progress.next_offset = offset;
@@ -108,7 +110,7 @@ impl Consumer {
         if partition.0 >= count {
             return Err(no_partition(&self.topic, partition, count));
         }
-        let offset = self.look_up(partition, start).await?;
+        let offset = self.look_up(partition, start, deadline).await?;
         self.read_from(partition, offset, None);
         Ok(offset)
     }
@@ -137,13 +139,15 @@ impl Consumer {
         &self,
         partition: PartitionIndex,
         to: Start,
+        deadline: Instant,
     ) -> impl Future<Output = Result<Offset>> + Send + use<> {
         let (client, topic) = (self.client.clone(), Arc::clone(&self.topic));
         let source = Arc::clone(&self.source);
         async move {
             let place = format!("{topic}/{partition}");
             let topic = (&*topic, source.topic_id.as_str());
-            let found = client.offsets_of(topic, partition, to.position()).await?;
+            let found = client.offsets_of(topic, partition, to.position(), deadline);
+            let found = found.await?;
             let offset = to.resolve(partition, &found);
             match offset < found.log_start_offset || offset > found.high_watermark {
                 false => Ok(offset),

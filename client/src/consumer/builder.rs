@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use highwater_proto::{Offset, PartitionIndex, Reason};
+use tokio::time::Instant;
 
 use super::Consumer;
 use super::freshness::{Freshness, ReadFrom};
@@ -109,10 +110,12 @@ impl ConsumerBuilder {
     pub async fn build(self) -> Result<Consumer> {
         let (freshness, max_age_ms) = self.freshness.on_the_wire(self.read_from)?;
         let metadata = &self.client.metadata;
+        // Of all that is asked for, however often the name gets another topic meanwhile.
+        let deadline = metadata.deadline();
         let (topic_id, ranges) = loop {
-            let routes = metadata.current_topic(&self.topic).await?;
+            let routes = metadata.current_topic(&self.topic, deadline).await?;
             let partitions = self.chosen(routes.partition_count())?;
-            match self.ranges(&routes.id, &partitions).await {
+            match self.ranges(&routes.id, &partitions, deadline).await {
                 Ok(ranges) => break (routes.id, ranges),
                 // The name stands for another topic than a moment ago: that one is meant.
                 Err(error)
@@ -155,9 +158,14 @@ impl ConsumerBuilder {
     }
 
     /// Where each of the partitions begins and ends.
-    async fn ranges(&self, topic_id: &str, partitions: &[PartitionIndex]) -> Result<Vec<Range>> {
+    async fn ranges(
+        &self,
+        topic_id: &str,
+        partitions: &[PartitionIndex],
+        deadline: Instant,
+    ) -> Result<Vec<Range>> {
         let lookups = partitions.iter().map(|partition| async {
-            let range = self.range(topic_id, *partition).await?;
+            let range = self.range(topic_id, *partition, deadline).await?;
             Ok((*partition, range))
         });
         let lookups: Vec<_> = lookups.collect();
@@ -169,6 +177,7 @@ impl ConsumerBuilder {
         &self,
         topic_id: &str,
         partition: PartitionIndex,
+        deadline: Instant,
     ) -> Result<(Offset, Option<Offset>)> {
         match self.start.known(partition) {
             Some(start) if !self.until.needs_lookup() => {
@@ -177,7 +186,8 @@ impl ConsumerBuilder {
             _ => {
                 let topic = (self.topic.as_str(), topic_id);
                 let position = self.start.position();
-                let found = self.client.offsets_of(topic, partition, position);
+                let client = &self.client;
+                let found = client.offsets_of(topic, partition, position, deadline);
                 let found = found.await?;
                 let end = self.until.resolve(partition, found.high_watermark);
                 let start = self.start.resolve(partition, &found);

@@ -123,7 +123,8 @@ impl ProducerBuilder {
     pub async fn build(self) -> Result<Producer> {
         self.check()?;
         let metadata = Arc::clone(&self.client.metadata);
-        let routes = metadata.current_topic(&self.topic).await?;
+        let deadline = metadata.deadline();
+        let routes = metadata.current_topic(&self.topic, deadline).await?;
         let count = routes.partition_count();
         if count == 0 {
             let message = format!("topic {:?} has no partitions yet", self.topic);
@@ -138,7 +139,7 @@ impl ProducerBuilder {
             delivery_timeout: self.delivery_timeout,
             max_batch_bytes: routes.largest_batch(),
         };
-        let full_at = rules.full_at();
+        let full_at = rules.full_at(rules.max_batch_bytes);
         let partitions = (0..count).map(highwater_proto::PartitionIndex);
         let accumulators = partitions.map(|p| Accumulator::new(p, full_at)).collect();
         let shared = Arc::new(Shared::new(
@@ -154,8 +155,8 @@ impl ProducerBuilder {
         let name = rules.name.as_deref();
         let identity = match name {
             Some(_) => {
-                let (asking, deadline) = (Asking::draw(), metadata.deadline());
-                Some(identity::ask(&metadata, name, asking, None, deadline).await?)
+                let asked = identity::ask(&metadata, name, Asking::draw(), None, deadline);
+                Some(asked.await?)
             }
             None => None,
         };

@@ -16,14 +16,13 @@ pub(crate) struct Rules {
     pub(crate) batch_bytes: usize,
     pub(crate) max_in_flight: usize,
     pub(crate) delivery_timeout: Duration,
-    /// The largest batch the topic takes.
+    /// The largest batch the topic took when the producer was built.
     pub(crate) max_batch_bytes: usize,
 }
 
 impl Rules {
-    /// The size at which a batch is full, before compression.
-    pub(crate) fn full_at(&self) -> usize {
-        let most = self.max_batch_bytes;
+    /// The size at which a batch is full, before compression, if the topic takes `most` bytes.
+    pub(crate) fn full_at(&self, most: usize) -> usize {
         self.batch_bytes.min(match self.codec {
             Codec::None => most,
             // What does not compress grows a little.

@@ -4,6 +4,7 @@
 
 mod body;
 mod clock;
+mod limit;
 mod pump;
 mod runs;
 pub(crate) mod session;
@@ -21,6 +22,7 @@ use highwater_proto::{PartitionIndex, Reason};
 use tokio::time::Instant;
 
 use self::clock::{Alarm, Clock};
+use self::limit::Limit;
 use self::session::{Acked, Answers, Opened};
 use self::sessions::Sessions;
 use super::delivery::Ack;
@@ -40,6 +42,7 @@ const ANSWERS_AT_ONCE: usize = 64;
 #[derive(Debug)]
 struct Slot {
     lane: Lane,
+    limit: Limit,
     /// Where the batches on their way were sent, where a session for them is being opened, or
     /// where the last trouble was.
     address: Option<Address>,
@@ -102,6 +105,7 @@ impl Sender {
     ) -> Self {
         let slot = |_| Slot {
             lane: Lane::default(),
+            limit: Limit::new(rules.max_batch_bytes),
             address: None,
             paused: None,
             backoff: Backoff::default(),
@@ -306,10 +310,13 @@ impl Sender {
             }
             Err(error) if is_end(&error) && self.rules.name.is_some() => return self.end(&error),
             Err(error) if error.outcome() == Outcome::Refused => {
-                for partition in waiting {
+                for partition in waiting.drain(..) {
                     self.fail(partition, &error);
                 }
-                return;
+                // The others kept theirs, and may go on under it with what is new.
+                if renewed {
+                    waiting = self.shared.partitions().collect();
+                }
             }
             Err(error) => {
                 // The next epoch may have begun all the same: nothing new goes out before it is known.

@@ -94,11 +94,8 @@ impl Shared {
         bytes.min(self.budget.limit())
     }
 
-    /// The topic takes batches of at most `max_batch_bytes`, and new ones are full at `full_at`.
-    pub(crate) fn set_limits(&self, max_batch_bytes: usize, full_at: usize) {
-        for partition in self.partitions() {
-            self.accumulator(partition).set_limit(full_at);
-        }
+    /// Some partition takes batches of at most `max_batch_bytes`, and none takes larger ones.
+    pub(crate) fn set_largest_batch(&self, max_batch_bytes: usize) {
         let bytes = max_record_bytes(max_batch_bytes);
         self.max_record_bytes.store(bytes, Ordering::Relaxed);
     }

@@ -241,6 +241,9 @@ impl ClusterService for FakeBroker {
             .counters
             .metadata_requests
             .fetch_add(1, Ordering::SeqCst);
+        self.shared.note_change();
+        let held = |state: &State| state.faults.hold_metadata;
+        self.shared.wait_while(held).await;
         let wanted = request.into_inner().topics;
         let state = self.shared.state();
         let is_wanted = |name: &String| wanted.is_empty() || wanted.contains(name);
@@ -253,12 +256,13 @@ impl ClusterService for FakeBroker {
                 false => vec![p.leader],
             },
         };
+        let told = state.faults.told_limit;
         let topics = state.topics.iter().filter(|(name, _)| is_wanted(name));
         let topics = topics.map(|(name, topic)| TopicMetadata {
             name: name.clone(),
             id: topic.id.clone(),
             partitions: topic.partitions.iter().enumerate().map(partition).collect(),
-            max_batch_bytes: topic.max_batch_bytes() as i32,
+            max_batch_bytes: told.unwrap_or(topic.max_batch_bytes() as i32),
         });
         let metadata = Metadata {
             cluster_id: CLUSTER.to_owned(),

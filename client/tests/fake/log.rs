@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use highwater_client::Reason;
 use highwater_proto::pb::v1::log_service_server::LogService;
@@ -20,6 +21,14 @@ pub(super) type Answers = mpsc::Sender<Result<ProduceSessionResponse, Status>>;
 type Pushed = Pin<Box<dyn Stream<Item = Result<SubscribeResponse, Status>> + Send>>;
 
 impl FakeBroker {
+    /// Remembers how long the caller waits.
+    fn note_patience<T>(&self, request: &Request<T>) {
+        let told = request.metadata().get("grpc-timeout").unwrap();
+        let millis = told.to_str().unwrap().strip_suffix('m').unwrap();
+        let patience = Duration::from_millis(millis.parse().unwrap());
+        self.shared.state().asked_within.push(patience);
+    }
+
     /// The partition, if this broker leads it.
     pub(super) fn led<'a>(
         &self,
@@ -220,6 +229,7 @@ impl LogService for FakeBroker {
         request: Request<ListOffsetsRequest>,
     ) -> Answer<ListOffsetsResponse> {
         use list_offsets_request::Position;
+        self.note_patience(&request);
         let request = request.into_inner();
         let mut state = self.shared.state();
         let partition = self.led(
@@ -246,12 +256,12 @@ impl LogService for FakeBroker {
         &self,
         request: Request<InitProducerRequest>,
     ) -> Answer<InitProducerResponse> {
-        let (id, epoch) = self.shared.state().identify(&request.into_inner())?;
+        self.note_patience(&request);
+        let identity = self.shared.state().identify(&request.into_inner());
         self.shared.note_change();
-        let mut changes = self.shared.changed.subscribe();
-        while self.shared.state().faults.hold_identities {
-            changes.changed().await.unwrap();
-        }
+        let held = |state: &State| state.faults.hold_identities;
+        self.shared.wait_while(held).await;
+        let (id, epoch) = identity?;
         Ok(Response::new(InitProducerResponse {
             cluster_id: CLUSTER.to_owned(),
             producer_id: id as i64,

@@ -85,8 +85,14 @@ pub(crate) struct Faults {
     pub(crate) away: Option<i32>,
     /// This broker cannot make sure how fresh what it has is, as long as it is this one.
     pub(crate) stale: Option<i32>,
+    /// What brokers tell as the largest batch of every topic, as those do that lag behind.
+    pub(crate) told_limit: Option<i32>,
     /// Identities are given out, and the answers wait until this is lifted.
     pub(crate) hold_identities: bool,
+    /// Identities are refused for this reason.
+    pub(crate) refuse_identities: Option<Reason>,
+    /// Questions about topics wait until this is lifted.
+    pub(crate) hold_metadata: bool,
     /// What a session may have on its way.
     pub(crate) credit_bytes: Option<u64>,
     /// Brokers acknowledge each batch alone, as those did that knew nothing else.
@@ -122,6 +128,8 @@ pub(crate) struct State {
     names: BTreeMap<String, (u64, u64)>,
     /// How many calls asked for an identity.
     pub(crate) asked: u64,
+    /// How long those waited who asked for an identity or an offset.
+    pub(crate) asked_within: Vec<Duration>,
     topics_made: u64,
     random: u64,
 }
@@ -175,6 +183,14 @@ impl Shared {
 
     pub(crate) fn note_change(&self) {
         self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Waits as long as the state is like that.
+    async fn wait_while(&self, like_that: impl Fn(&State) -> bool) {
+        let mut changes = self.changed.subscribe();
+        while like_that(&self.state()) {
+            changes.changed().await.unwrap();
+        }
     }
 
     pub(crate) fn count(&self, counter: impl Fn(&Counters) -> &AtomicUsize) -> usize {

@@ -12,6 +12,9 @@ impl State {
     pub(super) fn identify(&mut self, request: &InitProducerRequest) -> Result<(u64, i16), Status> {
         self.led()?;
         self.asked += 1;
+        if let Some(reason) = self.faults.refuse_identities {
+            return Err(status::of(reason, "refused on demand"));
+        }
         match request.name.as_str() {
             "" => {
                 self.producers += 1;

@@ -1,14 +1,17 @@
 //! A produce session: batches come in order, acknowledgements go out as commits complete them, all
 //! that one commit completed in one message. The broker reads on only while the batches that are
-//! not yet answered fit into the session's credit.
+//! not yet answered fit into the session's credit. A batch that has to wait before its partition
+//! takes it holds up those of its partition alone.
 
+mod entry;
+mod queues;
 mod runs;
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context as Wakes, Poll, ready};
 
-use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use highwater_proto::pb::v1;
@@ -17,12 +20,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
+use self::entry::{Admitted, Committed, Entry};
+use self::queues::Queues;
 use self::runs::{Durable, Place};
 use super::context::Context;
 use super::explained::explained;
 use super::status::{encode, status, wire_number};
 use crate::partition::Appended;
-use crate::service::{Error, Resource, Services, Target, parse_batch};
+use crate::service::{Error, Services};
 
 /// Bytes of batches that may be in flight on one session.
 const CREDIT_BYTES: u32 = 16 << 20;
@@ -35,7 +40,15 @@ const ANSWERS_AT_ONCE: usize = 1024;
 
 type Answers = mpsc::Sender<Result<v1::ProduceSessionResponse, Status>>;
 type Lines = runs::Lines<(TopicId, PartitionIndex)>;
-type Fate = Pin<Box<dyn Future<Output = Fulfilled> + Send>>;
+
+/// A batch that waits for its commit.
+struct Fate {
+    number: u64,
+    place: Place,
+    committed: Committed,
+    /// Its bytes of the credit, until it is known what became of it.
+    permit: Option<OwnedSemaphorePermit>,
+}
 
 /// What became of a batch.
 struct Fulfilled {
@@ -44,19 +57,19 @@ struct Fulfilled {
     result: Result<Appended, Error>,
 }
 
-/// What the next message says.
-#[derive(Default)]
-struct Answer {
-    durable: Vec<Durable>,
-    errors: Vec<v1::BatchError>,
-}
-
 /// What a message of the client has come to.
 enum Taken {
     /// A batch, and what becomes of it.
     Batch(Fate),
     /// The session is over.
     End(Status),
+}
+
+/// What the next message says.
+#[derive(Default)]
+struct Answer {
+    durable: Vec<Durable>,
+    errors: Vec<v1::BatchError>,
 }
 
 /// Starts a session.
@@ -69,9 +82,10 @@ pub(super) fn run(
     let (taken, awaited) = mpsc::unbounded_channel();
     let tasks = services.tasks.clone();
     let reader = Session {
-        services: Arc::clone(&services),
-        context,
+        entry: Arc::new(Entry::new(services, context)),
         taken,
+        lines: None,
+        waiting: Queues::default(),
     };
     let opening = answers.clone();
     tasks.spawn(async move { reader.read(requests, opening).await });
@@ -79,18 +93,24 @@ pub(super) fn run(
     ReceiverStream::new(stream)
 }
 
+/// The reading half of a session.
 struct Session {
-    services: Arc<Services>,
-    context: Context,
+    entry: Arc<Entry>,
     // Bounded by the credit.
     taken: mpsc::UnboundedSender<Taken>,
+    /// Kept for a client that takes one ack for several batches.
+    lines: Option<Lines>,
+    /// Batches that their partitions did not take at once, by topic and partition as they are named.
+    /// Bounded by the credit.
+    waiting: Queues<(String, i32), Admitted>,
 }
 
 impl Session {
-    async fn read(self, requests: Streaming<v1::ProduceSessionRequest>, answers: Answers) {
+    async fn read(mut self, requests: Streaming<v1::ProduceSessionRequest>, answers: Answers) {
+        let me = self.entry.me();
         let opened = v1::ProduceSessionOpened {
-            cluster_id: self.services.me.cluster.to_string(),
-            broker: wire_number(self.services.me.broker.0),
+            cluster_id: me.cluster.to_string(),
+            broker: wire_number(me.broker.0),
             credit_bytes: u64::from(CREDIT_BYTES),
         };
         let first = v1::ProduceSessionResponse {
@@ -100,24 +120,31 @@ impl Session {
         if answers.send(Ok(first)).await.is_err() {
             return;
         }
-        drop(answers);
-        if let Err(end) = self.take_all(requests).await {
+        let end = self.take_all(requests).await;
+        tokio::select! {
+            () = self.settle() => {}
+            // Nobody is left to tell what becomes of them.
+            () = answers.closed() => {}
+        }
+        if let Err(end) = end {
             drop(self.taken.send(Taken::End(end)));
         }
     }
 
     /// Takes batches until the client has no more or sends what cannot be taken.
     async fn take_all(
-        &self,
+        &mut self,
         mut requests: Streaming<v1::ProduceSessionRequest>,
     ) -> Result<(), Status> {
         let credit = Arc::new(Semaphore::new(CREDIT_BYTES as usize));
         let mut expected = 1;
-        // Kept for a client that takes one ack for several batches.
-        let mut lines = None;
-        while let Some(request) = requests.message().await.map_err(explained)? {
+        while let Some(request) = self
+            .meanwhile(requests.message())
+            .await
+            .map_err(explained)?
+        {
             if expected == 1 && only_opens(&request) {
-                lines = request.cumulative_acks.then(Lines::default);
+                self.lines = request.cumulative_acks.then(Lines::default);
                 continue;
             }
             if request.number != expected {
@@ -127,73 +154,91 @@ impl Session {
             expected += 1;
             let bytes = u32::try_from(request.batch.len()).unwrap_or(u32::MAX);
             let permits = bytes.clamp(LEAST_BYTES, CREDIT_BYTES);
-            let Ok(permit) = Arc::clone(&credit).acquire_many_owned(permits).await else {
+            let permit = Arc::clone(&credit).acquire_many_owned(permits);
+            let Ok(permit) = self.meanwhile(permit).await else {
                 return Ok(());
             };
-            let fate = self.take(request, permit, lines.as_mut()).await;
-            if self.taken.send(Taken::Batch(fate)).is_err() {
+            self.take(request, permit);
+            if self.taken.is_closed() {
                 return Ok(());
             }
         }
         Ok(())
     }
 
-    /// Hands one batch to its partition; batches of one partition keep their order.
-    async fn take(
-        &self,
-        request: v1::ProduceSessionRequest,
-        permit: OwnedSemaphorePermit,
-        lines: Option<&mut Lines>,
-    ) -> Fate {
-        let number = request.number;
-        let target = self.target(&request).await;
-        let place = lines.map_or_else(Place::default, |lines| place(lines, number, &target));
-        let enqueued = match target {
-            Ok(target) => self.enqueue(&target, request.batch).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = &enqueued {
-            self.services.metrics.produce_error(error.reason);
-        }
-        Box::pin(async move {
-            let result = match enqueued {
-                Ok(fate) => fate.await,
-                Err(error) => Err(error),
-            };
-            drop(permit);
-            Fulfilled {
-                number,
-                place,
-                result,
+    /// Waits for `what`, while batches that were held up go on.
+    async fn meanwhile<T>(&mut self, what: impl Future<Output = T>) -> T {
+        let mut what = pin!(what);
+        loop {
+            tokio::select! {
+                biased;
+                Some(admitted) = self.waiting.next() => self.hand_on(admitted),
+                done = &mut what => return done,
             }
+        }
+    }
+
+    /// Waits until no batch is held up any more.
+    async fn settle(&mut self) {
+        while let Some(admitted) = self.waiting.next().await {
+            self.hand_on(admitted);
+        }
+    }
+
+    /// Brings one batch to its partition; batches of one partition keep their order.
+    fn take(&mut self, request: v1::ProduceSessionRequest, permit: OwnedSemaphorePermit) {
+        let partition = (request.topic.clone(), request.partition);
+        let entry = Arc::clone(&self.entry);
+        let mut admission = Box::pin(async move { entry.admit(request, permit).await });
+        // Most need not wait.
+        if self.waiting.is_empty()
+            && let Some(admitted) = admission.as_mut().now_or_never()
+        {
+            return self.hand_on(admitted);
+        }
+        self.waiting.push(partition, admission);
+    }
+
+    /// Has a batch answered that its partition has, or cannot take.
+    fn hand_on(&mut self, admitted: Admitted) {
+        let Admitted {
+            number,
+            partition,
+            committed,
+            permit,
+        } = admitted;
+        let lines = self.lines.as_mut();
+        let fate = Fate {
+            number,
+            place: lines.map_or_else(Place::default, |lines| place(lines, number, partition)),
+            committed,
+            permit: Some(permit),
+        };
+        // Nobody answers any more when the client is gone.
+        drop(self.taken.send(Taken::Batch(fate)));
+    }
+}
+
+impl Future for Fate {
+    type Output = Fulfilled;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Wakes<'_>) -> Poll<Fulfilled> {
+        let result = ready!(self.committed.as_mut().poll(cx));
+        drop(self.permit.take());
+        Poll::Ready(Fulfilled {
+            number: self.number,
+            place: self.place,
+            result,
         })
-    }
-
-    async fn target(&self, request: &v1::ProduceSessionRequest) -> Result<Target, Error> {
-        let resource = Resource::Topic(&request.topic);
-        self.context
-            .authorize("highwater.v1.LogService/ProduceSession", resource)?;
-        self.services
-            .target(&request.topic, &request.topic_id, request.partition)
-            .await
-    }
-
-    async fn enqueue(
-        &self,
-        target: &Target,
-        batch: Bytes,
-    ) -> Result<impl Future<Output = Result<Appended, Error>> + Send + use<>, Error> {
-        let batch = parse_batch(batch, target.topic.config.max_batch_bytes)?;
-        Services::enqueue(&self.services, target, batch).await
     }
 }
 
 /// Where a batch stands among those of its partition. One whose partition was not found may have been
 /// meant for any.
-fn place(lines: &mut Lines, number: u64, target: &Result<Target, Error>) -> Place {
-    match target {
-        Ok(target) => lines.next((target.topic.id, target.partition), number),
-        Err(_) => {
+fn place(lines: &mut Lines, number: u64, partition: Option<(TopicId, PartitionIndex)>) -> Place {
+    match partition {
+        Some(partition) => lines.next(partition, number),
+        None => {
             lines.forget();
             Place::default()
         }

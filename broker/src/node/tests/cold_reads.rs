@@ -19,13 +19,13 @@ use crate::raft::GroupId;
 const TOPIC: &str = "orders";
 
 /// A disk whose jobs wait while it is held.
-struct Disk {
+pub(super) struct Disk {
     held: Arc<AtomicBool>,
     jobs: UnboundedReceiver<Job>,
 }
 
 impl Disk {
-    fn new() -> (Self, MemDir) {
+    pub(super) fn new() -> (Self, MemDir) {
         let (queue, jobs) = unbounded_channel();
         let held = Arc::new(AtomicBool::new(false));
         let holds = Arc::clone(&held);
@@ -38,10 +38,22 @@ impl Disk {
         (Self { held, jobs }, disk)
     }
 
+    pub(super) fn hold(&self) {
+        self.held.store(true, Ordering::SeqCst);
+    }
+
+    /// Does what was held, in order.
+    pub(super) fn release(&mut self) {
+        self.held.store(false, Ordering::SeqCst);
+        while let Ok(job) = self.jobs.try_recv() {
+            job();
+        }
+    }
+
     /// Drives a call, which has to wait for a job of the disk, and does the job then.
     async fn waits<T: std::fmt::Debug>(&mut self, what: &str, call: impl Future<Output = T>) -> T {
         let mut call = pin!(call);
-        self.held.store(true, Ordering::SeqCst);
+        self.hold();
         let first = timeout(LIMIT, async {
             tokio::select! {
                 job = self.jobs.recv() => job.unwrap(),
@@ -50,16 +62,13 @@ impl Disk {
         });
         let first = first.await.expect("it asks the disk");
         assert!(poll!(&mut call).is_pending(), "{what}");
-        self.held.store(false, Ordering::SeqCst);
         first();
-        while let Ok(job) = self.jobs.try_recv() {
-            job();
-        }
+        self.release();
         timeout(LIMIT, call).await.expect("the disk answers")
     }
 }
 
-async fn start(disk: &MemDir) -> Broker {
+pub(super) async fn start(disk: &MemDir) -> Broker {
     let config = BrokerConfig {
         listen: "127.0.0.1:0".to_owned(),
         ..BrokerConfig::default()
@@ -70,17 +79,22 @@ async fn start(disk: &MemDir) -> Broker {
 }
 
 fn list(position: Position) -> v1::ListOffsetsRequest {
+    list_of(0, position)
+}
+
+fn list_of(partition: i32, position: Position) -> v1::ListOffsetsRequest {
     v1::ListOffsetsRequest {
         topic: TOPIC.to_owned(),
+        partition,
         position: Some(position),
         ..Default::default()
     }
 }
 
 /// Waits until the partition is led and applied.
-async fn until_ready(broker: &Broker) {
+pub(super) async fn until_ready(broker: &Broker, partition: i32) {
     let ready = async {
-        let latest = || list(Position::Latest(true));
+        let latest = || list_of(partition, Position::Latest(true));
         while broker
             .services
             .list_offsets(&context(), latest())
@@ -108,7 +122,7 @@ async fn cold(disk: &MemDir, records: i64) -> Broker {
         .create_topic(&context(), create)
         .await
         .unwrap();
-    until_ready(&broker).await;
+    until_ready(&broker, 0).await;
     for time in 0..records {
         let mut batch = BatchBuilder::new();
         batch.push(Timestamp(time), None, Some(&[7; 900_000]), &[]);
@@ -122,7 +136,7 @@ async fn cold(disk: &MemDir, records: i64) -> Broker {
     }
     broker.shutdown().await;
     let broker = start(disk).await;
-    until_ready(&broker).await;
+    until_ready(&broker, 0).await;
     broker
 }
 

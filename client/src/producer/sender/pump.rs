@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::clock::Alarm;
 use super::session::{Outgoing, Session};
 use super::sessions::{Offer, State};
-use super::{Event, Sender};
+use super::{Event, Sender, Slot};
 use crate::channels::Address;
 use crate::error::Error;
 use crate::producer::accumulator::{Gathered, Readiness, Taken};
@@ -127,7 +127,8 @@ impl Sender {
     /// Finishes a batch and puts it into the lane, where one that cannot be built waits its turn: what
     /// is done tells that everything before it is.
     fn build(&mut self, partition: PartitionIndex, batch: Gathered) {
-        let lane = &mut self.slots[partition.0 as usize].lane;
+        let Slot { lane, limit, .. } = &mut self.slots[partition.0 as usize];
+        let limit = limit.bytes();
         let Gathered {
             builder,
             slot,
@@ -136,7 +137,6 @@ impl Sender {
             ..
         } = batch;
         let records = builder.record_count();
-        let limit = self.rules.max_batch_bytes;
         let built = builder
             .build(self.rules.codec, lane.stamp())
             .map_err(|error| Error::new(error.reason(), error.to_string()))

@@ -104,16 +104,6 @@ impl Sender {
         }
     }
 
-    /// Has batches made no larger than the topic takes by now.
-    fn learn_limit(&mut self) {
-        let target = &self.shared.target;
-        let limit = self.metadata.largest_batch(&target.topic, &target.topic_id);
-        if let Some(limit) = limit.filter(|limit| *limit != self.rules.max_batch_bytes) {
-            self.rules.max_batch_bytes = limit;
-            self.shared.set_limits(limit, self.rules.full_at());
-        }
-    }
-
     /// Why the topic can be written to no more, if that is certain.
     fn gone(&mut self, refreshed: &Result<()>) -> Option<Error> {
         let target = &self.shared.target;
@@ -253,7 +243,7 @@ impl Sender {
         slot.last_error = None;
         slot.backoff.reset();
         if error.reason() == Some(Reason::BatchTooLarge) {
-            // The topic takes less than when it was last asked for.
+            slot.limit.refused();
             self.refresh();
         }
     }

@@ -61,6 +61,7 @@ impl Health {
                 problem: format!("the broker at {} does not answer", broker.listen),
             });
         }
+        problems.extend(brokers.iter().filter_map(clock_problem));
         for topic in topics {
             problems.extend(partition_problems(topic));
         }
@@ -119,6 +120,24 @@ fn metadata_problem(voters: &[u32], brokers: &[BrokerRow]) -> Option<Problem> {
         topic: None,
         partition: None,
         problem: format!("the metadata is on broker {on} only, and not yet on {wanted}"),
+    })
+}
+
+fn clock_problem(broker: &BrokerRow) -> Option<Problem> {
+    let ahead = broker.clock_ahead_ms;
+    let side = match ahead {
+        0 => return None,
+        1.. => "ahead of",
+        _ => "behind",
+    };
+    let seconds = ahead.unsigned_abs() as f64 / 1000.0;
+    Some(Problem {
+        broker: Some(broker.id),
+        topic: None,
+        partition: None,
+        problem: format!(
+            "the clock of its machine is {seconds:.1} s {side} the time that the broker goes by"
+        ),
     })
 }
 
@@ -184,6 +203,7 @@ mod tests {
             http: address(9000),
             rack: String::new(),
             state,
+            clock_ahead_ms: 0,
         }
     }
 
@@ -261,6 +281,20 @@ mod tests {
         assert!(!health.is_healthy());
         assert_eq!(health.problems[0].broker, Some(2));
         assert!(health.text().starts_with("degraded: "), "{}", health.text());
+    }
+
+    #[test]
+    fn a_clock_that_is_not_followed_degrades_and_says_by_how_much() {
+        for (ahead, told) in [(86_400_049, "86400.0 s ahead of"), (-1_500, "1.5 s behind")] {
+            let mut brokers = brokers();
+            brokers[2].clock_ahead_ms = ahead;
+            let health = judge(&brokers, &[]);
+            assert!(!health.is_healthy());
+            assert_eq!(health.problems.len(), 1);
+            assert_eq!(health.problems[0].broker, Some(3));
+            let problem = &health.problems[0].problem;
+            assert!(problem.contains(told), "{problem}");
+        }
     }
 
     #[test]

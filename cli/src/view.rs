@@ -63,6 +63,9 @@ pub(crate) struct BrokerRow {
     pub(crate) http: String,
     pub(crate) rack: String,
     pub(crate) state: BrokerState,
+    /// By how much its machine's clock is ahead of the time that it goes by. A matter of health.
+    #[serde(skip)]
+    pub(crate) clock_ahead_ms: i64,
 }
 
 /// Whether a broker answers the one that was asked.
@@ -191,6 +194,7 @@ impl From<Broker> for BrokerRow {
                 Some(false) => BrokerState::Down,
                 None => BrokerState::Unknown,
             },
+            clock_ahead_ms: broker.clock_ahead_ms,
         }
     }
 }

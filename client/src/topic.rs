@@ -188,6 +188,9 @@ pub struct Broker {
     pub up: Option<bool>,
     /// True when it leaves leading to others: it is drained, or stopping.
     pub draining: bool,
+    /// By how many milliseconds its machine's clock is ahead of the time that the broker goes by, as
+    /// after a jump or where most brokers have another time; 0 while the broker follows it.
+    pub clock_ahead_ms: i64,
 }
 
 /// How far a broker is with handing over what it leads.
@@ -342,6 +345,7 @@ impl From<v1::Broker> for Broker {
             http: broker.http,
             rack: broker.rack,
             up,
+            clock_ahead_ms: broker.clock_ahead_ms,
         }
     }
 }

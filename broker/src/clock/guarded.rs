@@ -40,6 +40,8 @@ pub struct Guard {
     offset: Option<i64>,
     last: i64,
     jumped: bool,
+    /// By how much the wall clock is ahead, while it is not followed.
+    ahead: i64,
     skips: Skips,
 }
 
@@ -71,6 +73,7 @@ impl Guard {
             offset: Some(time.saturating_sub(uptime)),
             last: kept.time,
             jumped: false,
+            ahead: 0,
             skips,
         }
     }
@@ -86,6 +89,7 @@ impl Guard {
         }
         let jumped = (jumps && !self.jumped).then_some(ahead);
         self.jumped = jumps;
+        self.ahead = if jumps { ahead } else { 0 };
         let believed = self.offset.unwrap_or(seen).saturating_add(uptime);
         self.last = self.last.max(believed);
         Look {
@@ -165,6 +169,12 @@ impl GuardedClock {
     pub fn shift(&self, by: i64) {
         self.look().0.shift(by);
         self.shifts.send_replace(());
+    }
+
+    /// By how many milliseconds the wall clock is ahead of the time that it does not agree with: after
+    /// a jump, or when others were believed. 0 while it is followed.
+    pub fn ahead_ms(&self) -> i64 {
+        self.look().0.ahead
     }
 
     /// Changes when others were believed: what is kept is not true any more.

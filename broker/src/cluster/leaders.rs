@@ -164,6 +164,15 @@ impl Leaders {
         others.chain(seen).max_by_key(|leader| leader.term)
     }
 
+    /// Resolves when `group` has another leader than this one, or none.
+    pub async fn replaced(&self, group: GroupId, leader: Leader) {
+        let mut changes = self.changes();
+        while self.leader(group) == Some(leader) {
+            // The sender lives in this table.
+            drop(changes.changed().await);
+        }
+    }
+
     /// True when the leader that a replica here knows says so itself. A stored vote names a leader
     /// that may have restarted since and not lead any more.
     pub fn confirms(&self, group: GroupId, leadership: &Leadership) -> bool {
@@ -189,6 +198,8 @@ impl Leaders {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     fn led(term: u64, broker: u32, mine: bool) -> Leadership {
@@ -225,6 +236,28 @@ mod tests {
         leaders.announce(BrokerId(2), 2, [(GroupId::Metadata, ReplicaId(2), Term(4))]);
         assert!(leaders.confirms(GroupId::Metadata, &follows));
         assert!(leaders.confirms(GroupId::Metadata, &led(4, 1, true)));
+    }
+
+    #[tokio::test]
+    async fn a_leader_is_replaced_when_it_is_lost_or_another_leads_and_not_by_other_news() {
+        let (group, other) = (
+            GroupId::Metadata,
+            [(GroupId::Metadata, ReplicaId(3), Term(5))],
+        );
+        let lost = |leaders: &Leaders| leaders.lost(BrokerId(2));
+        let succeeded = |leaders: &Leaders| leaders.announce(BrokerId(3), 1, other);
+        let ways: [&dyn Fn(&Leaders); 2] = [&lost, &succeeded];
+        for way in ways {
+            let leaders = Leaders::new(BrokerId(1), 5);
+            leaders.announce(BrokerId(2), 9, [(group, ReplicaId(2), Term(4))]);
+            let leader = leaders.leader(group).unwrap();
+            let mut replaced = std::pin::pin!(leaders.replaced(group, leader));
+            assert_eq!((&mut replaced).now_or_never(), None);
+            leaders.announce(BrokerId(4), 1, []);
+            assert_eq!((&mut replaced).now_or_never(), None);
+            way(&leaders);
+            assert_eq!(replaced.now_or_never(), Some(()));
+        }
     }
 
     #[test]

@@ -246,6 +246,7 @@ impl Liveness {
         self.hear(broker, response.leaving, leaders);
         let theirs = (response.now > 0).then_some(response.now);
         self.times().hear(broker, theirs, mine, took);
+        self.times().hear_of_wall(broker, response.clock_ahead);
         if response.version != asked {
             let groups = response.leaderships.iter().filter_map(|leadership| {
                 let group = leadership.group.as_ref().and_then(GroupId::from_pb)?;
@@ -269,6 +270,20 @@ impl Liveness {
     pub fn time(&self) -> Option<i64> {
         let counts = self.times().counts();
         counts.then(|| self.clock.now().0)
+    }
+
+    /// By how many milliseconds the wall clock of a broker's machine is ahead of the time that the
+    /// broker goes by; 0 while it follows it, and of one that does not answer.
+    pub fn clock_ahead_ms(&self, broker: BrokerId) -> i64 {
+        if broker == self.me.broker {
+            return self.clock.ahead_ms();
+        }
+        self.times().wall(broker)
+    }
+
+    /// The largest difference between this broker's time and that of another one, in milliseconds.
+    pub fn clock_skew_ms(&self) -> u64 {
+        self.times().skew()
     }
 
     /// Takes the time that most brokers have, if it is far from this one's.

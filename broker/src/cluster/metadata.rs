@@ -1,6 +1,7 @@
 //! The cluster's metadata as a broker uses it: read from the local replica, changed through the
 //! group's leader wherever that is.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use highwater_proto::{LogIndex, Reason};
 use tokio::sync::watch;
 
 use super::command::Command;
-use super::leaders::Leaders;
+use super::leaders::{Leader, Leaders};
 use super::machine::Published;
 use super::refusal::Refusal;
 use super::reply::Reply;
@@ -121,6 +122,10 @@ impl Metadata {
     async fn read_leader(&self) -> Result<LogIndex, LocalError> {
         let leader = self.leaders.leader(GroupId::Metadata);
         let leader = leader.ok_or(LocalError::NotLeader)?;
+        unless_replaced(&self.leaders, leader, Box::pin(self.read_at(leader))).await
+    }
+
+    async fn read_at(&self, leader: Leader) -> Result<LogIndex, LocalError> {
         if leader.broker == self.peers.me().broker {
             return self.read_here().await;
         }
@@ -221,6 +226,15 @@ impl Metadata {
             .leaders
             .leader(GroupId::Metadata)
             .ok_or(LocalError::NotLeader)?;
+        let proposed = Box::pin(self.propose_at(leader, command));
+        unless_replaced(&self.leaders, leader, proposed).await
+    }
+
+    async fn propose_at(
+        &self,
+        leader: Leader,
+        command: &Command,
+    ) -> Result<(LogIndex, Reply), LocalError> {
         if leader.broker == self.peers.me().broker {
             return self.propose_here(command).await;
         }
@@ -247,6 +261,23 @@ impl Metadata {
     }
 }
 
+/// What the leader answers. One that stands still does not, but is replaced long before its time is
+/// over: what was asked of it is unknown then, and is to be asked of the next one.
+async fn unless_replaced<T>(
+    leaders: &Leaders,
+    leader: Leader,
+    answer: impl Future<Output = Result<T, LocalError>>,
+) -> Result<T, LocalError> {
+    tokio::select! {
+        biased;
+        answer = answer => answer,
+        () = leaders.replaced(GroupId::Metadata, leader) => {
+            let why = format!("broker {} led the metadata group and does not any more", leader.broker);
+            Err(LocalError::Unknown(why))
+        }
+    }
+}
+
 /// What a command may use of a full disk: whatever frees room or keeps brokers in the cluster may
 /// use what is left for Raft.
 fn purpose(command: &Command) -> Purpose {
@@ -261,4 +292,29 @@ fn purpose(command: &Command) -> Purpose {
 /// True when a repeated command is refused because its first proposal took effect.
 fn repeats(command: &Command, refusal: &Refusal) -> bool {
     matches!(command, Command::DeleteTopic { .. }) && refusal.reason == Reason::TopicNotFound
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use highwater_proto::{BrokerId, ReplicaId, Term};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_leader_that_does_not_answer_is_waited_for_until_it_is_replaced() {
+        let leaders = Leaders::new(BrokerId(1), 5);
+        let metadata = GroupId::Metadata;
+        leaders.announce(BrokerId(2), 1, [(metadata, ReplicaId(2), Term(4))]);
+        let leader = leaders.leader(metadata).unwrap();
+        let answered = unless_replaced(&leaders, leader, async { Ok(7) });
+        assert!(matches!(answered.now_or_never(), Some(Ok(7))));
+
+        let silence = std::future::pending::<Result<(), _>>();
+        let mut asked = Box::pin(unless_replaced(&leaders, leader, silence));
+        assert!(asked.as_mut().now_or_never().is_none());
+        leaders.lost(BrokerId(2));
+        let given_up = asked.now_or_never();
+        assert!(matches!(given_up, Some(Err(LocalError::Unknown(_)))));
+    }
 }

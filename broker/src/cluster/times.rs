@@ -18,6 +18,8 @@ pub(super) struct Times {
     counts: bool,
     /// By how many milliseconds each is ahead of this broker's, if it told.
     ahead: BTreeMap<BrokerId, Option<i64>>,
+    /// By how many milliseconds the wall clock of each is ahead of the time that it goes by.
+    walls: BTreeMap<BrokerId, i64>,
 }
 
 impl Times {
@@ -26,6 +28,7 @@ impl Times {
         Self {
             counts,
             ahead: BTreeMap::new(),
+            walls: BTreeMap::new(),
         }
     }
 
@@ -55,6 +58,23 @@ impl Times {
     /// What a broker said that does not answer any more is worth nothing.
     pub(super) fn forget(&mut self, broker: BrokerId) {
         self.ahead.remove(&broker);
+        self.walls.remove(&broker);
+    }
+
+    /// A broker said by how much its wall clock is ahead of the time that it goes by.
+    pub(super) fn hear_of_wall(&mut self, broker: BrokerId, ahead: i64) {
+        self.walls.insert(broker, ahead);
+    }
+
+    /// What it said, if it answers.
+    pub(super) fn wall(&self, broker: BrokerId) -> i64 {
+        self.walls.get(&broker).copied().unwrap_or_default()
+    }
+
+    /// The largest difference between this broker's time and that of another one, in milliseconds.
+    pub(super) fn skew(&self) -> u64 {
+        let others = self.ahead.values().flatten();
+        others.map(|ahead| ahead.unsigned_abs()).max().unwrap_or(0)
     }
 
     /// By how much this broker's clock is to be moved, in a cluster of `brokers`: to that in the
@@ -145,6 +165,19 @@ mod tests {
         );
         times.hear(BrokerId(2), Some(-DAY), 0, SOON);
         assert_eq!(times.shift(3, up), Some(-DAY));
+    }
+
+    #[test]
+    fn what_is_told_of_clocks_is_that_of_those_who_answer() {
+        let (mut times, two) = (Times::new(true), BrokerId(2));
+        assert_eq!((times.skew(), times.wall(two)), (0, 0));
+        times.hear(two, Some(-7_000), 0, SOON);
+        times.hear(BrokerId(3), Some(5_000), 0, SOON);
+        times.hear(BrokerId(4), None, 0, SOON);
+        times.hear_of_wall(two, DAY);
+        assert_eq!((times.skew(), times.wall(two)), (7_000, DAY));
+        times.forget(two);
+        assert_eq!((times.skew(), times.wall(two)), (5_000, 0));
     }
 
     #[test]

@@ -37,6 +37,10 @@ pub struct Gauges {
     pub replicas_damaged: u64,
     /// Those of them whose history differs from the rest of their group.
     pub replicas_diverged: u64,
+    /// By how much the machine's clock is ahead of the time that the broker goes by.
+    pub clock_offset_ms: i64,
+    /// The largest difference between this broker's time and that of another one.
+    pub clock_skew_ms: u64,
     /// The disk of the data directory: (free, total) bytes; none when it could not be asked.
     pub disk: Option<(u64, u64)>,
     /// True while appends are refused because that disk is full.

@@ -258,6 +258,11 @@ impl Writer<'_> {
     }
 
     fn machine(&mut self, now: &Gauges) -> fmt::Result {
+        let help = "Seconds by which the machine's clock is ahead of the time that the broker goes by; 0 \
+                    while it follows it";
+        self.gauge_of_seconds("clock_offset_seconds", help, now.clock_offset_ms as f64)?;
+        let help = "Seconds between this broker's time and that of the one that differs most";
+        self.gauge_of_seconds("clock_skew_seconds", help, now.clock_skew_ms as f64)?;
         let help = "1 while something is refused because the data directory's disk is full";
         self.gauge("disk_full", help, u64::from(now.disk_full))?;
         if let Some((free, total)) = now.disk {

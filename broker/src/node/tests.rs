@@ -130,6 +130,28 @@ async fn is_right(broker: &Broker) {
     }
 }
 
+/// Waits until another broker knows that the clock of this one's machine is ahead.
+async fn is_known_to_be_ahead(broker: &Broker, other: &Broker, ahead: i64) {
+    let me = broker.services.me.broker;
+    let is_so = |ms: i64| (ms - ahead).abs() < DAY / 2;
+    let gauges = broker.services.gauges(false);
+    assert!(is_so(gauges.clock_offset_ms), "{gauges:?}");
+    let (address, hello) = (broker.peer_addr().to_string(), other.services.me.hello());
+    let mut peer = peer::client(peer::connect_control(&address).unwrap());
+    let heard = async {
+        while !is_so(other.services.liveness.clock_ahead_ms(me)) {
+            let ping = PingRequest {
+                hello: Some(hello.clone()),
+                ..PingRequest::default()
+            };
+            let answer = peer::call(LIMIT, peer.ping(ping)).await.unwrap();
+            assert!(is_so(answer.clock_ahead), "{answer:?}");
+        }
+    };
+    tokio::time::timeout(LIMIT, heard).await.unwrap();
+    assert_eq!(other.services.gauges(false).clock_offset_ms, 0);
+}
+
 #[tokio::test]
 async fn a_broker_whose_clock_is_a_day_off_takes_the_time_of_the_others() {
     let disks = [MemDir::new(), MemDir::new(), MemDir::new()];
@@ -145,6 +167,7 @@ async fn a_broker_whose_clock_is_a_day_off_takes_the_time_of_the_others() {
         is_right(&third).await;
         is_right(&first).await;
         is_right(&second).await;
+        is_known_to_be_ahead(&third, &first, ahead).await;
     }
     for broker in [first, second, third] {
         broker.abandon().await;

@@ -3,10 +3,12 @@
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use highwater_proto::pb::peer::peer_service_server::{PeerService, PeerServiceServer};
-use highwater_proto::pb::peer::{self as pb, LaneRequest, LaneResponse, lane_request};
+use highwater_proto::pb::peer::{
+    self as pb, LaneRequest, LaneResponse, lane_request, lane_response,
+};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
@@ -19,8 +21,12 @@ pub struct FakePeer {
     /// Where it listens.
     pub address: String,
     lanes: mpsc::UnboundedReceiver<FakeLane>,
+    questions: mpsc::UnboundedReceiver<Question>,
     running: JoinHandle<()>,
 }
+
+/// What it is asked about its replicas, and where the answer goes.
+type Question = (pb::ConferRequest, oneshot::Sender<pb::ConferResponse>);
 
 /// A lane that was opened to it.
 #[derive(Debug)]
@@ -43,24 +49,55 @@ impl FakeLane {
             Some(lane_request::Message::Bundle(bundle)) => bundle.requests.clone(),
             _ => vec![message.clone()],
         };
-        let append = pb::AppendEntriesResponse {
-            outcome: Some(pb::append_entries_response::Outcome::Success(true)),
-            ..pb::AppendEntriesResponse::default()
-        };
         let mut responses = requests.iter().map(|request| LaneResponse {
             correlation: request.correlation,
-            message: Some(pb::lane_response::Message::Append(append)),
+            message: Some(success(request)),
         });
         let answer = match requests.len() {
             1 => responses.next().unwrap(),
             _ => LaneResponse {
                 correlation: 0,
-                message: Some(pb::lane_response::Message::Bundle(pb::LaneResponses {
+                message: Some(lane_response::Message::Bundle(pb::LaneResponses {
                     responses: responses.collect(),
                 })),
             },
         };
         self.answers.send(Ok(answer)).await.unwrap();
+    }
+}
+
+impl FakeLane {
+    /// Answers everything with success, while it is `running`.
+    async fn follow(mut self, mut running: watch::Receiver<bool>) {
+        while let Ok(Some(message)) = self.requests.message().await {
+            let runs = running.wait_for(|running| *running).await.is_ok();
+            if !runs || self.answers.is_closed() {
+                return;
+            }
+            self.answer(&message).await;
+        }
+    }
+}
+
+fn success(request: &LaneRequest) -> lane_response::Message {
+    match &request.message {
+        Some(lane_request::Message::Vote(vote)) => {
+            // Before a vote nothing is promised.
+            let promised = vote.vote.filter(|_| !vote.pre_vote);
+            let nothing = pb::Vote {
+                replica: Some(request.to_replica),
+                ..pb::Vote::default()
+            };
+            lane_response::Message::Vote(pb::VoteResponse {
+                vote: Some(promised.unwrap_or(nothing)),
+                granted: true,
+                last_log_id: None,
+            })
+        }
+        _ => lane_response::Message::Append(pb::AppendEntriesResponse {
+            outcome: Some(pb::append_entries_response::Outcome::Success(true)),
+            ..pb::AppendEntriesResponse::default()
+        }),
     }
 }
 
@@ -70,6 +107,7 @@ impl FakePeer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (taken, lanes) = mpsc::unbounded_channel();
+        let (asked, questions) = mpsc::unbounded_channel();
         let (opened, connections) = mpsc::unbounded_channel();
         let accept = async move {
             while let Ok((mut stream, _)) = listener.accept().await {
@@ -78,7 +116,7 @@ impl FakePeer {
             }
         };
         let serve = tonic::transport::Server::builder()
-            .add_service(PeerServiceServer::new(Answering(taken)))
+            .add_service(PeerServiceServer::new(Answering { taken, asked }))
             .serve_with_incoming(UnboundedReceiverStream::new(connections));
         let running = tokio::spawn(async move {
             drop(tokio::join!(accept, serve));
@@ -86,6 +124,7 @@ impl FakePeer {
         Self {
             address,
             lanes,
+            questions,
             running,
         }
     }
@@ -93,6 +132,31 @@ impl FakePeer {
     /// The next lane that was opened.
     pub async fn lane(&mut self) -> FakeLane {
         self.lanes.recv().await.unwrap()
+    }
+
+    /// Plays a broker with one replica, which votes for whoever asks and takes what it is sent, while
+    /// it is `running`. What comes while it is not, it answers when it is again.
+    pub async fn follow(mut self, replica: u64, mut running: watch::Receiver<bool>) {
+        loop {
+            tokio::select! {
+                Some(lane) = self.lanes.recv() => {
+                    tokio::spawn(lane.follow(running.clone()));
+                }
+                Some((request, answer)) = self.questions.recv() => {
+                    if running.wait_for(|running| *running).await.is_err() {
+                        return;
+                    }
+                    let view = |group| pb::GroupView {
+                        group: Some(group),
+                        replica,
+                        ..pb::GroupView::default()
+                    };
+                    let views = request.groups.into_iter().map(view).collect();
+                    drop(answer.send(pb::ConferResponse { views }));
+                }
+                else => return,
+            }
+        }
     }
 }
 
@@ -110,7 +174,10 @@ async fn skip_preamble(stream: &mut TcpStream) {
     }
 }
 
-struct Answering(mpsc::UnboundedSender<FakeLane>);
+struct Answering {
+    taken: mpsc::UnboundedSender<FakeLane>,
+    asked: mpsc::UnboundedSender<Question>,
+}
 
 type Answered<T> = Result<Response<T>, Status>;
 
@@ -126,7 +193,7 @@ impl PeerService for Answering {
         let mut requests = request.into_inner();
         let hello = requests.message().await?.unwrap_or_default();
         let (answers, stream) = mpsc::channel(1024);
-        let _ = self.0.send(FakeLane {
+        let _ = self.taken.send(FakeLane {
             hello,
             requests,
             answers,
@@ -142,8 +209,13 @@ impl PeerService for Answering {
         not_played()
     }
 
-    async fn confer(&self, _: Request<pb::ConferRequest>) -> Answered<pb::ConferResponse> {
-        not_played()
+    async fn confer(&self, request: Request<pb::ConferRequest>) -> Answered<pb::ConferResponse> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.asked.send((request.into_inner(), answer));
+        match answered.await {
+            Ok(response) => Ok(Response::new(response)),
+            Err(_) => not_played(),
+        }
     }
 
     async fn propose_metadata(

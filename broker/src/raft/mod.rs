@@ -15,6 +15,7 @@ pub mod suspicion;
 mod blocking;
 mod error;
 mod floor;
+mod following;
 mod founding;
 mod group;
 mod inbound;

@@ -77,6 +77,7 @@ pub struct Replica {
     silent: Arc<Mutex<Option<(Term, Instant)>>>,
     sync_failed: Arc<OnceLock<String>>,
     pub(super) rooms: Rooms,
+    pub(super) peers: Arc<Peers>,
     diverged: Arc<OnceLock<String>>,
 }
 
@@ -118,7 +119,7 @@ impl Replica {
         let network = Network {
             group,
             replica: id,
-            peers,
+            peers: Arc::clone(&peers),
             rooms: rooms.clone(),
             pass_leases: Arc::clone(&pass_leases),
             metrics,
@@ -153,6 +154,7 @@ impl Replica {
             silent: Arc::default(),
             sync_failed,
             rooms,
+            peers,
             diverged,
         };
         replica.lead_if_alone().await;

@@ -9,11 +9,12 @@ use super::GroupId;
 
 /// The settings of a group, in milliseconds where they are times.
 pub(crate) fn settings(group: GroupId) -> Arc<Config> {
-    // A partition's own timers are only the backstop of failure detection per broker pair. Its
-    // heartbeats are sent by `super::heartbeats`; the interval here is how long one may take, and
-    // about a fifth of it how often a follower looks at its timer.
+    // A group's own timers are only the backstop of failure detection per broker pair: unlike pings
+    // they wait for processors that are busy. The heartbeats of a partition are sent by
+    // `super::heartbeats`; the interval here is how long one may take, and about a fifth of it how
+    // often a follower looks at its timer.
     let (heartbeat, election_min, election_max) = match group {
-        GroupId::Metadata => (100, 300, 400),
+        GroupId::Metadata => (500, 2_000, 3_000),
         GroupId::Partition(..) => (5_000, 8_000, 12_000),
     };
     // A leader that no majority answers must not keep its followers from electing another. One of a
@@ -54,6 +55,7 @@ mod tests {
     use highwater_proto::{PartitionIndex, TopicId};
 
     use super::*;
+    use crate::raft::suspicion::SuspicionConfig;
 
     #[test]
     fn the_settings_that_protect_acknowledged_data_hold_for_every_group() {
@@ -65,6 +67,21 @@ mod tests {
             assert_eq!(config.allow_log_reversion, Some(false));
             assert_eq!(config.snapshot_policy, SnapshotPolicy::Never);
             assert_eq!(config.max_in_snapshot_log_to_keep, u64::MAX);
+        }
+    }
+
+    #[test]
+    fn no_timer_of_a_group_acts_before_pings_do() {
+        let judged = SuspicionConfig::default();
+        let judged = judged.suspect_after + judged.ping_interval;
+        let partition = GroupId::Partition(TopicId::from_bytes([1; 16]), PartitionIndex(0));
+        for group in [GroupId::Metadata, partition] {
+            let config = settings(group);
+            let busy = config.election_timeout_min - config.heartbeat_interval;
+            assert!(
+                u128::from(busy) >= 2 * judged.as_millis(),
+                "{group}: {busy} ms"
+            );
         }
     }
 

@@ -49,6 +49,7 @@ impl Services {
             http: broker.endpoints.http.clone(),
             rack: broker.rack.clone(),
             state: self.broker_state(broker.id).into(),
+            clock_ahead_ms: self.liveness.clock_ahead_ms(broker.id),
         };
         state.brokers().map(to_pb).collect()
     }

@@ -27,6 +27,8 @@ impl Services {
             controller: controller.is_some_and(|leader| leader.broker == me),
             brokers_up: up as u64,
             brokers_down: (state.brokers().len() - up) as u64,
+            clock_offset_ms: self.liveness.clock_ahead_ms(me),
+            clock_skew_ms: self.liveness.clock_skew_ms(),
             topics: state.topic_count() as u64,
             partitions: state.partition_count() as u64,
             partitions_leaderless: self.leaderless(&state),

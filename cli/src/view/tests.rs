@@ -41,6 +41,7 @@ fn the_keys_of_lists_are_the_contract() {
     let expected = r#"{"name":"t","id":"i","partition_count":6,"replication_factor":3}"#;
     assert_eq!(serde_json::to_string(&row).unwrap(), expected);
     let broker = BrokerRow {
+        clock_ahead_ms: 0,
         id: 1,
         listen: "l".to_owned(),
         peer: "p".to_owned(),

@@ -161,6 +161,7 @@ impl PeerService for PeerApi {
             leaderships,
             leaving: services.liveness.is_leaving(),
             now: services.liveness.time().unwrap_or_default(),
+            clock_ahead: services.liveness.clock_ahead_ms(services.me.broker),
         }))
     }
 

@@ -38,6 +38,16 @@ impl Writer<'_> {
             .encode_gauge(&value)
     }
 
+    pub(super) fn gauge_of_seconds(
+        &mut self,
+        name: &'static str,
+        help: &str,
+        milliseconds: f64,
+    ) -> fmt::Result {
+        self.begin(name, help, MetricType::Gauge)?
+            .encode_gauge(&(milliseconds / 1000.0))
+    }
+
     pub(super) fn gauges(
         &mut self,
         name: &'static str,

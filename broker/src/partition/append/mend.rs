@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use highwater_proto::Term;
 use tokio::time::{Instant, timeout};
 
@@ -22,6 +23,8 @@ const GIVE_UP: Duration = Duration::from_secs(5);
 /// Then nothing is tried for so long, nor sent to those that can be reached: longer than they wait
 /// before they elect another.
 const REST: Duration = Duration::from_secs(15);
+/// So often they are asked meanwhile whether they would follow, which keeps nobody from electing.
+const ASK: Duration = Duration::from_secs(1);
 
 /// Attempts that are further apart have nothing to do with each other.
 const AFRESH: Duration = Duration::from_secs(1);
@@ -31,6 +34,8 @@ const AFRESH: Duration = Duration::from_secs(1);
 pub(in crate::partition) struct Mending {
     /// What waits for so long is refused.
     limit: Duration,
+    /// The time between two questions, while nothing is tried.
+    ask: Duration,
     /// When the first attempt began, of those that came one after the other.
     since: Option<Instant>,
     /// When the last one ended.
@@ -39,6 +44,11 @@ pub(in crate::partition) struct Mending {
     patience: Duration,
     /// Until when nothing is tried.
     rests: Option<Instant>,
+    /// When the others are asked next, while nothing is tried.
+    asks: Option<Instant>,
+    /// Whether a rest was cut short, and what was tried since was in vain: then one lasts, or those
+    /// that say that they would follow and do not keep the rest from electing.
+    hurried: bool,
     /// What ends the old line, and its term: a majority has answered, and the disks are to follow.
     settling: Option<(Term, Settling)>,
 }
@@ -54,11 +64,36 @@ impl Mending {
     pub(super) fn for_at_most(limit: Duration) -> Self {
         Self {
             limit,
+            ask: ASK,
             since: None,
             ended: None,
             patience: Duration::ZERO,
             rests: None,
+            asks: None,
+            hurried: false,
             settling: None,
+        }
+    }
+
+    /// Resting for so long from now on, and each batch asks. What is tried then has as long again.
+    #[cfg(test)]
+    pub(super) fn at_rest(time: Duration) -> Self {
+        let now = monotonic();
+        Self {
+            ask: Duration::ZERO,
+            since: Some(now),
+            rests: Some(now + time),
+            asks: Some(now),
+            ..Self::for_at_most(time)
+        }
+    }
+
+    /// Given up, while the disks are to follow.
+    #[cfg(test)]
+    pub(super) fn waiting_for_disks(term: Term, settling: Settling) -> Self {
+        Self {
+            settling: Some((term, settling)),
+            ..Self::for_at_most(Duration::ZERO)
         }
     }
 
@@ -70,17 +105,40 @@ impl Mending {
             None => self.ended.is_some_and(|ended| now - ended > AFRESH),
         };
         if anew {
-            (self.rests, self.since) = (None, None);
-            self.patience = Duration::ZERO;
+            self.afresh();
+            self.hurried = false;
         }
         let since = *self.since.get_or_insert(now);
         if self.rests.is_some() || now - since >= self.limit {
-            self.rests.get_or_insert(now + REST);
+            if self.rests.is_none() {
+                self.rests = Some(now + REST);
+                self.asks = (!self.hurried).then_some(now + self.ask);
+            }
             return None;
         }
         let patience = self.patience.max(FIRST_ATTEMPT);
         self.patience = (patience * 2).min(LONGEST_ATTEMPT);
         Some(patience)
+    }
+
+    fn afresh(&mut self) {
+        (self.rests, self.asks, self.since) = (None, None, None);
+        self.patience = Duration::ZERO;
+    }
+
+    /// Whether the others are to be asked now, while nothing is tried.
+    fn asks(&mut self, now: Instant) -> bool {
+        let due = self.asks.is_some_and(|at| now >= at);
+        if due {
+            self.asks = Some(now + self.ask);
+        }
+        due
+    }
+
+    /// The others would follow: it is tried again.
+    fn hurry(&mut self) {
+        self.afresh();
+        self.hurried = true;
     }
 }
 
@@ -103,14 +161,11 @@ impl AppendLoop {
         let begun = monotonic();
         let attempt = self.mending.attempt(begun);
         if attempt.is_none() && self.mending.settling.is_none() {
-            if let Some(until) = self.mending.rests {
-                self.replica.be_silent(term, until);
-            }
-            return Err(AppendError::QuorumLost);
+            return self.rest(term, begun).await;
         }
         let mut leadership = self.leadership.clone();
         let settled = tokio::select! {
-            settled = self.settle(term, attempt.unwrap_or(PAUSE)) => Some(settled),
+            settled = self.settle(term, attempt) => Some(settled),
             _ = leadership.changed() => None,
         };
         self.mending.ended = Some(monotonic());
@@ -133,9 +188,25 @@ impl AppendLoop {
         Ok(())
     }
 
+    /// Nothing is tried, unless a majority of the voters would follow again.
+    async fn rest(&mut self, term: Term, now: Instant) -> Result<(), AppendError> {
+        if self.mending.asks(now) && self.replica.would_lead(term).await {
+            tracing::debug!(group = %self.replica.group(), %term, "a majority would follow");
+            self.mending.hurry();
+            self.replica.be_silent(term, now);
+            return Ok(());
+        }
+        if let Some(until) = self.mending.rests {
+            self.replica.be_silent(term, until);
+        }
+        Err(AppendError::QuorumLost)
+    }
+
     /// Whether the old line has ended. Once a majority has answered, that takes as long as the disks
-    /// do: a later attempt waits for the same entry.
-    async fn settle(&mut self, term: Term, patience: Duration) -> bool {
+    /// do: a later attempt waits for the same entry. Without an attempt it is only looked at, so that
+    /// all that waits is refused at once.
+    async fn settle(&mut self, term: Term, attempt: Option<Duration>) -> bool {
+        let patience = attempt.unwrap_or_default();
         let known = self.mending.settling.take();
         let settling = match known.filter(|(of, _)| *of == term) {
             Some((_, settling)) => settling,
@@ -146,13 +217,14 @@ impl AppendLoop {
         };
         let slot = &mut self.mending.settling;
         let (_, settling) = slot.insert((term, settling));
-        match timeout(patience, settling).await {
-            Ok(settled) => {
-                *slot = None;
-                settled.is_ok()
-            }
-            Err(_) => false,
+        let settled = match attempt {
+            Some(patience) => timeout(patience, settling).await.ok(),
+            None => settling.now_or_never(),
+        };
+        if settled.is_some() {
+            *slot = None;
         }
+        settled.is_some_and(|settled| settled.is_ok())
     }
 }
 
@@ -175,6 +247,26 @@ mod tests {
             for resting in [5_000, 7_000, 19_999] {
                 assert_eq!(at(round + resting), None, "{resting}");
             }
+        }
+    }
+
+    #[test]
+    fn a_rest_is_cut_short_once_and_then_lasts() {
+        let (mut mending, begun) = (Mending::default(), monotonic());
+        let at = |ms| begun + Duration::from_millis(ms);
+        assert!(!mending.asks(begun), "while it is tried nobody is asked");
+        for round in [0, 40_000] {
+            assert!(mending.attempt(at(round)).is_some());
+            assert_eq!(mending.attempt(at(round + 5_000)), None);
+            assert!(!mending.asks(at(round + 5_999)));
+            assert!(mending.asks(at(round + 6_000)) && !mending.asks(at(round + 6_999)));
+            assert!(mending.asks(at(round + 7_000)));
+            mending.hurry();
+            assert_eq!(mending.attempt(at(round + 7_100)), Some(FIRST_ATTEMPT));
+            // In vain: now those that can be reached hear nothing for long enough.
+            assert_eq!(mending.attempt(at(round + 12_100)), None);
+            assert!(!mending.asks(at(round + 27_000)));
+            assert_eq!(mending.attempt(at(round + 27_099)), None);
         }
     }
 

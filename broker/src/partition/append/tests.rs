@@ -1,6 +1,6 @@
 //! The order of batches through the moments in which a leader is not ready, and the end of each wait.
 
-use std::sync::Mutex;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -16,10 +16,13 @@ use super::super::partition::{Partition, Surroundings};
 use super::super::retention::Retention;
 use super::*;
 use crate::clock::SystemClock;
-use crate::log::{Dir as _, HardState, Job, Log, LogOptions, MemDir, Owner};
+use crate::log::{Dir as _, HardState, Log, LogOptions, MemDir, Owner};
 use crate::peer::{Identity, Peers};
 use crate::raft::{GroupId, OpenReplica, founding_entry};
 use crate::tasks::Tasks;
+
+mod silent_brokers;
+mod slow_disk;
 
 const LIMIT: Duration = Duration::from_secs(30);
 const INDEX: PartitionIndex = PartitionIndex(0);
@@ -27,13 +30,16 @@ const ME: ReplicaId = ReplicaId(1);
 
 /// A partition whose only replica is here.
 async fn partition(shared: &Arc<machine::Shared>, permission: Permission) -> Partition {
-    partition_on(&MemDir::new(), shared, permission).await
+    let alone = BTreeMap::new();
+    partition_on(&MemDir::new(), shared, permission, &alone).await
 }
 
+/// A partition with a replica here, which is the first, and one on each of `others`.
 async fn partition_on(
     root: &MemDir,
     shared: &Arc<machine::Shared>,
     permission: Permission,
+    others: &BTreeMap<BrokerId, String>,
 ) -> Partition {
     let dir = root.subdir("partition").unwrap();
     let cluster = ClusterId::from_bytes([2; 16]);
@@ -48,7 +54,9 @@ async fn partition_on(
     let mut log = Log::open(Arc::clone(&dir), LogOptions::new(owner))
         .unwrap()
         .0;
-    let founding = founding_entry([(ME, BrokerId(1))]).unwrap();
+    let brokers = others.keys().chain([&BrokerId(1)]);
+    let voters = brokers.map(|broker| (ReplicaId(broker.0.into()), *broker));
+    let founding = founding_entry(voters).unwrap();
     log.append([founding], Box::new(drop)).unwrap();
     let identity = Identity {
         cluster,
@@ -58,6 +66,8 @@ async fn partition_on(
     let (tasks, clock) = (Tasks::new(), Arc::new(SystemClock));
     let metrics = Arc::new(Metrics::new([]));
     let hard_state = root.subdir("hard-state").unwrap();
+    let peers = Arc::new(Peers::new(identity, tasks.clone()));
+    peers.update(others);
     let open = OpenReplica {
         group,
         id: ME,
@@ -65,7 +75,7 @@ async fn partition_on(
         dir,
         hard_state: Arc::new(HardState::open(hard_state).unwrap()),
         machine: Box::new(PartitionMachine(Arc::clone(shared))),
-        peers: Arc::new(Peers::new(identity, tasks.clone())),
+        peers,
         clock: clock.clone(),
         metrics: Arc::clone(&metrics),
     };
@@ -237,6 +247,33 @@ fn in_line(partition: &Partition, term: Term, line: &Line) -> AppendLoop {
     }
 }
 
+/// Hands one batch to a loop; what becomes of it.
+async fn append(requests: &mpsc::Sender<Work>) -> Result<Appended, AppendError> {
+    let (answer, verdict) = oneshot::channel();
+    let request = Request {
+        batch: batch(),
+        arrived: monotonic(),
+        answer,
+    };
+    drop(requests.send(Work::Batch(request)).await);
+    let verdict = timeout(LIMIT, verdict).await.unwrap().unwrap();
+    let metrics = Metrics::new([]);
+    timeout(LIMIT, verdict.resolve(&metrics)).await.unwrap()
+}
+
+/// Hands batches to a loop until it takes one; all before are refused for the lack of a majority.
+async fn append_at_last(requests: &mpsc::Sender<Work>) -> Appended {
+    let goes_on = async {
+        loop {
+            match append(requests).await {
+                Err(AppendError::QuorumLost) => tokio::task::yield_now().await,
+                other => return other.unwrap(),
+            }
+        }
+    };
+    timeout(LIMIT, goes_on).await.unwrap()
+}
+
 /// Has the core refuse an entry of the line.
 async fn cut(replica: &Replica, term: Term, line: &Line) {
     let refused = Proposal {
@@ -264,89 +301,6 @@ async fn a_leader_is_silent_for_a_while_in_its_term_only() {
         replica.be_silent(of, until);
         assert_eq!(replica.is_heard(), heard, "{of}");
     }
-    partition.tasks.stop().await;
-}
-
-/// What a disk is to do later; nothing is held where there is none.
-#[derive(Clone, Default)]
-struct Held(Arc<Mutex<Option<Vec<Job>>>>);
-
-impl Held {
-    fn disk(&self) -> MemDir {
-        let held = self.clone();
-        MemDir::with_schedule(Arc::new(move |job: Job| {
-            let run = match &mut *held.0.lock().unwrap() {
-                Some(jobs) => {
-                    jobs.push(job);
-                    None
-                }
-                None => Some(job),
-            };
-            if let Some(job) = run {
-                job();
-            }
-        }))
-    }
-
-    fn hold(&self) {
-        *self.0.lock().unwrap() = Some(Vec::new());
-    }
-
-    fn release(&self) {
-        let jobs = self.0.lock().unwrap().take();
-        jobs.into_iter().flatten().for_each(|job| job());
-    }
-}
-
-#[tokio::test]
-async fn a_line_on_a_slow_disk_ends_with_one_entry_and_what_waits_for_long_is_refused() {
-    let (shared, held) = (machine::Shared::new(), Held::default());
-    let partition = partition_on(&held.disk(), &shared, Arc::new(|_| Ok(()))).await;
-    let term = ready(&partition).await;
-    let (line, replica) = (Line::begin(), partition.replica.clone());
-    let (requests, queue) = mpsc::channel(4);
-    let append = AppendLoop {
-        mending: Mending::for_at_most(Duration::from_millis(300)),
-        ..in_line(&partition, term, &line)
-    };
-    partition.tasks.spawn(append.run(queue));
-    cut(&replica, term, &line).await;
-    let last = || replica.reader().last().unwrap().index;
-    let before = last();
-    let append = async || {
-        let (answer, verdict) = oneshot::channel();
-        let request = Request {
-            batch: batch(),
-            arrived: monotonic(),
-            answer,
-        };
-        drop(requests.send(Work::Batch(request)).await);
-        let verdict = timeout(LIMIT, verdict).await.unwrap().unwrap();
-        timeout(LIMIT, verdict.resolve(&Metrics::new([])))
-            .await
-            .unwrap()
-    };
-
-    held.hold();
-    for _ in 0..2 {
-        let refused = append().await;
-        assert!(
-            matches!(refused, Err(AppendError::QuorumLost)),
-            "{refused:?}"
-        );
-    }
-    assert_eq!(last().0, before.0 + 1, "one entry ends the line");
-    held.release();
-    let goes_on = async {
-        loop {
-            match append().await {
-                Err(AppendError::QuorumLost) => {}
-                other => return other.unwrap(),
-            }
-        }
-    };
-    let appended = timeout(LIMIT, goes_on).await.unwrap();
-    assert_eq!(appended.base_offset, Offset(0));
     partition.tasks.stop().await;
 }
 

@@ -248,3 +248,6 @@ impl Port {
         format!("{}:{}", ANY_PORT.ip(), self.number)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,7 +25,6 @@ use crate::topology::{TopicRoutes, Topology};
 const REFRESH_EVERY: Duration = Duration::from_millis(20);
 /// How long one broker may take before the next is asked as well.
 const HEDGE_AFTER: Duration = Duration::from_millis(250);
-
 /// How long brokers may say that a topic in use does not exist before it is believed: those that
 /// know better may be down, and one that has just started has yet to learn of it.
 pub(crate) const BELIEVE_AFTER: Duration = Duration::from_secs(5);
@@ -245,6 +244,36 @@ impl Metadata {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
+        let answered = self.first_answer(deadline, ask).await;
+        answered.map(|(_, answer)| answer)
+    }
+
+    /// The addresses for a command, which only one broker is sent at a time: one that answers a
+    /// question now comes first, since one that stands still would hold it up.
+    pub(crate) async fn addresses_of_command(&self, deadline: Instant) -> Vec<Address> {
+        let mut addresses = self.addresses();
+        if addresses.len() > 1 {
+            let ask = |api: Api| async move {
+                let request = v1::ListBrokersRequest {};
+                api.cluster().list_brokers(request).await
+            };
+            let now = Instant::now();
+            let half = now + deadline.saturating_duration_since(now) / 2;
+            if let Ok((answers, _)) = self.first_answer(half, ask).await {
+                addresses.sort_by_key(|address| *address != answers);
+            }
+        }
+        addresses
+    }
+
+    async fn first_answer<T, F>(
+        &self,
+        deadline: Instant,
+        ask: impl Fn(Api) -> F,
+    ) -> Result<(Address, T)>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
         let mut waiting = self.addresses().into_iter();
         let mut running = FuturesUnordered::new();
         let mut worst = None;
@@ -253,14 +282,19 @@ impl Metadata {
                 let remaining = deadline.saturating_duration_since(Instant::now());
                 let api = self.channels.shared(&address)?.within(remaining);
                 let call = ask(api);
-                running.push(async move { call.await.map_err(|e| at(&address, e)) });
+                running.push(async move {
+                    match call.await {
+                        Ok(answer) => Ok((address, answer.into_inner())),
+                        Err(status) => Err(at(&address, status)),
+                    }
+                });
             }
             let patience = match waiting.len() {
                 0 => deadline,
                 _ => deadline.min(Instant::now() + HEDGE_AFTER),
             };
             match timeout_at(patience, running.next()).await {
-                Ok(Some(Ok(answer))) => return Ok(answer.into_inner()),
+                Ok(Some(Ok(answer))) => return Ok(answer),
                 Ok(Some(Err(error))) => worst = Some(more_telling(worst, error)),
                 Ok(None) => return Err(worst.unwrap_or_else(no_address)),
                 Err(_) if Instant::now() >= deadline => {

@@ -53,12 +53,12 @@ impl Metadata {
     {
         let deadline = self.deadline();
         let mut backoff = Backoff::default();
-        let mut round = self.addresses();
+        let mut round = self.addresses_of_command(deadline).await;
         let mut words = Words::default();
         let mut maybe_done_before = false;
         loop {
             if round.is_empty() {
-                round = self.addresses();
+                round = self.addresses_of_command(deadline).await;
             }
             let address = round.remove(0);
             let error = match self.once(&address, deadline, &call).await {

@@ -55,6 +55,17 @@ async fn a_command_whose_answer_was_lost_succeeds_if_it_took_effect() {
 }
 
 #[tokio::test]
+async fn a_command_does_not_wait_for_a_broker_that_stands_still() {
+    let cluster = FakeCluster::start(3);
+    let client = cluster.client().await;
+    for (mum, name) in [(1, "a"), (2, "b"), (3, "c")] {
+        cluster.faults(|faults| faults.mum = Some(mum));
+        let created = patiently(client.create_topic(NewTopic::new(name)));
+        assert_eq!(&*created.await.unwrap().name, name);
+    }
+}
+
+#[tokio::test]
 async fn trimming_is_tried_again_when_its_answer_was_lost() {
     let cluster = FakeCluster::start(2);
     let client = cluster.client().await;

@@ -67,12 +67,22 @@ fn not_found(name: &str) -> Status {
     status::of(Reason::TopicNotFound, format!("no topic {name:?}"))
 }
 
+impl FakeBroker {
+    /// Never resolves at a broker that answers nothing.
+    async fn unless_mum(&self) {
+        if self.shared.state().faults.mum == Some(self.id) {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 #[tonic::async_trait]
 impl TopicService for FakeBroker {
     async fn create_topic(
         &self,
         request: Request<CreateTopicRequest>,
     ) -> Answer<CreateTopicResponse> {
+        self.unless_mum().await;
         let request = request.into_inner();
         let mut state = self.shared.state();
         state.led()?;
@@ -222,6 +232,7 @@ impl ClusterService for FakeBroker {
     }
 
     async fn list_brokers(&self, _: Request<ListBrokersRequest>) -> Answer<ListBrokersResponse> {
+        self.unless_mum().await;
         let mut state = self.shared.state();
         if state.faults.starting > 0 {
             state.faults.starting -= 1;

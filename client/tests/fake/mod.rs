@@ -83,6 +83,8 @@ pub(crate) struct Faults {
     pub(crate) followers_serve: bool,
     /// This broker serves no subscription, as long as it is this one.
     pub(crate) away: Option<i32>,
+    /// This broker takes questions and commands, and answers none, as long as it is this one.
+    pub(crate) mum: Option<i32>,
     /// This broker cannot make sure how fresh what it has is, as long as it is this one.
     pub(crate) stale: Option<i32>,
     /// What brokers tell as the largest batch of every topic, as those do that lag behind.

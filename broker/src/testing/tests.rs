@@ -13,6 +13,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 fn beside(first: &Broker) -> Broker {
     Broker {
         disk: MemDir::new(),
+        time: first.time.clone(),
         ports: Ports::take().unwrap(),
         join: vec![first.ports.peer.address()],
         running: None,

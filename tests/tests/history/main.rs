@@ -22,7 +22,7 @@ use highwater_tests::history::{Fate, History, Value, check};
 use highwater_tests::random::{Random, seed};
 use highwater_tests::{Cluster, program};
 use rustix::process::Signal;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -72,6 +72,37 @@ async fn all_end(clients: &mut JoinSet<String>) {
     };
     let in_time = timeout(PATIENCE, all).await.is_ok();
     assert!(in_time, "of the clients, only these have ended: {ended:?}");
+}
+
+/// Starts those that write, and those that look whether what they read is fresh.
+fn start_writing(
+    writer: &Client,
+    notes: &Arc<Notes>,
+    stopped: &watch::Receiver<bool>,
+    on: &Handle,
+) -> JoinSet<String> {
+    let mut writing = JoinSet::new();
+    for number in 0..PRODUCERS {
+        let (notes, stopped) = (Arc::clone(notes), stopped.clone());
+        let producer = produce(writer.clone(), number, notes, stopped);
+        writing.spawn_on(named(format!("producer {number}"), producer), on);
+    }
+    notes.history.lock().unwrap().named.insert(PRODUCERS);
+    let by_name = produce_by_name(
+        writer.clone(),
+        PRODUCERS,
+        Arc::clone(notes),
+        stopped.clone(),
+    );
+    writing.spawn_on(named("the named producer".to_owned(), by_name), on);
+    let looking = look_up(writer.clone(), Arc::clone(notes), stopped.clone());
+    writing.spawn_on(named("looking up".to_owned(), looking), on);
+    for (number, from) in (2..).zip([ReadFrom::Leader, ReadFrom::Nearest]) {
+        let (notes, stopped) = (Arc::clone(notes), stopped.clone());
+        let consumer = read_fresh(writer.clone(), number, from, notes, stopped);
+        writing.spawn_on(named(format!("consumer {number}, fresh"), consumer), on);
+    }
+    writing
 }
 
 fn judge(seed: u64, disturbances: u32, history: &History) {
@@ -125,32 +156,15 @@ fn no_history_is_impossible_while_leaders_are_killed_and_frozen() {
     let writer = writer.unwrap();
     let (stop, stopped) = watch::channel(false);
     let (tell_ends, ends) = watch::channel(None);
-    let (mut writing, mut reading) = (JoinSet::new(), JoinSet::new());
-    let (on, reading_on) = (writers.handle(), runtime.handle());
-    for number in 0..PRODUCERS {
-        let (notes, stopped) = (Arc::clone(&notes), stopped.clone());
-        let producer = produce(writer.clone(), number, notes, stopped);
-        writing.spawn_on(named(format!("producer {number}"), producer), on);
-    }
-    notes.history.lock().unwrap().named.insert(PRODUCERS);
-    let by_name = produce_by_name(
-        writer.clone(),
-        PRODUCERS,
-        Arc::clone(&notes),
-        stopped.clone(),
-    );
-    writing.spawn_on(named("the named producer".to_owned(), by_name), on);
-    let looking = look_up(writer.clone(), Arc::clone(&notes), stopped.clone());
-    writing.spawn_on(named("looking up".to_owned(), looking), on);
+    let mut writing = start_writing(&writer, &notes, &stopped, writers.handle());
+    let mut reading = JoinSet::new();
     for (number, from) in (0..).zip([ReadFrom::Leader, ReadFrom::Nearest]) {
         let (notes, ends) = (Arc::clone(&notes), ends.clone());
         let consumer = consume(client.clone(), number, from, notes, ends);
-        reading.spawn_on(named(format!("consumer {number}"), consumer), reading_on);
-    }
-    for (number, from) in (2..).zip([ReadFrom::Leader, ReadFrom::Nearest]) {
-        let (notes, stopped) = (Arc::clone(&notes), stopped.clone());
-        let consumer = read_fresh(writer.clone(), number, from, notes, stopped);
-        writing.spawn_on(named(format!("consumer {number}, fresh"), consumer), on);
+        reading.spawn_on(
+            named(format!("consumer {number}"), consumer),
+            runtime.handle(),
+        );
     }
 
     let mut random = Random(seed);

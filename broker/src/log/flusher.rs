@@ -36,6 +36,8 @@ struct State {
     waiting: VecDeque<Waiting>,
     durable: Position,
     failed: Option<SyncError>,
+    /// Who wants to know when it fails, whether they wait for anything or not.
+    witnesses: Vec<SyncDone>,
     ready: VecDeque<(SyncDone, Result<(), SyncError>)>,
     delivering: bool,
 }
@@ -122,6 +124,18 @@ impl Flusher {
     /// The error that ended this log, if one did.
     pub(super) fn failed(&self) -> Option<SyncError> {
         self.shared.lock().failed.clone()
+    }
+
+    /// Calls `told` with the error when the log ends, also when nothing waits then.
+    pub(super) fn when_failed(&self, told: SyncDone) {
+        {
+            let mut state = self.shared.lock();
+            match state.failed.clone() {
+                Some(error) => state.ready.push_back((told, Err(error))),
+                None => state.witnesses.push(told),
+            }
+        }
+        self.shared.deliver();
     }
 
     /// Notes that everything before this position was made durable otherwise.
@@ -330,9 +344,9 @@ impl State {
     fn fail(&mut self, error: SyncError) {
         let error = self.failed.get_or_insert(error);
         let error = Arc::clone(error);
-        for waiting in self.waiting.drain(..) {
-            self.ready
-                .push_back((waiting.done, Err(Arc::clone(&error))));
+        let waiting = self.waiting.drain(..).map(|waiting| waiting.done);
+        for told in waiting.chain(self.witnesses.drain(..)) {
+            self.ready.push_back((told, Err(Arc::clone(&error))));
         }
         self.files.clear();
     }

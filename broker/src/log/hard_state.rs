@@ -150,6 +150,12 @@ impl HardState {
         self.change(Change::RemoveReplica(replica), done);
     }
 
+    /// Calls `told` with the error once a write or a sync has failed: from then on every change fails,
+    /// also those that nobody waits for.
+    pub fn when_failed(&self, told: SyncDone) {
+        self.flusher.when_failed(told);
+    }
+
     fn change(&self, change: Change, done: SyncDone) {
         let written = self.lock().write(&*self.dir, &self.flusher, change);
         match written {

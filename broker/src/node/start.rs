@@ -17,7 +17,9 @@ use super::reconcile::Reconciler;
 use super::register::register;
 use super::scrub::Scrub;
 use super::serve::{Sockets, serve};
-use super::watching::{reaches_majority, watch_end, watch_leadership, watch_successors};
+use super::watching::{
+    reaches_majority, watch_end, watch_leadership, watch_notes, watch_successors,
+};
 use super::{Bound, Broker, StartError, clock_file, compaction, controller, metrics_page};
 use crate::clock::{Clock, GuardedClock};
 use crate::cluster::{Leaders, Liveness, Metadata, MetadataMachine, Takeover};
@@ -249,6 +251,7 @@ struct Parts {
 impl Parts {
     /// Opens the replica of the metadata group, and the services around it.
     async fn open_metadata(&self) -> Result<(Arc<Services>, Arc<Replicas>), StartError> {
+        watch_notes(&self.groups.hard_state, self.failed.clone());
         let me = self.membership.identity;
         let first_version = u64::try_from(self.clock.now().0).unwrap_or(1);
         let leaders = Arc::new(Leaders::new(me.broker, first_version));

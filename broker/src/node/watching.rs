@@ -7,6 +7,7 @@ use highwater_proto::ReplicaId;
 use tokio::sync::{mpsc, watch};
 
 use crate::cluster::Liveness;
+use crate::log::HardState;
 use crate::partition::{AppendError, Permission};
 use crate::raft::{GroupId, Members, Replica};
 use crate::service::{FaultKind, Services};
@@ -129,11 +130,7 @@ pub(super) fn watch_end(
             return;
         }
         if let Some(error) = replica.sync_failed() {
-            let why = format!(
-                "{error}. What was given to the disk since the last sync may be lost; what was \
-                 acknowledged was synced before. Nothing is acknowledged any more, and no sync is \
-                 tried again: check the disk (dmesg, its health), then start this broker again"
-            );
+            let why = after_failed_sync(error);
             tracing::error!(%group, %why, "the broker cannot go on");
             failed.send_replace(Some(why));
         } else if group == GroupId::Metadata {
@@ -152,6 +149,26 @@ pub(super) fn watch_end(
             }));
         }
     });
+}
+
+/// Watches what all replicas note beside their logs. After a failure there no vote is given, no replica
+/// made and none deleted: the broker must exit, also if no replica notices.
+pub(super) fn watch_notes(hard_state: &HardState, failed: watch::Sender<Option<String>>) {
+    hard_state.when_failed(Box::new(move |failure| {
+        if let Err(error) = failure {
+            let why = after_failed_sync(&error.to_string());
+            tracing::error!(%why, "the broker cannot go on");
+            failed.send_replace(Some(why));
+        }
+    }));
+}
+
+fn after_failed_sync(error: &str) -> String {
+    format!(
+        "{error}. What was given to the disk since the last sync may be lost; what was \
+         acknowledged was synced before. Nothing is acknowledged any more, and no sync is \
+         tried again: check the disk (dmesg, its health), then start this broker again"
+    )
 }
 
 #[cfg(test)]

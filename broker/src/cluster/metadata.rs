@@ -95,7 +95,7 @@ impl Metadata {
 
     /// How far the metadata goes, no older than the call, as the leader of the group.
     pub async fn read_here(&self) -> Result<LogIndex, LocalError> {
-        if !self.replica.leadership().borrow().mine {
+        if !self.replica.leadership_now().mine {
             return Err(LocalError::NotLeader);
         }
         let barrier = self.replica.read_barrier().await;
@@ -140,7 +140,7 @@ impl Metadata {
 
     /// Proposes here, as the leader of the group. What is not committed in time stays unknown.
     pub async fn propose_here(&self, command: &Command) -> Result<(LogIndex, Reply), LocalError> {
-        let leadership = *self.replica.leadership().borrow();
+        let leadership = self.replica.leadership_now();
         if !leadership.mine {
             return Err(LocalError::NotLeader);
         }

@@ -19,6 +19,9 @@ use crate::raft::{GroupId, Leadership, Members, Replica, Replicas};
 
 /// How often groups without a living leader are looked for.
 const ROUND: Duration = Duration::from_millis(100);
+/// While all brokers answer and every group has a leader, so many of these rounds are one: to look at
+/// a thousand groups costs more than anything else that an idle broker does.
+const CALM_ROUNDS: u32 = 5;
 /// How long another broker may take to say what it knows.
 const CONFER_LIMIT: Duration = Duration::from_millis(300);
 /// A group that never had a leader here is given this many rounds to find one by itself.
@@ -82,11 +85,18 @@ impl Takeover {
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut leaderless: BTreeMap<GroupId, Leaderless> = BTreeMap::new();
         let mut suspected = self.liveness.suspected();
+        let mut passed = 0;
         loop {
-            tokio::select! {
-                _ = rounds.tick() => {}
-                Ok(()) = suspected.changed() => {}
+            let news = tokio::select! {
+                _ = rounds.tick() => false,
+                Ok(()) = suspected.changed() => true,
+            };
+            let calm = !news && leaderless.is_empty() && suspected.borrow().is_empty();
+            passed += 1;
+            if calm && passed < CALM_ROUNDS {
+                continue;
             }
+            passed = 0;
             let orphans = self.orphans(&mut leaderless);
             if !orphans.is_empty() {
                 self.settle(orphans, &mut leaderless).await;
@@ -97,7 +107,7 @@ impl Takeover {
     fn orphans(&self, leaderless: &mut BTreeMap<GroupId, Leaderless>) -> Vec<Orphan> {
         let mut found = Vec::new();
         for (group, replica) in self.replicas.all().iter() {
-            let leadership = *replica.leadership().borrow();
+            let leadership = replica.leadership_now();
             let lost = leadership
                 .leader
                 .is_some_and(|(_, broker)| self.liveness.should_replace(broker));

@@ -194,7 +194,7 @@ impl Audit {
         }
         // The word of one leader is enough for a partition, which goes on elsewhere; the broker goes on
         // without its metadata only if more contradict it.
-        let leads = replica.leadership().borrow().mine || replica.group() == GroupId::Metadata;
+        let leads = replica.leadership_now().mine || replica.group() == GroupId::Metadata;
         let verdict = verdict(agree, answers.len() - agree, leads);
         if verdict == Verdict::Agreed {
             if agree == *others {
@@ -232,14 +232,14 @@ impl Audit {
 /// What to ask about a replica, if there is anything that was not compared yet.
 /// Of two that differ it is the leader who decides, so there has to be one.
 fn question(replica: &Replica, progress: &mut Progress) -> Option<Question> {
-    replica.leadership().borrow().leader?;
+    replica.leadership_now().leader?;
     let committed = replica.committed_index();
     let before = std::mem::replace(&mut progress.committed, committed);
     let index = match progress.new {
         Some(_) => committed?,
         None => before?,
     };
-    let others = replica.members().brokers.len().saturating_sub(1);
+    let others = replica.others();
     if others == 0 || progress.agreed >= Some(index) || index < replica.reader().first_index() {
         return None;
     }

@@ -19,7 +19,7 @@ pub(super) async fn run(services: Arc<Services>) {
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         rounds.tick().await;
-        if services.metadata.replica().leadership().borrow().mine {
+        if services.metadata.replica().leadership_now().mine {
             grow(&services).await;
         }
     }

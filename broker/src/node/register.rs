@@ -63,7 +63,7 @@ async fn attempt(
 ) -> Result<(), Asked> {
     let me = services.me;
     let replica = services.metadata.replica();
-    if membership.founder && replica.leadership().borrow().mine {
+    if membership.founder && replica.leadership_now().mine {
         let barrier = replica.read_barrier().await;
         barrier.map_err(|error| Asked::NoAnswer(error.to_string()))?;
         if services.metadata.state().cluster_id().is_none() {

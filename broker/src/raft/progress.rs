@@ -27,6 +27,14 @@ impl Replica {
         }
     }
 
+    /// How many replicas the group has beside this one.
+    pub fn others(&self) -> usize {
+        let metrics = self.raft().metrics();
+        let metrics = metrics.borrow_watched();
+        let nodes = metrics.membership_config.membership().nodes();
+        nodes.filter(|(id, _)| **id != self.id().0).count()
+    }
+
     /// Resolves when committed members are as wanted, or when the replica's core has ended.
     pub async fn until_members(&self, wanted: impl Fn(&Members) -> bool) {
         let mut metrics = self.raft().metrics();

@@ -239,6 +239,12 @@ impl Replica {
         self.leadership.clone()
     }
 
+    /// Who leads now. Takes part in no count of receivers, as what is asked of every replica again and
+    /// again should not.
+    pub fn leadership_now(&self) -> Leadership {
+        *self.leadership.borrow()
+    }
+
     /// How a sync of this replica's log or vote has failed, if one has.
     pub fn sync_failed(&self) -> Option<&str> {
         self.sync_failed.get().map(String::as_str)

@@ -170,7 +170,7 @@ async fn a_leader_that_comes_back_after_a_power_loss_does_not_lead_on_in_its_ter
     let fate = tokio::time::timeout(LIMIT, proposed).await;
     let refused = fate.expect("it does not lead").unwrap_err();
     assert!(matches!(refused, ProposeError::Refused(_)), "{refused}");
-    assert!(!replica.leadership().borrow().mine);
+    assert!(!replica.leadership_now().mine);
     assert_eq!(last(&replica), 4, "nothing was written in that term");
     replica.shutdown().await;
     tasks.stop().await;

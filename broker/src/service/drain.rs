@@ -119,5 +119,5 @@ impl Services {
 }
 
 fn is_leader(replica: &&Replica) -> bool {
-    replica.leadership().borrow().mine
+    replica.leadership_now().mine
 }

@@ -146,7 +146,7 @@ impl Services {
         if recent && known == Some(producer.epoch) {
             return Ok(());
         }
-        if !partition.replica().leadership().borrow().mine {
+        if !partition.replica().leadership_now().mine {
             return Err(self.elsewhere(target));
         }
         let command = Command::RegisterProducer {

@@ -118,7 +118,7 @@ impl Services {
     /// The leader as the replica here knows it: the table of leaders is told a moment later.
     fn seen_here(&self, target: &Target) -> Option<Leader> {
         let partition = self.partitions.get(target.topic.id, target.partition)?;
-        let now = *partition.replica().leadership().borrow();
+        let now = partition.replica().leadership_now();
         let (replica, broker) = now.leader?;
         Some(Leader {
             broker,

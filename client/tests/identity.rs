@@ -26,6 +26,15 @@ async fn write(producer: &Producer, partition: PartitionIndex, value: &str) {
     patiently(delivery).await.unwrap();
 }
 
+/// Has the next batch refused: what comes behind it needs the next epoch.
+async fn fail_a_batch(cluster: &FakeCluster, producer: &Producer, partition: PartitionIndex) {
+    cluster.faults(|faults| faults.refuse = [Reason::BadBatch].into());
+    let record = Record::new("x").partition(partition);
+    let failed = producer.send(record).await.unwrap();
+    let error = patiently(failed).await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::BadBatch));
+}
+
 fn forget_producers(cluster: &FakeCluster, partition: u32) {
     let mut state = cluster.shared.state();
     state.partition("t", partition).unwrap().forget_producers();
@@ -130,10 +139,7 @@ async fn a_named_producer_goes_on_after_a_failed_batch_in_its_next_epoch() {
     let producer = named(&client).await;
     write(&producer, P0, "a").await;
     write(&producer, P1, "a").await;
-    cluster.faults(|faults| faults.refuse = [Reason::BadBatch].into());
-    let failed = producer.send(Record::new("x").partition(P0)).await.unwrap();
-    let error = patiently(failed).await.unwrap_err();
-    assert_eq!(error.reason(), Some(Reason::BadBatch));
+    fail_a_batch(&cluster, &producer, P0).await;
     for value in ["b", "c"] {
         write(&producer, P0, value).await;
         write(&producer, P1, value).await;
@@ -175,9 +181,7 @@ async fn a_next_epoch_that_is_refused_holds_up_no_other_partition() {
     let producer = named(&client).await;
     write(&producer, P0, "a").await;
     write(&producer, P1, "a").await;
-    cluster.faults(|faults| faults.refuse = [Reason::BadBatch].into());
-    let failed = producer.send(Record::new("x").partition(P1)).await.unwrap();
-    assert!(patiently(failed).await.is_err());
+    fail_a_batch(&cluster, &producer, P1).await;
     let before = cluster.shared.state().asked;
     cluster.faults(|faults| {
         faults.hold_identities = true;

@@ -21,6 +21,8 @@ mod paced;
 
 pub use fs::FsDir;
 pub use lock::DirLock;
+#[cfg(test)]
+pub(crate) use mem::HeldDisk;
 pub use mem::MemDir;
 pub use metered::MeteredDir;
 pub use space::Space;

@@ -48,6 +48,8 @@ mod view;
 mod warm;
 
 pub use body::BodyError;
+#[cfg(test)]
+pub(crate) use dir::HeldDisk;
 pub use dir::{Dir, DirLock, File, FsDir, Job, MemDir, MeteredDir, Space, SyncDone, SyncError};
 pub use error::{Damage, LogError, OpenError};
 pub use formats::FORMATS;

@@ -13,6 +13,7 @@ use crate::log::MemDir;
 use crate::peer;
 use crate::service::Context;
 
+mod asking;
 mod cold_reads;
 mod every_operation;
 mod failing_write;

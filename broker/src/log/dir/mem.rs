@@ -9,12 +9,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{Dir, File, Job, Space};
 
 mod file;
+#[cfg(test)]
+mod held;
 mod mix;
 mod names;
 #[cfg(test)]
 mod tests;
 
 use file::{Inode, MemFile};
+#[cfg(test)]
+pub(crate) use held::HeldDisk;
 use mix::SplitMix;
 use names::Names;
 pub use names::RemovalGuard;

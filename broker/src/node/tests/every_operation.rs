@@ -10,7 +10,7 @@ use highwater_proto::Reason;
 use highwater_proto::pb::v1;
 use tokio::time::timeout;
 
-use super::failing_write::{create, send, until_sent, values};
+use super::asking::{config, create, send, start_on, topic, until_sent, values};
 use super::*;
 use crate::log::Dir;
 
@@ -19,13 +19,6 @@ const KEPT: &str = "kept";
 const TOPIC: &str = "t";
 /// A record that is sent when all is well again.
 const LAST: u8 = 99;
-
-fn config() -> BrokerConfig {
-    BrokerConfig {
-        listen: "127.0.0.1:0".to_owned(),
-        ..BrokerConfig::default()
-    }
-}
 
 #[tokio::test]
 async fn a_disk_that_fails_once_while_a_broker_begins_keeps_nothing_from_the_next_start() {
@@ -69,11 +62,6 @@ fn count_panics() {
     });
 }
 
-async fn start_on(disk: &MemDir) -> Broker {
-    let started = Broker::start_in_memory(config(), disk.next_process());
-    timeout(LIMIT, started).await.unwrap().unwrap()
-}
-
 /// What clients saw of a topic on a disk that failed.
 #[derive(Debug, Default)]
 struct Seen {
@@ -94,7 +82,7 @@ async fn at_every_operation(
     for n in 0.. {
         let disk = MemDir::new();
         let broker = start_on(&disk).await;
-        create(&broker, KEPT).await;
+        create(&broker, topic(KEPT)).await;
         until_sent(&broker, KEPT, 1).await;
         prepare(&broker).await;
         let before = disk.operations();
@@ -124,22 +112,15 @@ async fn at_every_operation(
 }
 
 /// What a topic has, once it can be read up to its end.
-async fn until_read(broker: &Broker, topic: &str) -> Vec<u8> {
+async fn until_read(broker: &Broker, name: &str) -> Vec<u8> {
     // A record behind all others: it is led and applied when this is acknowledged.
-    until_sent(broker, topic, LAST).await;
-    let mut values = values(broker, topic).await;
+    until_sent(broker, name, LAST).await;
+    let mut values = values(broker, name).await;
     assert_eq!(values.last(), Some(&LAST));
     // What was sent again because its fate was unknown may be there twice.
     values.retain(|value| *value != LAST);
     values.dedup();
     values
-}
-
-fn wanted() -> v1::CreateTopicRequest {
-    v1::CreateTopicRequest {
-        name: TOPIC.to_owned(),
-        ..Default::default()
-    }
 }
 
 fn unwanted() -> v1::DeleteTopicRequest {
@@ -152,11 +133,11 @@ fn unwanted() -> v1::DeleteTopicRequest {
 #[tokio::test]
 async fn a_disk_that_fails_once_while_a_topic_is_created_leaves_it_created_or_not() {
     let act = async |broker: &Broker, seen: &mut Seen| {
-        let created = broker.services.create_topic(&context(), wanted()).await;
+        let created = broker.services.create_topic(&context(), topic(TOPIC)).await;
         seen.done = created.is_ok();
     };
     let check = async |broker: &Broker, _: &MemDir, seen: &Seen| {
-        let again = broker.services.create_topic(&context(), wanted()).await;
+        let again = broker.services.create_topic(&context(), topic(TOPIC)).await;
         match again {
             Ok(_) => assert!(!seen.done, "it was acknowledged and is gone"),
             Err(error) => assert_eq!(error.reason, Reason::TopicExists, "{error:?}"),
@@ -169,7 +150,7 @@ async fn a_disk_that_fails_once_while_a_topic_is_created_leaves_it_created_or_no
 #[tokio::test]
 async fn a_disk_that_fails_once_while_records_are_written_costs_none_that_was_acknowledged() {
     let prepare = async |broker: &Broker| {
-        create(broker, TOPIC).await;
+        create(broker, topic(TOPIC)).await;
         until_sent(broker, TOPIC, 0).await;
     };
     let act = async |broker: &Broker, seen: &mut Seen| {
@@ -193,7 +174,7 @@ async fn a_disk_that_fails_once_while_records_are_written_costs_none_that_was_ac
 #[tokio::test]
 async fn a_disk_that_fails_once_while_a_topic_is_deleted_leaves_nothing_of_it_in_the_end() {
     let prepare = async |broker: &Broker| {
-        create(broker, TOPIC).await;
+        create(broker, topic(TOPIC)).await;
         until_sent(broker, TOPIC, 0).await;
     };
     let act = async |broker: &Broker, seen: &mut Seen| {

@@ -3,27 +3,23 @@
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use highwater_proto::batch::{BatchBuilder, Codec, ProducerStamp};
+use highwater_proto::batch::ProducerStamp;
 use highwater_proto::pb::v1;
 use highwater_proto::pb::v1::log_service_client::LogServiceClient;
-use highwater_proto::{ProducerEpoch, ProducerId, Sequence, Timestamp};
+use highwater_proto::{ProducerEpoch, ProducerId, Sequence};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Streaming;
 
-use super::cold_reads::{Disk, start, until_ready};
+use super::asking::{batch, create, start_on, topic};
+use super::cold_reads::until_ready;
 use super::*;
+use crate::log::HeldDisk;
 use crate::service::parse_batch;
 
 const TOPIC: &str = "orders";
 const LARGE: usize = 900_000;
-
-fn batch(bytes: usize, stamp: Option<ProducerStamp>) -> Bytes {
-    let mut batch = BatchBuilder::new();
-    batch.push(Timestamp(1), None, Some(&vec![7; bytes]), &[]);
-    batch.build(Codec::None, stamp).unwrap()
-}
 
 /// What a producer that nobody else is writes first.
 async fn first_batch(broker: &Broker) -> Bytes {
@@ -35,7 +31,7 @@ async fn first_batch(broker: &Broker) -> Bytes {
         epoch: ProducerEpoch(0),
         base_sequence: Sequence(0),
     };
-    batch(10, Some(stamp))
+    batch(1, &[7; 10], Some(stamp))
 }
 
 /// A produce session as a client has it.
@@ -86,15 +82,13 @@ impl Client {
 
 #[tokio::test]
 async fn a_partition_that_takes_nothing_holds_up_no_other_one_of_its_session() {
-    let (mut disk, memory) = Disk::new();
-    let broker = start(&memory).await;
-    let create = v1::CreateTopicRequest {
-        name: TOPIC.to_owned(),
+    let (mut disk, memory) = HeldDisk::new();
+    let broker = start_on(&memory).await;
+    let of_two = v1::CreateTopicRequest {
         partition_count: Some(2),
-        ..Default::default()
+        ..topic(TOPIC)
     };
-    let created = broker.services.create_topic(&context(), create).await;
-    created.unwrap();
+    create(&broker, of_two).await;
     until_ready(&broker, 0).await;
     until_ready(&broker, 1).await;
     let mut client = Client::open(&broker).await;
@@ -106,7 +100,7 @@ async fn a_partition_that_takes_nothing_holds_up_no_other_one_of_its_session() {
     disk.hold();
     let target = broker.services.target(TOPIC, "", 0).await.unwrap();
     let mut filling = Vec::new();
-    let large = batch(LARGE, None);
+    let large = batch(1, &[7; LARGE], None);
     loop {
         let batch = parse_batch(large.clone(), 1 << 20).unwrap();
         let Some(taken) = broker.services.enqueue(&target, batch).now_or_never() else {
@@ -116,7 +110,7 @@ async fn a_partition_that_takes_nothing_holds_up_no_other_one_of_its_session() {
         tokio::task::yield_now().await;
     }
     client.send(0, large);
-    client.send(0, batch(10, None));
+    client.send(0, batch(1, &[7; 10], None));
     // A repetition is answered without the disk.
     client.send(1, known);
     let acks = client.acks().await;

@@ -4,7 +4,7 @@
 use highwater_proto::Offset;
 use highwater_proto::pb::v1;
 
-use super::failing_write::{create, until_sent};
+use super::asking::{config, create, topic, until_sent};
 use super::*;
 use crate::service::to_batches;
 
@@ -18,11 +18,10 @@ async fn batches_go_to_grpc_from_where_the_log_has_them() {
     let dir = tempfile::tempdir().unwrap();
     let config = BrokerConfig {
         data_dir: dir.path().to_owned(),
-        listen: "127.0.0.1:0".to_owned(),
-        ..BrokerConfig::default()
+        ..config()
     };
     let broker = Broker::start(config).await.unwrap();
-    create(&broker, "t").await;
+    create(&broker, topic("t")).await;
     for value in 0..10 {
         until_sent(&broker, "t", value).await;
     }

@@ -1,13 +1,10 @@
 //! Reading entries that are purged, or not in memory.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use futures_util::{StreamExt, poll};
 use openraft::storage::RaftLogReader;
 
 use super::*;
-use crate::log::Job;
+use crate::log::HeldDisk;
 
 #[tokio::test]
 async fn who_reads_below_the_purged_floor_gets_nothing_and_no_error() {
@@ -33,39 +30,10 @@ async fn who_reads_below_the_purged_floor_gets_nothing_and_no_error() {
     assert_eq!(indexes(limited), [3, 4]);
 }
 
-/// A disk whose jobs wait while it is held.
-#[derive(Clone, Default)]
-struct Held(Arc<(AtomicBool, Mutex<Vec<Job>>)>);
-
-impl Held {
-    fn disk(&self) -> MemDir {
-        let held = self.clone();
-        MemDir::with_schedule(Arc::new(move |job: Job| {
-            match held.0.0.load(Ordering::SeqCst) {
-                true => held.0.1.lock().unwrap().push(job),
-                false => job(),
-            }
-        }))
-    }
-
-    fn hold(&self) {
-        self.0.0.store(true, Ordering::SeqCst);
-    }
-
-    /// Runs what waits; gives how much it was.
-    fn release(&self) -> usize {
-        self.0.0.store(false, Ordering::SeqCst);
-        let jobs = std::mem::take(&mut *self.0.1.lock().unwrap());
-        let count = jobs.len();
-        jobs.into_iter().for_each(|job| job());
-        count
-    }
-}
-
 #[tokio::test]
 async fn entries_that_are_applied_are_read_from_the_disk_on_an_io_thread() {
-    let held = Held::default();
-    let disk = Disk::of_a_leader_on(held.disk()).await;
+    let (mut held, dir) = HeldDisk::new();
+    let disk = Disk::of_a_leader_on(dir).await;
     // A large entry begins the next file, so that the first one is full and, opened anew, cold.
     let body = Bytes::from(vec![7; 2 << 20]);
     let large = NewFrame {

@@ -1,53 +1,14 @@
 //! What the leader does while a disk holds up what it has a majority for.
 
-use std::sync::Mutex;
-
 use futures_util::FutureExt;
 
 use super::*;
-use crate::log::Job;
-
-/// What a disk is to do later; nothing is held where there is none.
-#[derive(Clone, Default)]
-struct Held(Arc<Mutex<Option<Vec<Job>>>>);
-
-impl Held {
-    fn disk(&self) -> MemDir {
-        let held = self.clone();
-        MemDir::with_schedule(Arc::new(move |job: Job| {
-            let run = match &mut *held.0.lock().unwrap() {
-                Some(jobs) => {
-                    jobs.push(job);
-                    None
-                }
-                None => Some(job),
-            };
-            if let Some(job) = run {
-                job();
-            }
-        }))
-    }
-
-    fn hold(&self) {
-        *self.0.lock().unwrap() = Some(Vec::new());
-    }
-
-    fn release(&self) {
-        let jobs = self.0.lock().unwrap().take();
-        jobs.into_iter().flatten().for_each(|job| job());
-    }
-}
+use crate::log::HeldDisk;
 
 #[tokio::test]
 async fn a_line_on_a_slow_disk_ends_with_one_entry_and_what_waits_for_long_is_refused() {
-    let (shared, held) = (machine::Shared::new(), Held::default());
-    let partition = partition_on(
-        &held.disk(),
-        &shared,
-        Arc::new(|_| Ok(())),
-        &BTreeMap::new(),
-    )
-    .await;
+    let (shared, (mut held, disk)) = (machine::Shared::new(), HeldDisk::new());
+    let partition = partition_on(&disk, &shared, Arc::new(|_| Ok(())), &BTreeMap::new()).await;
     let term = ready(&partition).await;
     let (line, replica) = (Line::begin(), partition.replica.clone());
     let (requests, queue) = mpsc::channel(4);
@@ -76,8 +37,8 @@ async fn a_line_on_a_slow_disk_ends_with_one_entry_and_what_waits_for_long_is_re
 
 #[tokio::test]
 async fn after_long_waits_for_a_slow_disk_nothing_more_is_waited_for() {
-    let (shared, held) = (machine::Shared::new(), Held::default());
-    let (disk, alone) = (held.disk(), BTreeMap::new());
+    let (shared, (mut held, disk)) = (machine::Shared::new(), HeldDisk::new());
+    let alone = BTreeMap::new();
     let partition = partition_on(&disk, &shared, Arc::new(|_| Ok(())), &alone).await;
     let term = ready(&partition).await;
     let line = Line::begin();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::output::{Row, table};
+use crate::output::{Row, count, table};
 use crate::view::{BrokerRow, BrokerState, ClusterView, TopicView};
 
 /// On how many brokers the metadata should be.
@@ -93,8 +93,10 @@ impl Health {
             "degraded"
         };
         let line = format!(
-            "{verdict}: {} brokers, {} topics, {} partitions\n",
-            self.broker_count, self.topic_count, self.partition_count
+            "{verdict}: {}, {}, {}\n",
+            count(self.broker_count, "broker"),
+            count(self.topic_count, "topic"),
+            count(self.partition_count, "partition")
         );
         let drained = |id: &u32| format!("broker {id} is drained and leaves leading to others\n");
         let line = line + &self.draining.iter().map(drained).collect::<String>();
@@ -264,10 +266,7 @@ mod tests {
     fn a_cluster_with_everything_in_place_is_healthy() {
         let health = judge(&brokers(), &[topic(Some(2), &[3, 2, 1])]);
         assert!(health.is_healthy());
-        assert_eq!(
-            health.text(),
-            "healthy: 3 brokers, 1 topics, 1 partitions\n"
-        );
+        assert_eq!(health.text(), "healthy: 3 brokers, 1 topic, 1 partition\n");
         let json = serde_json::to_string(&health).unwrap();
         let expected = r#"{"status":"healthy","broker_count":3,"topic_count":1,"partition_count":1,"draining":[],"problems":[]}"#;
         assert_eq!(json, expected);

@@ -1,6 +1,7 @@
 //! How data leaves a command: a table for people, JSON or JSON lines for programs. Data goes to
 //! stdout, talk to stderr.
 
+use std::fmt::Display;
 use std::io::{self, BufWriter, StdoutLock, Write};
 
 use clap::ValueEnum;
@@ -77,6 +78,13 @@ pub(crate) fn write_line(out: &mut impl Write, value: &impl Serialize) -> io::Re
 fn write_pretty(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut *out, value)?;
     out.write_all(b"\n")
+}
+
+/// So many of what `noun` names one of: "1 broker", "3 brokers".
+pub(crate) fn count(number: impl Display + PartialEq + From<bool>, noun: &str) -> String {
+    // `true` is the one of every integer.
+    let one = number == true.into();
+    format!("{number} {noun}{}", if one { "" } else { "s" })
 }
 
 /// The items in aligned columns under their headings, each line ended.

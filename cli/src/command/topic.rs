@@ -14,7 +14,7 @@ use crate::args::{ClientArgs, CreateArgs, TopicArgs, TopicVerb};
 use crate::connection::{about_topic, connect};
 use crate::error::{Failure, talk};
 use crate::exit::ExitCode;
-use crate::output::{self, Form};
+use crate::output::{self, Form, count};
 use crate::view::{TopicRow, TopicView};
 
 mod alter;
@@ -80,8 +80,10 @@ async fn create_topic(client_args: &ClientArgs, args: CreateArgs) -> Result<(), 
     };
     let row = TopicRow::from(topic);
     talk(format!(
-        "{verb} {}: {} partitions, {} replicas of each",
-        row.name, row.partition_count, row.replication_factor
+        "{verb} {}: {}, {} of each",
+        row.name,
+        count(row.partition_count, "partition"),
+        count(row.replication_factor, "replica")
     ));
     output::object(client_args.output, &row, |_| String::new())
 }

@@ -11,7 +11,7 @@ use highwater_client::{Ack, Delivery, Error, Outcome};
 use serde::Serialize;
 
 use crate::error::Failure;
-use crate::output::JsonStream;
+use crate::output::{JsonStream, count};
 
 /// A line of the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,8 +195,8 @@ impl Tally {
         let seconds = took.as_secs_f64().max(1e-6);
         let acknowledged = self.acknowledged as f64;
         let mut line = format!(
-            "{} records acknowledged in {seconds:.2} s: {:.0} records/s, {:.1} MB/s",
-            self.acknowledged,
+            "{} acknowledged in {seconds:.2} s: {:.0} records/s, {:.1} MB/s",
+            count(self.acknowledged, "record"),
             acknowledged / seconds,
             self.bytes as f64 / seconds / 1e6,
         );

@@ -53,7 +53,9 @@ pub(super) async fn establish(
 ) -> Result<Membership, String> {
     if let Some(membership) = load(dir, incarnation)? {
         if !join.is_empty() {
-            tracing::info!("this broker has joined before; --join is ignored");
+            tracing::info!(
+                "this broker has joined before; --join only says where else its cluster may be"
+            );
             refuse_other_cluster(join, &membership).await?;
         }
         refuse_copy(dir, &membership, applicant).await?;
@@ -108,8 +110,7 @@ async fn refuse_other_cluster(join: &[String], membership: &Membership) -> Resul
         let hello = Some(membership.identity.hello());
         let ping = pb::PingRequest {
             hello,
-            known_version: 0,
-            leaving: false,
+            ..pb::PingRequest::default()
         };
         let mut calls = peer::client(channel);
         let answer = peer::call(PING_LIMIT, calls.ping(ping)).await;

@@ -15,6 +15,7 @@ mod reconcile;
 mod register;
 mod repair;
 mod scrub;
+mod seek;
 mod serve;
 mod start;
 #[cfg(test)]

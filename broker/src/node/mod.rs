@@ -138,6 +138,12 @@ impl Broker {
         replica.until_members(enough).await;
     }
 
+    /// How many entries the log of the metadata has here.
+    #[cfg(test)]
+    pub(crate) fn metadata_entries(&self) -> u64 {
+        self.services.metadata.replica().log_entries()
+    }
+
     /// Stops: hands over what it leads, ends the streams, stops the groups, closes the listeners. Bounded in time; whatever
     /// was acknowledged is on the disk already.
     pub async fn shutdown(self) {

@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use highwater_proto::Incarnation;
 use highwater_proto::pb::peer::Endpoints;
+use highwater_proto::{Incarnation, LogIndex};
 use tokio::sync::watch;
 
 use super::audit::Audit;
@@ -228,12 +228,13 @@ fn applicant(config: &BrokerConfig, addresses: &Addresses, bound: Bound) -> Appl
 /// Begins with the addresses that the others had when this broker last ran.
 fn remembered(root: &dyn Dir, peers: Peers, me: &Applicant) -> Result<Arc<Peers>, String> {
     let peers = peers.reached_at(me.endpoints.peer.clone());
-    let members = remembered_addresses(root)?;
+    let book = remembered_addresses(root)?;
     let address = |member: highwater_proto::pb::peer::Member| {
         let peer = member.endpoints?.peer;
         Some((highwater_proto::BrokerId(member.broker_id), peer))
     };
-    peers.update(&members.into_iter().filter_map(address).collect());
+    let addresses = book.members.into_iter().filter_map(address).collect();
+    peers.update(&addresses, LogIndex(book.applied));
     Ok(Arc::new(peers))
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use highwater_proto::BrokerId;
+use highwater_proto::{BrokerId, LogIndex};
 use tokio::runtime::Handle;
 
 use super::link::endpoint;
@@ -34,6 +34,8 @@ pub struct Peers {
 struct Book {
     /// What the metadata says.
     known: Addresses,
+    /// The entry of the metadata log that it is as of.
+    as_of: LogIndex,
     /// What brokers said of themselves since; it counts until the metadata says something new.
     heard: Addresses,
 }
@@ -89,31 +91,43 @@ impl Peers {
         self.links.load_full()
     }
 
-    /// Makes the links those of `addresses` (peer address by broker, this broker left out), and
-    /// forgets what a broker said itself whose address is another one there than before. A link
-    /// whose address did not change is kept with its connections.
-    pub fn update(&self, addresses: &Addresses) {
+    /// Makes the links those of `addresses` (peer address by broker, this broker left out), as the
+    /// metadata had them as of its entry `as_of`, and forgets what a broker said itself whose address
+    /// is another one there than before. A link whose address did not change is kept with its
+    /// connections. False when later ones are known: then nothing changes. The metadata of an earlier
+    /// time is applied again after each start.
+    pub fn update(&self, addresses: &Addresses, as_of: LogIndex) -> bool {
         self.change(|book| {
+            if as_of < book.as_of {
+                return false;
+            }
+            book.as_of = as_of;
             let known = &book.known;
             let unchanged = |broker: &BrokerId| known.get(broker) == addresses.get(broker);
             book.heard.retain(|broker, _| unchanged(broker));
             book.known.clone_from(addresses);
-        });
+            true
+        })
     }
 
     /// Makes the link to `broker` one to `address`, until the metadata has a new one for it. False
     /// when nobody can be reached at such an address: then nothing changes.
     pub fn redirect(&self, broker: BrokerId, address: &str) -> bool {
-        let usable = endpoint(address).is_ok();
-        if usable {
-            self.change(|book| drop(book.heard.insert(broker, address.to_owned())));
-        }
-        usable
+        self.change(|book| {
+            let usable = endpoint(address).is_ok();
+            if usable {
+                book.heard.insert(broker, address.to_owned());
+            }
+            usable
+        })
     }
 
-    fn change(&self, change: impl FnOnce(&mut Book)) {
+    /// Makes the links what the book says, if it was changed.
+    fn change(&self, change: impl FnOnce(&mut Book) -> bool) -> bool {
         let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-        change(&mut book);
+        if !change(&mut book) {
+            return false;
+        }
         let _here = self.runtime.enter();
         let old = self.links.load_full();
         let mut links = Links::new();
@@ -135,6 +149,7 @@ impl Peers {
             links.insert(broker, link);
         }
         self.links.store(Arc::new(links));
+        true
     }
 }
 
@@ -168,13 +183,13 @@ mod tests {
     #[tokio::test]
     async fn what_a_broker_says_itself_counts_until_the_metadata_says_something_new() {
         let peers = peers();
-        peers.update(&at(&[(ME, "a:1"), (OTHER, "b:1")]));
+        peers.update(&at(&[(ME, "a:1"), (OTHER, "b:1")]), LogIndex(1));
         assert!(peers.redirect(OTHER, "b:2"));
         assert!(!peers.redirect(OTHER, "b b:2"), "no host has such a name");
         assert_eq!(address(&peers).as_deref(), Some("b:2"));
-        peers.update(&at(&[(ME, "a:9"), (OTHER, "b:1")]));
+        peers.update(&at(&[(ME, "a:9"), (OTHER, "b:1")]), LogIndex(2));
         assert_eq!(address(&peers).as_deref(), Some("b:2"), "nothing new of it");
-        peers.update(&at(&[(ME, "a:9"), (OTHER, "b:3")]));
+        peers.update(&at(&[(ME, "a:9"), (OTHER, "b:3")]), LogIndex(3));
         assert_eq!(address(&peers).as_deref(), Some("b:3"));
         assert_eq!(peers.all().len(), 1, "there is no link to itself");
     }
@@ -182,10 +197,10 @@ mod tests {
     #[tokio::test]
     async fn a_link_is_kept_when_the_metadata_comes_to_say_what_its_broker_said() {
         let peers = peers();
-        peers.update(&at(&[(OTHER, "b:1")]));
+        peers.update(&at(&[(OTHER, "b:1")]), LogIndex(1));
         peers.redirect(OTHER, "b:2");
         let link = peers.link(OTHER).unwrap();
-        peers.update(&at(&[(OTHER, "b:2")]));
+        peers.update(&at(&[(OTHER, "b:2")]), LogIndex(2));
         assert!(Arc::ptr_eq(&link, &peers.link(OTHER).unwrap()));
     }
 
@@ -193,7 +208,17 @@ mod tests {
     async fn a_member_that_the_metadata_does_not_have_yet_is_reached_where_it_says() {
         let peers = peers();
         peers.redirect(OTHER, "b:2");
-        peers.update(&at(&[(ME, "a:1")]));
+        peers.update(&at(&[(ME, "a:1")]), LogIndex(1));
         assert_eq!(address(&peers).as_deref(), Some("b:2"));
+    }
+
+    #[tokio::test]
+    async fn the_metadata_of_an_earlier_time_has_no_say() {
+        let peers = peers();
+        assert!(peers.update(&at(&[(OTHER, "b:2")]), LogIndex(8)));
+        assert!(!peers.update(&at(&[(OTHER, "b:1")]), LogIndex(7)));
+        assert_eq!(address(&peers).as_deref(), Some("b:2"));
+        assert!(peers.update(&at(&[(OTHER, "b:3")]), LogIndex(8)));
+        assert_eq!(address(&peers).as_deref(), Some("b:3"));
     }
 }

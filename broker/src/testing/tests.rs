@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
-use highwater_client::{Client, NewTopic, Record};
+use highwater_client::{Client, NewTopic, Record, TopicChanges};
 use tokio::time::timeout;
 
 use super::*;
+use crate::log::small_file::read_file;
 
 /// Longer than a broker looks for its cluster: it says itself why it gives up.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -171,6 +172,60 @@ async fn brokers_that_took_each_others_addresses_find_each_other() {
     let (two, three) = others.split_at_mut(1);
     std::mem::swap(&mut one[0].ports, &mut two[0].ports);
     std::mem::swap(&mut two[0].ports, &mut three[0].ports);
+    restart_all(&mut brokers).await;
+    let client = Client::connect(brokers[0].address()).await.unwrap();
+    assert_eq!(send(&client, 1).await, Some(1));
+}
+
+/// Changes the metadata until its log begins with a saved state at every broker.
+async fn compact_metadata(brokers: &[Broker], client: &Client) {
+    for round in 0..11_u64 {
+        let change = |n: u64| {
+            let ms = (1000 + round * 100 + n).to_string();
+            client.alter_topic("t", TopicChanges::new().set("segment.ms", &ms))
+        };
+        let changed = try_join_all((0..100).map(change));
+        timeout(LIMIT, changed).await.unwrap().unwrap();
+    }
+    let short = |broker: &Broker| {
+        let running = broker.running.as_ref().unwrap();
+        running.metadata_entries() < 1_000
+    };
+    let compacted = async {
+        while !brokers.iter().all(short) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LIMIT, compacted).await.unwrap();
+}
+
+/// Waits until each broker has noted where all of them are.
+async fn addresses_are_noted(brokers: &[Broker]) {
+    let noted = |broker: &Broker| {
+        let file = read_file(&broker.disk, "addresses").unwrap().unwrap();
+        let text = String::from_utf8_lossy(&file);
+        let mut peers = brokers.iter().map(|other| other.ports.peer.address());
+        peers.all(|address| text.contains(&address))
+    };
+    let all = async {
+        while !brokers.iter().all(noted) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LIMIT, all).await.unwrap();
+}
+
+#[tokio::test]
+async fn addresses_from_before_a_move_do_not_come_back_with_a_saved_state() {
+    let (mut brokers, client) = cluster(2).await;
+    compact_metadata(&brokers, &client).await;
+    join_all(brokers.iter_mut().map(Broker::kill)).await;
+    brokers.iter_mut().for_each(move_elsewhere);
+    brokers[1].join = vec![brokers[0].ports.peer.address()];
+    restart_all(&mut brokers).await;
+    addresses_are_noted(&brokers).await;
+
+    join_all(brokers.iter_mut().map(Broker::kill)).await;
     restart_all(&mut brokers).await;
     let client = Client::connect(brokers[0].address()).await.unwrap();
     assert_eq!(send(&client, 1).await, Some(1));

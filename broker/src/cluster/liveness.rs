@@ -212,6 +212,7 @@ impl Liveness {
             known_version,
             leaving: self.is_leaving(),
             peer: peers.address().to_owned(),
+            seeking: false,
         }
     }
 

@@ -1,11 +1,12 @@
 //! Looks for the others where the settings say that they are, while a broker is not registered. Those
-//! whose addresses it knows from before may have others now; whoever answers says who it is and
-//! where it is reached, and learns the same of this broker.
+//! whose addresses it knows from before may have others now; whoever answers says who it is, where it
+//! is reached and where those are that answer it, and learns where this broker is.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use highwater_proto::BrokerId;
 use highwater_proto::pb::peer::PingRequest;
 
 use crate::peer;
@@ -41,6 +42,7 @@ async fn ask(services: &Services, address: &str) {
     let ping = PingRequest {
         hello: Some(services.me.hello()),
         peer: services.peers.address().to_owned(),
+        seeking: true,
         ..PingRequest::default()
     };
     let Ok(answer) = peer::call(LIMIT, peer::client(channel).ping(ping)).await else {
@@ -48,5 +50,9 @@ async fn ask(services: &Services, address: &str) {
     };
     if let Ok(broker) = services.me.admit(answer.hello.as_ref()) {
         services.hear_address(broker, &answer.peer);
+        for member in answer.members {
+            let address = member.endpoints.map(|endpoints| endpoints.peer);
+            services.hear_address(BrokerId(member.broker_id), &address.unwrap_or_default());
+        }
     }
 }

@@ -2,16 +2,34 @@
 //! it needs for a majority reach it before the metadata has its new address.
 
 use highwater_proto::BrokerId;
+use highwater_proto::pb::peer::{Endpoints, Member};
 
 use super::Services;
+use crate::peer::Link;
 
 /// The longest address: a host name of 255 bytes, a colon and a port.
 const MAX_ADDRESS: usize = 261;
 
 impl Services {
-    /// Takes a broker's own word for where it is reached, if it does not answer where it is looked
-    /// for. Who answers is left alone, so that a late word of an earlier life moves nobody. Whether
-    /// it is really that broker is seen to when it is spoken to.
+    /// The brokers that answer this one, with their addresses for brokers.
+    pub fn reached(&self) -> Vec<Member> {
+        let links = self.peers.all();
+        let answering = links
+            .values()
+            .filter(|link| self.liveness.answers(link.broker));
+        let member = |link: &Link| Member {
+            broker_id: link.broker.0,
+            endpoints: Some(Endpoints {
+                peer: link.address.clone(),
+                ..Endpoints::default()
+            }),
+        };
+        answering.map(|link| member(link)).collect()
+    }
+
+    /// Takes a broker's word for where it is reached, its own or that of one that it answers, if it
+    /// does not answer here where it is looked for. Who answers is left alone, so that a late word of an
+    /// earlier life moves nobody. Whether it is really that broker is seen to when it is spoken to.
     pub fn hear_address(&self, broker: BrokerId, address: &str) {
         if broker == self.me.broker || !is_address(address) {
             return;

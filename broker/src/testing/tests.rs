@@ -165,6 +165,20 @@ async fn all_brokers_may_come_back_elsewhere_when_they_are_told_where_one_is() {
 }
 
 #[tokio::test]
+async fn a_broker_without_a_vote_on_the_metadata_brings_those_that_have_one_together() {
+    let (mut brokers, _) = cluster(4).await;
+    join_all(brokers.iter_mut().map(Broker::kill)).await;
+    brokers.iter_mut().for_each(move_elsewhere);
+    let last = brokers[3].ports.peer.address();
+    for broker in &mut brokers[..3] {
+        broker.join = vec![last.clone()];
+    }
+    restart_all(&mut brokers).await;
+    let client = Client::connect(brokers[0].address()).await.unwrap();
+    assert_eq!(send(&client, 1).await, Some(1));
+}
+
+#[tokio::test]
 async fn brokers_that_took_each_others_addresses_find_each_other() {
     let (mut brokers, _) = cluster(3).await;
     join_all(brokers.iter_mut().map(Broker::kill)).await;

@@ -164,6 +164,10 @@ impl PeerService for PeerApi {
             now: services.liveness.time().unwrap_or_default(),
             clock_ahead: services.liveness.clock_ahead_ms(services.me.broker),
             peer: services.peers.address().to_owned(),
+            members: match request.seeking {
+                true => services.reached(),
+                false => Vec::new(),
+            },
         }))
     }
 

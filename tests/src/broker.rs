@@ -177,6 +177,22 @@ impl Broker {
         Self::launch(&self.program, &self.data_dir, args)
     }
 
+    /// Starts it again on its data directory at this port of 127.0.0.1 and the two behind it, whatever it
+    /// had before, and told to look for its cluster at the peer address `join` if there is one. Its other
+    /// flags must all have values.
+    pub fn relaunch_at(&self, port: u16, join: Option<&str>) -> Launched {
+        let address = format!("127.0.0.1:{port}");
+        let mut args = vec!["--listen".to_owned(), address];
+        args.extend(
+            join.iter()
+                .flat_map(|join| ["--join", join].map(str::to_owned)),
+        );
+        let others = self.extra.chunks_exact(2);
+        let others = others.filter(|flag| !flag[0].ends_with("listen") && flag[0] != "--join");
+        args.extend(others.flatten().cloned());
+        Self::launch(&self.program, &self.data_dir, args)
+    }
+
     /// The line it printed when it was ready.
     pub fn ready(&self) -> &Value {
         &self.ready

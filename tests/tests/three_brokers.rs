@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use highwater_tests::{Broker, Cluster, input, program};
+use highwater_tests::{Broker, Cluster, input, ports, program};
 
 const RECORDS: usize = 20_000;
 const FIRST: usize = 5_000;
@@ -183,6 +183,69 @@ fn a_broker_that_is_stopped_hands_over_and_its_clients_see_no_error() {
     assert_eq!(input::sorted(consumed.text()), input::sorted(&text));
     cluster.brokers[leader].restart();
     cluster.until_healthy();
+}
+
+#[test]
+fn a_broker_that_comes_back_elsewhere_has_its_place_again() {
+    let mut cluster = Cluster::start(&program!(), 3);
+    cluster
+        .run(&["topic", "create", "changes", "-p", "6", "-r", "3"])
+        .ok();
+    let text = input::changes(FIRST);
+    let moved = cluster.leader_of("changes", 0);
+    cluster.brokers[moved].kill();
+    let produced = cluster.run(&["produce", "changes"]).stdin(text.clone());
+    produced.within(Duration::from_secs(120)).ok();
+    let launched = cluster.brokers[moved].relaunch_at(ports::in_a_row(3), None);
+    cluster.brokers[moved] = launched.until_ready();
+    cluster.until_healthy();
+
+    // With one of the others gone, it is one of the majority.
+    let other = (moved + 1) % 3;
+    cluster.brokers[other].kill();
+    let more = cluster.run(&["produce", "changes"]).stdin(text.clone());
+    more.within(Duration::from_secs(120)).ok();
+    let consumed = cluster.run(&["consume", "changes", "--exit-at-end"]).ok();
+    let twice = format!("{text}{text}");
+    assert_eq!(input::sorted(consumed.text()), input::sorted(&twice));
+    cluster.brokers[other].restart();
+    cluster.until_healthy();
+}
+
+#[test]
+fn brokers_that_all_come_back_elsewhere_find_each_other_by_one_that_the_others_are_told() {
+    let mut cluster = Cluster::start(&program!(), 3);
+    cluster
+        .run(&["topic", "create", "changes", "-p", "6", "-r", "3"])
+        .ok();
+    let text = input::changes(FIRST);
+    let produced = cluster.run(&["produce", "changes"]).stdin(text.clone());
+    produced.within(Duration::from_secs(120)).ok();
+    cluster.brokers.iter_mut().for_each(Broker::kill);
+
+    // Told nothing, each looks where the others were, and says so.
+    let lost = cluster.brokers[1].relaunch_at(ports::in_a_row(3), None);
+    let said = lost.log_line("not registered yet");
+    let before = format!("broker 1 at {} does not answer", cluster.brokers[0].peer());
+    assert!(said.contains(&before), "{said}");
+    drop(lost);
+
+    let first = ports::in_a_row(3);
+    let join = format!("127.0.0.1:{}", first + 1);
+    let launched: Vec<_> = cluster
+        .brokers
+        .iter()
+        .enumerate()
+        .map(|(place, broker)| match place {
+            0 => broker.relaunch_at(first, None),
+            _ => broker.relaunch_at(ports::in_a_row(3), Some(&join)),
+        })
+        .collect();
+    let ready = launched.into_iter().map(|broker| broker.until_ready());
+    cluster.brokers = ready.collect();
+    cluster.until_healthy();
+    let consumed = cluster.run(&["consume", "changes", "--exit-at-end"]).ok();
+    assert_eq!(input::sorted(consumed.text()), input::sorted(&text));
 }
 
 #[test]

@@ -144,12 +144,7 @@ impl Liveness {
         self.leaving.store(leaving, Ordering::Relaxed);
         let links = peers.all();
         let told = links.values().map(|link| async move {
-            let hello = Some(self.me.hello());
-            let ping = PingRequest {
-                hello,
-                known_version: 0,
-                leaving,
-            };
+            let ping = self.request(peers, 0);
             drop(peer::call(TELL_LIMIT, link.urgent_calls().ping(ping)).await);
         });
         futures_util::future::join_all(told).await;
@@ -173,7 +168,8 @@ impl Liveness {
                     self.follow(&peers, &mut connections);
                     self.suspicion().round(self.now());
                     for (broker, (_, calls)) in &connections {
-                        pings.push(self.ping(*broker, calls.clone(), leaders.known_version(*broker)));
+                        let request = self.request(&peers, leaders.known_version(*broker));
+                        pings.push(self.ping(*broker, calls.clone(), request));
                     }
                     self.publish(&leaders);
                 }
@@ -210,14 +206,24 @@ impl Liveness {
         }
     }
 
-    async fn ping(&self, broker: BrokerId, mut calls: Calls, known_version: u64) -> Option<Answer> {
-        // Also the time in which the machine slept: the answer may have been there before.
-        let began = self.clock.uptime();
-        let request = PingRequest {
+    fn request(&self, peers: &Peers, known_version: u64) -> PingRequest {
+        PingRequest {
             hello: Some(self.me.hello()),
             known_version,
             leaving: self.is_leaving(),
-        };
+            peer: peers.address().to_owned(),
+        }
+    }
+
+    async fn ping(
+        &self,
+        broker: BrokerId,
+        mut calls: Calls,
+        request: PingRequest,
+    ) -> Option<Answer> {
+        // Also the time in which the machine slept: the answer may have been there before.
+        let began = self.clock.uptime();
+        let known_version = request.known_version;
         let answer = peer::call(PING_LIMIT, calls.ping(request)).await;
         // Before the end is looked at: `took` has whatever lies between the two clocks' times.
         let mine = self.clock.now().0;

@@ -25,7 +25,8 @@ pub struct BrokerConfig {
     pub http_listen: Option<String>,
     /// The host that others reach this broker by, when it is not the one it listens on.
     pub advertise: Option<String>,
-    /// Peer addresses of members of the cluster to join. Ignored by a broker that has joined.
+    /// Peer addresses of members of the cluster to join. A broker that has joined looks for its cluster there,
+    /// too, until it has found it.
     pub join: Vec<String>,
     /// Where the broker stands; replicas are spread over racks.
     pub rack: String,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use highwater_proto::pb::peer::{self as pb, JoinRequest, JoinResponse};
-use highwater_proto::{BrokerId, ClusterId, Incarnation, ReplicaId};
+use highwater_proto::{BrokerId, ClusterId, Incarnation, LogIndex, ReplicaId};
 use prost::Message;
 
 use crate::clock;
@@ -53,7 +53,9 @@ pub(super) async fn establish(
 ) -> Result<Membership, String> {
     if let Some(membership) = load(dir, incarnation)? {
         if !join.is_empty() {
-            tracing::info!("this broker has joined before; --join is ignored");
+            tracing::info!(
+                "this broker has joined before; --join only says where else its cluster may be"
+            );
             refuse_other_cluster(join, &membership).await?;
         }
         refuse_copy(dir, &membership, applicant).await?;
@@ -93,7 +95,7 @@ pub(super) async fn establish(
         metadata_replica,
         founder: false,
     };
-    remember_addresses(dir, &response.members)?;
+    remember_addresses(dir, &response.members, LogIndex(0))?;
     save(dir, &joined)?;
     tracing::info!(%cluster, %broker, "joined the cluster");
     Ok(joined)
@@ -108,8 +110,7 @@ async fn refuse_other_cluster(join: &[String], membership: &Membership) -> Resul
         let hello = Some(membership.identity.hello());
         let ping = pb::PingRequest {
             hello,
-            known_version: 0,
-            leaving: false,
+            ..pb::PingRequest::default()
         };
         let mut calls = peer::client(channel);
         let answer = peer::call(PING_LIMIT, calls.ping(ping)).await;
@@ -131,6 +132,7 @@ async fn refuse_copy(
 ) -> Result<(), String> {
     let me = membership.identity;
     let address = remembered_addresses(dir)?
+        .members
         .into_iter()
         .filter(|member| member.broker_id == me.broker.0)
         .find_map(|member| Some(member.endpoints?.peer))
@@ -305,16 +307,22 @@ async fn ask_one(
         })
 }
 
-/// Keeps the addresses of the others, so that a restart finds them before the metadata is there.
-pub(super) fn remember_addresses(dir: &dyn Dir, members: &[pb::Member]) -> Result<(), String> {
+/// Keeps the addresses of the others, as the metadata has them as of its entry `applied`, so that a
+/// restart finds them before the metadata is there.
+pub(super) fn remember_addresses(
+    dir: &dyn Dir,
+    members: &[pb::Member],
+    applied: LogIndex,
+) -> Result<(), String> {
     let book = pb::AddressBook {
         members: members.to_vec(),
+        applied: applied.0,
     };
     write_file(dir, ADDRESSES_FILE, &book.encode_to_vec()).map_err(|error| error.to_string())
 }
 
 /// The addresses kept by [`remember_addresses`].
-pub(super) fn remembered_addresses(dir: &dyn Dir) -> Result<Vec<pb::Member>, String> {
+pub(super) fn remembered_addresses(dir: &dyn Dir) -> Result<pb::AddressBook, String> {
     let read = read_file(dir, ADDRESSES_FILE).map_err(|error| match error {
         SmallFileError::Damaged { file, reason } => format!(
             "the file {file} is damaged: {reason}; it only says where the other brokers are: remove \
@@ -323,11 +331,10 @@ pub(super) fn remembered_addresses(dir: &dyn Dir) -> Result<Vec<pb::Member>, Str
         other => other.to_string(),
     })?;
     let Some(bytes) = read else {
-        return Ok(Vec::new());
+        return Ok(pb::AddressBook::default());
     };
-    let book = pb::AddressBook::decode(bytes.as_slice())
-        .map_err(|error| format!("the file {ADDRESSES_FILE} does not parse: {error}"))?;
-    Ok(book.members)
+    pb::AddressBook::decode(bytes.as_slice())
+        .map_err(|error| format!("the file {ADDRESSES_FILE} does not parse: {error}"))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod reconcile;
 mod register;
 mod repair;
 mod scrub;
+mod seek;
 mod serve;
 mod start;
 #[cfg(test)]
@@ -135,6 +136,12 @@ impl Broker {
             settled && (members.is_voter(id) || count >= controller::VOTERS)
         };
         replica.until_members(enough).await;
+    }
+
+    /// How many entries the log of the metadata has here.
+    #[cfg(test)]
+    pub(crate) fn metadata_entries(&self) -> u64 {
+        self.services.metadata.replica().log_entries()
     }
 
     /// Stops: hands over what it leads, ends the streams, stops the groups, closes the listeners. Bounded in time; whatever

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_proto::pb::peer::{Endpoints, Member};
-use highwater_proto::{BrokerId, PartitionIndex, ReplicaId, TopicId};
+use highwater_proto::{BrokerId, LogIndex, PartitionIndex, ReplicaId, TopicId};
 use tokio::sync::{mpsc, watch};
 
 use super::broken::{Broken, Next, explained};
@@ -107,12 +107,12 @@ impl Reconciler {
         let mut published = self.services.metadata.watch();
         self.catch_up().await;
         loop {
-            let Published { state, .. } = published.borrow_and_update().clone();
+            let Published { state, applied } = published.borrow_and_update().clone();
             if let Some(why) = self.replaced(&state) {
                 self.failed.send_replace(Some(why));
                 return;
             }
-            self.follow_brokers(&state).await;
+            self.follow_brokers(&state, applied).await;
             self.close_removed(&state).await;
             self.follow_settings(&state);
             self.open_placed(&state).await;
@@ -138,9 +138,10 @@ impl Reconciler {
     /// Waits for the metadata of now. While the log is applied again the state goes through what
     /// was once true: a replica that is long deleted must not come to life meanwhile.
     async fn catch_up(&mut self) {
+        let published = self.services.metadata.watch();
         loop {
-            let state = self.services.metadata.state();
-            self.follow_brokers(&state).await;
+            let Published { state, applied } = published.borrow().clone();
+            self.follow_brokers(&state, applied).await;
             if self.services.metadata.catch_up(CATCH_UP).await {
                 return;
             }
@@ -236,7 +237,7 @@ impl Reconciler {
     }
 
     /// Keeps the links, and the addresses that a restart begins with.
-    async fn follow_brokers(&mut self, state: &ClusterState) {
+    async fn follow_brokers(&mut self, state: &ClusterState, applied: LogIndex) {
         let now: BTreeMap<_, _> = state
             .brokers()
             .map(|broker| (broker.id, broker.endpoints.peer.clone()))
@@ -244,7 +245,9 @@ impl Reconciler {
         if now.is_empty() || now == self.addresses {
             return;
         }
-        self.services.peers.update(&now);
+        if !self.services.peers.update(&now, applied) {
+            return;
+        }
         let member = |broker: &crate::cluster::Broker| Member {
             broker_id: broker.id.0,
             endpoints: Some(Endpoints {
@@ -256,7 +259,7 @@ impl Reconciler {
         let members: Vec<_> = state.brokers().map(member).collect();
         let root = Arc::clone(&self.groups.root);
         let kept = offloaded(&self.groups.root, move || {
-            remember_addresses(root.as_ref(), &members)
+            remember_addresses(root.as_ref(), &members, applied)
         });
         if let Err(error) = kept.await {
             tracing::warn!(%error, "the addresses of the other brokers were not kept");

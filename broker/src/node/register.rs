@@ -7,7 +7,9 @@ use highwater_proto::BrokerId;
 use highwater_proto::pb::peer::Endpoints;
 
 use super::identity::{Applicant, Asked, Membership, ask_members};
+use crate::clock;
 use crate::cluster::{Command, LEVELS, Refusal, Registration};
+use crate::peer::Link;
 use crate::raft::GroupId;
 use crate::service::Services;
 
@@ -15,6 +17,8 @@ use crate::service::Services;
 const GROUP_SHARDS: u32 = 16;
 /// How long a broker waits for its cluster before it gives up starting.
 const REGISTER_FOR: Duration = Duration::from_secs(60);
+/// A broker that waits for its cluster says so no more often than this.
+const REGISTER_LOG: Duration = Duration::from_secs(5);
 /// When nothing changes meanwhile, it is tried again after this long.
 const REGISTER_AGAIN: Duration = Duration::from_millis(100);
 const PROPOSE_LIMIT: Duration = Duration::from_secs(5);
@@ -28,10 +32,16 @@ pub(super) async fn register(
 ) -> Result<(), String> {
     let attempts = async {
         let mut changes = services.leaders.changes();
+        let mut next_log = clock::monotonic() + REGISTER_LOG;
         loop {
             match attempt(services, membership, applicant).await {
                 Ok(()) => return Ok(()),
                 Err(Asked::Refused(why)) => return Err(why),
+                Err(Asked::NoAnswer(why)) if clock::monotonic() >= next_log => {
+                    let others = others(services);
+                    tracing::info!(%why, %others, "not registered yet; trying on");
+                    next_log = clock::monotonic() + REGISTER_LOG;
+                }
                 Err(Asked::NoAnswer(why)) => tracing::debug!(%why, "not registered yet"),
             }
             drop(tokio::time::timeout(REGISTER_AGAIN, changes.changed()).await);
@@ -40,10 +50,12 @@ pub(super) async fn register(
     match tokio::time::timeout(REGISTER_FOR, attempts).await {
         Ok(registered) => registered?,
         Err(_) => {
-            let seconds = REGISTER_FOR.as_secs();
-            let message = "the cluster's metadata could not be reached for";
             return Err(format!(
-                "{message} {seconds} s; are the other brokers running?"
+                "the cluster's metadata could not be reached for {} s: {}; are the other brokers running? \
+                 A majority of those that hold it must be. If they have other addresses now, start this \
+                 one with --join and the peer address of one of them",
+                REGISTER_FOR.as_secs(),
+                others(services)
             ));
         }
     }
@@ -54,6 +66,22 @@ pub(super) async fn register(
         .await
         .map(drop)
         .map_err(|_| "the metadata group has stopped".to_owned())
+}
+
+/// What is known of the other brokers, for whoever has to find out why they do not come together.
+fn others(services: &Services) -> String {
+    let links = services.peers.all();
+    if links.is_empty() {
+        return "no other broker is known".to_owned();
+    }
+    let other = |link: &Arc<Link>| {
+        let answers = match services.liveness.answers(link.broker) {
+            true => "answers",
+            false => "does not answer",
+        };
+        format!("broker {} at {} {answers}", link.broker, link.address)
+    };
+    links.values().map(other).collect::<Vec<_>>().join(", ")
 }
 
 async fn attempt(

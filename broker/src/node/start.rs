@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use highwater_proto::Incarnation;
 use highwater_proto::pb::peer::Endpoints;
+use highwater_proto::{Incarnation, LogIndex};
 use tokio::sync::watch;
 
 use super::audit::Audit;
@@ -20,7 +20,7 @@ use super::serve::{Sockets, serve};
 use super::watching::{
     reaches_majority, watch_end, watch_leadership, watch_notes, watch_successors,
 };
-use super::{Bound, Broker, StartError, clock_file, compaction, controller, metrics_page};
+use super::{Bound, Broker, StartError, clock_file, compaction, controller, metrics_page, seek};
 use crate::clock::{Clock, GuardedClock};
 use crate::cluster::{Leaders, Liveness, Metadata, MetadataMachine, Takeover};
 use crate::entropy;
@@ -75,18 +75,17 @@ pub(super) async fn start(
     let (root, lock) = storage.open(&config.data_dir)?;
     let root: Arc<dyn Dir> = Arc::new(MeteredDir::new(root, Arc::clone(&metrics)));
     let applicant = applicant(&config, &addresses, bound);
-    let incarnation = Incarnation::from_bytes(entropy::random());
     let in_dir = |why: String| StartError::DataDir {
         path: config.data_dir.clone(),
         why,
     };
-    let membership = identify(root.as_ref(), &config, incarnation, &applicant).await?;
+    let membership = identify(root.as_ref(), &config, &applicant).await?;
     let hard_state = open_hard_state(root.as_ref()).map_err(in_dir)?;
     let tasks = Tasks::new();
     let clock = Arc::new(clock_file::open(root.as_ref(), wall, boot).map_err(in_dir)?);
     tasks.spawn(clock_file::keep(Arc::clone(&root), Arc::clone(&clock)));
-    let peers = Arc::new(Peers::new(membership.identity, tasks.clone()));
-    remember(root.as_ref(), &peers).map_err(in_dir)?;
+    let peers = Peers::new(membership.identity, tasks.clone());
+    let peers = remembered(root.as_ref(), peers, &applicant).map_err(in_dir)?;
     let groups = Arc::new(Groups {
         root,
         hard_state: Arc::new(hard_state),
@@ -118,8 +117,9 @@ pub(super) async fn start(
         lock.is_some(),
     )
     .map_err(|error| StartError::Group(error.to_string()))?;
-    let registered = Box::pin(register(&services, &membership, &applicant));
-    if let Err(error) = until_begun(registered, settled, failure.clone()).await {
+    let registered = register(&services, &membership, &applicant);
+    let registered = seek::beside(registered, &services, &config.join);
+    if let Err(error) = until_begun(Box::pin(registered), settled, failure.clone()).await {
         let ended = why_ended(services.metadata.replica(), failure).await;
         [&listeners, &tasks].into_iter().for_each(Tasks::cancel);
         slots.cut();
@@ -162,9 +162,9 @@ async fn until_begun(
 async fn identify(
     root: &dyn Dir,
     config: &BrokerConfig,
-    incarnation: Incarnation,
     applicant: &Applicant,
 ) -> Result<Membership, StartError> {
+    let incarnation = Incarnation::from_bytes(entropy::random());
     let fresh = entropy::random;
     let established = establish(root, incarnation, &config.join, applicant, fresh);
     established
@@ -226,14 +226,16 @@ fn applicant(config: &BrokerConfig, addresses: &Addresses, bound: Bound) -> Appl
 }
 
 /// Begins with the addresses that the others had when this broker last ran.
-fn remember(root: &dyn Dir, peers: &Peers) -> Result<(), String> {
-    let members = remembered_addresses(root)?;
+fn remembered(root: &dyn Dir, peers: Peers, me: &Applicant) -> Result<Arc<Peers>, String> {
+    let peers = peers.reached_at(me.endpoints.peer.clone());
+    let book = remembered_addresses(root)?;
     let address = |member: highwater_proto::pb::peer::Member| {
         let peer = member.endpoints?.peer;
         Some((highwater_proto::BrokerId(member.broker_id), peer))
     };
-    peers.update(&members.into_iter().filter_map(address).collect());
-    Ok(())
+    let addresses = book.members.into_iter().filter_map(address).collect();
+    peers.update(&addresses, LogIndex(book.applied));
+    Ok(Arc::new(peers))
 }
 
 /// What the parts of a broker are built from.

@@ -29,7 +29,7 @@ pub fn connect_control(address: &str) -> Result<Channel, String> {
     Ok(control::connect_lazy(&endpoint(address)?, address))
 }
 
-fn endpoint(address: &str) -> Result<Endpoint, String> {
+pub(super) fn endpoint(address: &str) -> Result<Endpoint, String> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|e| format!("{address} is not host:port: {e}"))?;
     Ok(endpoint

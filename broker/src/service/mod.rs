@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+mod addresses;
 mod cluster;
 mod drain;
 mod error;

@@ -1,13 +1,19 @@
-//! A broker whose disk fails once while it joins a cluster, at whichever operation.
+//! A broker whose disk fails once while it joins a cluster, at whichever operation, and brokers that
+//! come back elsewhere.
 
 use std::time::Duration;
 
-use highwater_client::{Client, NewTopic, Record};
+use futures_util::future::{join_all, try_join_all};
+use highwater_client::{Client, NewTopic, Record, TopicChanges};
 use tokio::time::timeout;
 
 use super::*;
+use crate::log::small_file::read_file;
 
-const LIMIT: Duration = Duration::from_secs(60);
+/// Longer than a broker looks for its cluster: it says itself why it gives up.
+const LIMIT: Duration = Duration::from_secs(90);
+/// So many tries of a sweep run beside each other.
+const AT_ONCE: u64 = 8;
 
 /// A broker that has not joined yet, with ports that are its own through all tries.
 fn beside(first: &Broker) -> Broker {
@@ -21,6 +27,11 @@ fn beside(first: &Broker) -> Broker {
     }
 }
 
+/// Has the broker come back at other addresses the next time.
+fn move_elsewhere(broker: &mut Broker) {
+    broker.ports = Ports::take().unwrap();
+}
+
 /// Sends a record and waits until it is acknowledged; gives its offset.
 async fn send(client: &Client, value: u64) -> Option<u64> {
     let producer = client.producer("t").build().await.unwrap();
@@ -29,40 +40,193 @@ async fn send(client: &Client, value: u64) -> Option<u64> {
     delivered.offset.map(|offset| offset.0)
 }
 
-#[tokio::test]
-async fn a_disk_that_fails_once_while_a_broker_joins_keeps_nothing_from_the_next_try() {
-    for n in 0.. {
-        let first = Broker::start().await.unwrap();
-        let client = Client::connect(first.address()).await.unwrap();
-        client.create_topic(NewTopic::new("t")).await.unwrap();
-        assert_eq!(send(&client, 0).await, Some(0));
+/// A cluster of `count` brokers that all hold the metadata, and a topic with one record.
+async fn cluster(count: usize) -> (Vec<Broker>, Client) {
+    let mut brokers = vec![Broker::start().await.unwrap()];
+    while brokers.len() < count {
+        let next = brokers[0].start_beside().await.unwrap();
+        brokers.push(next);
+    }
+    let addresses: Vec<_> = brokers.iter().map(Broker::address).collect();
+    let client = Client::connect(addresses.join(",")).await.unwrap();
+    client.create_topic(NewTopic::new("t")).await.unwrap();
+    assert_eq!(send(&client, 0).await, Some(0));
+    (brokers, client)
+}
 
-        let mut second = beside(&first);
-        second.disk.fail_operation(n);
-        let Ok(begun) = timeout(LIMIT, second.restart()).await else {
-            panic!("operation {n}: it neither joins nor ends");
-        };
-        let reached = second.disk.operations() > n;
-        assert!(reached || begun.is_ok(), "operation {n}: {begun:?}");
-        second.cut_power(n).await;
-        second.disk.fail_from_operation(None);
-        // The sockets of a start that failed are closed by tasks that end a little later.
-        let joined = async {
-            loop {
-                match second.restart().await {
-                    Err(StartError::Listen { .. }) => tokio::task::yield_now().await,
-                    joined => return joined,
-                }
+/// Starts brokers at once that need each other.
+async fn restart_all(brokers: impl IntoIterator<Item = &mut Broker>) {
+    let restarted = try_join_all(brokers.into_iter().map(Broker::restart));
+    timeout(LIMIT, restarted).await.unwrap().unwrap();
+}
+
+/// The n-th operation of the disk fails while a broker joins, or comes to hold the metadata; then it
+/// joins again, `elsewhere` or where it was. False when there was no such operation.
+async fn joins_after_a_failure(n: u64, elsewhere: bool) -> bool {
+    let first = Broker::start().await.unwrap();
+    let client = Client::connect(first.address()).await.unwrap();
+    client.create_topic(NewTopic::new("t")).await.unwrap();
+    assert_eq!(send(&client, 0).await, Some(0));
+
+    let mut second = beside(&first);
+    second.disk.fail_operation(n);
+    let Ok(begun) = timeout(LIMIT, second.restart()).await else {
+        panic!("operation {n}: it neither joins nor ends");
+    };
+    if let Some(running) = &second.running {
+        let settled = async {
+            tokio::select! {
+                () = running.holds_metadata() => {}
+                _ = running.failed() => {}
             }
         };
-        match timeout(LIMIT, joined).await {
-            Ok(joined) => joined.unwrap_or_else(|error| panic!("operation {n}: {error}")),
-            Err(_) => panic!("operation {n}: it neither joins nor ends the next time"),
+        let settled = timeout(LIMIT, settled).await;
+        settled.unwrap_or_else(|_| panic!("operation {n}: it neither votes nor ends"));
+    }
+    let reached = second.disk.operations() > n;
+    assert!(reached || begun.is_ok(), "operation {n}: {begun:?}");
+    second.cut_power(n).await;
+    second.disk.fail_from_operation(None);
+    if elsewhere {
+        move_elsewhere(&mut second);
+    }
+    // The sockets of a start that failed are closed by tasks that end a little later.
+    let joined = async {
+        loop {
+            match second.restart().await {
+                Err(StartError::Listen { .. }) => tokio::task::yield_now().await,
+                joined => return joined,
+            }
         }
-        assert_eq!(second.id(), 2, "operation {n}: it is the same broker");
-        assert_eq!(send(&client, 1).await, Some(1), "operation {n}");
-        if !reached {
+    };
+    match timeout(LIMIT, joined).await {
+        Ok(joined) => joined.unwrap_or_else(|error| panic!("operation {n}: {error}")),
+        Err(_) => panic!("operation {n}: it neither joins nor ends the next time"),
+    }
+    assert_eq!(second.id(), 2, "operation {n}: it is the same broker");
+    assert_eq!(send(&client, 1).await, Some(1), "operation {n}");
+    reached
+}
+
+async fn joins_after_any_failure(elsewhere: bool) {
+    for from in (0..).step_by(AT_ONCE as usize) {
+        let some = (from..from + AT_ONCE).map(|n| joins_after_a_failure(n, elsewhere));
+        if join_all(some).await.contains(&false) {
             return;
         }
     }
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_once_while_a_broker_joins_keeps_nothing_from_the_next_try() {
+    joins_after_any_failure(false).await;
+}
+
+#[tokio::test]
+async fn nor_does_it_keep_anything_from_a_next_try_at_other_addresses() {
+    joins_after_any_failure(true).await;
+}
+
+#[tokio::test]
+async fn either_of_two_brokers_may_come_back_elsewhere() {
+    for moved in [0, 1] {
+        let (mut brokers, client) = cluster(2).await;
+        brokers[moved].kill().await;
+        move_elsewhere(&mut brokers[moved]);
+        restart_all([&mut brokers[moved]]).await;
+        assert_eq!(send(&client, 1).await, Some(1), "broker {moved}");
+    }
+}
+
+#[tokio::test]
+async fn of_three_brokers_one_may_be_lost_and_another_one_come_back_elsewhere() {
+    let (mut brokers, client) = cluster(3).await;
+    brokers[2].kill().await;
+    brokers[1].kill().await;
+    move_elsewhere(&mut brokers[1]);
+    restart_all([&mut brokers[1]]).await;
+    assert_eq!(send(&client, 1).await, Some(1));
+}
+
+#[tokio::test]
+async fn all_brokers_may_come_back_elsewhere_when_they_are_told_where_one_is() {
+    for count in [2, 3] {
+        let (mut brokers, _) = cluster(count).await;
+        join_all(brokers.iter_mut().map(Broker::kill)).await;
+        brokers.iter_mut().for_each(move_elsewhere);
+        let first = brokers[0].ports.peer.address();
+        for broker in &mut brokers[1..] {
+            broker.join = vec![first.clone()];
+        }
+        restart_all(&mut brokers).await;
+        let client = Client::connect(brokers[0].address()).await.unwrap();
+        assert_eq!(send(&client, 1).await, Some(1), "{count} brokers");
+    }
+}
+
+#[tokio::test]
+async fn brokers_that_took_each_others_addresses_find_each_other() {
+    let (mut brokers, _) = cluster(3).await;
+    join_all(brokers.iter_mut().map(Broker::kill)).await;
+    let (one, others) = brokers.split_at_mut(1);
+    let (two, three) = others.split_at_mut(1);
+    std::mem::swap(&mut one[0].ports, &mut two[0].ports);
+    std::mem::swap(&mut two[0].ports, &mut three[0].ports);
+    restart_all(&mut brokers).await;
+    let client = Client::connect(brokers[0].address()).await.unwrap();
+    assert_eq!(send(&client, 1).await, Some(1));
+}
+
+/// Changes the metadata until its log begins with a saved state at every broker.
+async fn compact_metadata(brokers: &[Broker], client: &Client) {
+    for round in 0..11_u64 {
+        let change = |n: u64| {
+            let ms = (1000 + round * 100 + n).to_string();
+            client.alter_topic("t", TopicChanges::new().set("segment.ms", &ms))
+        };
+        let changed = try_join_all((0..100).map(change));
+        timeout(LIMIT, changed).await.unwrap().unwrap();
+    }
+    let short = |broker: &Broker| {
+        let running = broker.running.as_ref().unwrap();
+        running.metadata_entries() < 1_000
+    };
+    let compacted = async {
+        while !brokers.iter().all(short) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LIMIT, compacted).await.unwrap();
+}
+
+/// Waits until each broker has noted where all of them are.
+async fn addresses_are_noted(brokers: &[Broker]) {
+    let noted = |broker: &Broker| {
+        let file = read_file(&broker.disk, "addresses").unwrap().unwrap();
+        let text = String::from_utf8_lossy(&file);
+        let mut peers = brokers.iter().map(|other| other.ports.peer.address());
+        peers.all(|address| text.contains(&address))
+    };
+    let all = async {
+        while !brokers.iter().all(noted) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LIMIT, all).await.unwrap();
+}
+
+#[tokio::test]
+async fn addresses_from_before_a_move_do_not_come_back_with_a_saved_state() {
+    let (mut brokers, client) = cluster(2).await;
+    compact_metadata(&brokers, &client).await;
+    join_all(brokers.iter_mut().map(Broker::kill)).await;
+    brokers.iter_mut().for_each(move_elsewhere);
+    brokers[1].join = vec![brokers[0].ports.peer.address()];
+    restart_all(&mut brokers).await;
+    addresses_are_noted(&brokers).await;
+
+    join_all(brokers.iter_mut().map(Broker::kill)).await;
+    restart_all(&mut brokers).await;
+    let client = Client::connect(brokers[0].address()).await.unwrap();
+    assert_eq!(send(&client, 1).await, Some(1));
 }

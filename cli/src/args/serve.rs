@@ -4,7 +4,8 @@ use std::path::PathBuf;
 ///
 /// Without --join the broker founds a cluster of its own, in an empty data directory. With --join
 /// it joins the cluster of the broker at that peer address. A data directory that is in use
-/// already belongs to its cluster, and --join is ignored.
+/// already belongs to its cluster; --join then only says where else to look for the others, which
+/// is needed if all of them have other addresses than before.
 ///
 /// When it accepts work it prints one line of JSON to stdout:
 /// {"ready":true,"broker":1,"cluster":"…","listen":"…","peer":"…","http":"…"}

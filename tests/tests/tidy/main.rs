@@ -1,11 +1,12 @@
 //! What the workspace promises about its own shape, checked as text: who may use what, how long a
-//! file may be, which words may not appear, and that the documentation's links lead somewhere.
+//! file may be, which words may not appear, and that the documentation's links and proofs lead somewhere.
 //! A rule that has to give way to a reason gives way here, with the reason.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod code;
 mod layers;
 mod places;
+mod proofs;
 mod prose;
 mod strip;
 

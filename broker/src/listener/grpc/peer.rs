@@ -137,6 +137,7 @@ impl PeerService for PeerApi {
         let request = request.into_inner();
         let broker = self.admit(request.hello.as_ref())?;
         let services = &self.services;
+        services.hear_address(broker, &request.peer);
         services
             .liveness
             .hear(broker, request.leaving, &services.leaders);
@@ -162,6 +163,7 @@ impl PeerService for PeerApi {
             leaving: services.liveness.is_leaving(),
             now: services.liveness.time().unwrap_or_default(),
             clock_ahead: services.liveness.clock_ahead_ms(services.me.broker),
+            peer: services.peers.address().to_owned(),
         }))
     }
 

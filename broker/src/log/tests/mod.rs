@@ -13,10 +13,12 @@ use super::{
 
 mod accounting;
 mod basics;
+mod cold;
 mod cuts;
 mod damage;
 mod divergence;
 mod failing_disk;
+mod files;
 mod flushing;
 mod format;
 mod maps;

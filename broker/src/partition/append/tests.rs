@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use highwater_proto::batch::{BatchBuilder, Codec, ProducerStamp};
 use highwater_proto::{
-    BrokerId, ClusterId, Incarnation, PartitionIndex, ProducerEpoch, ProducerId, ReplicaId,
-    Sequence, TopicId,
+    BrokerId, ClusterId, Incarnation, LogIndex, PartitionIndex, ProducerEpoch, ProducerId,
+    ReplicaId, Sequence, TopicId,
 };
 use tokio::time::timeout;
 
@@ -67,7 +67,7 @@ async fn partition_on(
     let metrics = Arc::new(Metrics::new([]));
     let hard_state = root.subdir("hard-state").unwrap();
     let peers = Arc::new(Peers::new(identity, tasks.clone()));
-    peers.update(others);
+    peers.update(others, LogIndex(1));
     let open = OpenReplica {
         group,
         id: ME,

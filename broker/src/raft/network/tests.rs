@@ -37,7 +37,10 @@ impl Leading {
         };
         let other = FakePeer::start().await;
         let peers = Arc::new(Peers::new(me, Tasks::new()));
-        peers.update(&BTreeMap::from([(OTHER, other.address.clone())]));
+        peers.update(
+            &BTreeMap::from([(OTHER, other.address.clone())]),
+            LogIndex(1),
+        );
         Self { peers, other }
     }
 

@@ -1,0 +1,60 @@
+//! What is not in memory is read on an I/O thread before anybody touches it.
+
+use super::*;
+
+#[test]
+fn what_was_not_read_lately_is_made_resident_on_an_io_thread_first() {
+    let jobs: Arc<Mutex<Vec<crate::log::dir::Job>>> = Arc::default();
+    let queue = Arc::clone(&jobs);
+    let dir = MemDir::with_schedule(Arc::new(move |job| queue.lock().unwrap().push(job)));
+    let run_all = || {
+        std::mem::take(&mut *jobs.lock().unwrap())
+            .into_iter()
+            .for_each(|job| job())
+    };
+    let mut log = open(&dir);
+    for index in 1..=40 {
+        log.append([batch_frame(index, 1, 600)], ignore()).unwrap();
+        run_all();
+    }
+    let newest = log.next_offset();
+    assert!(
+        log.reader().cold(Offset(0), 1 << 20).is_none(),
+        "just written"
+    );
+    drop(log);
+    let log = open(&dir);
+    run_all();
+    let reader = log.reader();
+    let last = Offset(newest.0 - 1);
+    assert!(
+        reader.cold(last, 1 << 20).is_none(),
+        "the file that is written to"
+    );
+    assert!(reader.cold_frames(LogIndex(1), 1 << 20).is_some());
+    let (sender, receiver) = mpsc::channel();
+    let cold = reader.cold(Offset(0), 1).unwrap();
+    cold.warm(Box::new(move |result| sender.send(result.is_ok()).unwrap()));
+    assert!(receiver.try_recv().is_err(), "nobody waits for it here");
+    run_all();
+    assert_eq!(receiver.try_recv(), Ok(true));
+    assert!(reader.cold(Offset(0), 1).is_none());
+    assert_eq!(offsets(&log, 0, newest.0, 1), [(0, 1)]);
+}
+
+#[test]
+fn resident_data_is_what_was_written() {
+    on_both(|dir| {
+        let mut log = Log::open(Arc::clone(&dir), tiny()).unwrap().0;
+        for index in 1..=40 {
+            append_and_wait(&mut log, vec![batch_frame(index, 1, 600)]);
+        }
+        drop(log);
+        let log = Log::open(dir, tiny()).unwrap().0;
+        let (sender, receiver) = mpsc::channel();
+        let cold = log.reader().cold(Offset(3), usize::MAX).unwrap();
+        cold.warm(Box::new(move |result| sender.send(result.is_ok()).unwrap()));
+        assert_eq!(receiver.recv_timeout(Duration::from_secs(20)), Ok(true));
+        assert_eq!(offsets(&log, 3, 5, 1 << 20), [(3, 4), (4, 5)]);
+    });
+}

@@ -45,6 +45,9 @@ pub(crate) use produce::{Compression, LineForm, ProduceArgs};
 pub(crate) use serve::ServeArgs;
 pub(crate) use topic::{AlterArgs, CreateArgs, Partitions, TopicArgs, TopicVerb, TrimArgs};
 
+/// The variable of the environment that names brokers.
+const BROKERS: &str = "HIGHWATER_BROKERS";
+
 /// A durable, replicated commit log: the broker and its client commands in one program.
 #[derive(Debug, Parser)]
 #[command(
@@ -77,59 +80,66 @@ pub(crate) struct Args {
 impl Args {
     /// Everything that can be typed.
     pub(crate) fn definition() -> clap::Command {
-        reach::hiding(Self::command())
+        Self::definition_with(std::env::var_os(BROKERS))
+    }
+
+    /// The same, where the variable of the environment that names brokers is `brokers`. Clap takes what
+    /// comes from a variable for typed: every line of usage showed it, as if it had to be given, and no
+    /// command was ever without arguments. So it is a default.
+    fn definition_with(brokers: Option<OsString>) -> clap::Command {
+        let command = Self::command();
+        reach::hiding(match brokers {
+            Some(brokers) => command.mut_arg("brokers", |arg| arg.default_value(brokers)),
+            None => command,
+        })
     }
 
     /// Reads a line of words, the name of the program first.
     pub(crate) fn read(
         words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     ) -> Result<Self, clap::Error> {
-        let matches = Self::definition().try_get_matches_from(words)?;
+        Self::read_by(Self::definition(), words)
+    }
+
+    fn read_by(
+        definition: clap::Command,
+        words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Self, clap::Error> {
+        let matches = definition.try_get_matches_from(words)?;
         reach::refuse_useless(&matches)?;
         Self::from_arg_matches(&matches)
     }
 }
 
-/// The families of verbs.
+/// The families of verbs. What the help says of each stands at its arguments: a comment here would take
+/// the place of all of it.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run a broker.
     #[cfg(target_os = "linux")]
     Serve(ServeArgs),
-    /// Look at the configuration of a broker.
     #[cfg(target_os = "linux")]
     Config(ConfigArgs),
-    /// Create, list, describe, alter and delete topics.
     Topic(TopicArgs),
-    /// Append lines of files or of stdin to a topic.
     Produce(ProduceArgs),
-    /// Print the records of a topic.
     Consume(ConsumeArgs),
-    /// Look at the cluster and its health.
     Cluster(ClusterArgs),
-    /// Measure how fast a cluster is, and verify every record.
     Bench(BenchArgs),
-    /// Run a cluster on this machine for development.
     #[cfg(target_os = "linux")]
     Dev(DevArgs),
-    /// Look into files of a broker.
     #[cfg(target_os = "linux")]
     Debug(DebugArgs),
-    /// Say what the reason of an error means, and what to do.
     Explain(ExplainArgs),
-    /// Print what makes a shell complete commands and flags.
     Completion(CompletionArgs),
 }
 
 /// What the commands that talk to a cluster take, anywhere on the line.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ClientArgs {
-    /// Brokers to ask first; one that answers is enough.
+    /// Brokers to ask first; one that answers is enough. Also HIGHWATER_BROKERS.
     #[arg(
         short,
         long = "brokers",
         value_name = "HOST:PORT,…",
-        env = "HIGHWATER_BROKERS",
         default_value = "127.0.0.1:7654",
         value_delimiter = ',',
         global = true
@@ -221,7 +231,8 @@ fn reworded(text: &str, typed: &str) -> (String, String) {
 }
 
 fn plain_word(word: &&str) -> bool {
-    word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') && !word.starts_with('-')
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    word.bytes().all(plain) && !word.starts_with('-')
 }
 
 #[cfg(test)]

@@ -3,12 +3,18 @@
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, StdoutLock, Write};
+use std::os::fd::AsFd;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 
 use crate::error::Failure;
+
+/// How often a command that waits looks whether anybody reads what it will write.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// The form of the data on stdout.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -37,6 +43,24 @@ pub(crate) type Stdout = BufWriter<StdoutLock<'static>>;
 /// Stdout, buffered. Dropping it flushes without telling of errors, so commands flush it.
 pub(crate) fn stdout() -> Stdout {
     BufWriter::with_capacity(64 * 1024, io::stdout().lock())
+}
+
+/// Resolves when whoever read stdout has gone. A write would tell that as well, but there may be
+/// nothing to write for ever. Cancel-safe.
+pub(crate) async fn reader_gone() {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        if is_abandoned(io::stdout()) {
+            return;
+        }
+    }
+}
+
+/// True for a pipe or a socket whose other end is closed.
+fn is_abandoned(out: impl AsFd) -> bool {
+    let mut out = [PollFd::new(&out, PollFlags::empty())];
+    let gone = PollFlags::ERR | PollFlags::HUP;
+    poll(&mut out, Some(&Timespec::default())).is_ok() && out[0].revents().intersects(gone)
 }
 
 /// Writes a list to stdout.
@@ -186,6 +210,15 @@ mod tests {
         let lines = "{\"name\":\"apple\",\"count\":3}\n{\"name\":\"fig\",\"count\":null}\n";
         assert_eq!(written(Form::Jsonl, &FRUITS), lines);
         assert_eq!(written(Form::Json, &[]), "[]\n");
+    }
+
+    #[test]
+    fn a_pipe_without_a_reader_is_abandoned() {
+        let (reader, writer) = io::pipe().unwrap();
+        assert!(!is_abandoned(&writer));
+        drop(reader);
+        assert!(is_abandoned(&writer));
+        assert!(!is_abandoned(tempfile::tempfile().unwrap()));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod layers;
 mod span;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -119,7 +120,7 @@ impl Settings {
     /// The settings that the arguments and the environment give.
     pub(crate) fn load(
         args: &ServeArgs,
-        environment: impl IntoIterator<Item = (String, String)>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, SettingsError> {
         Layers::read(args, environment)?.settings()
     }

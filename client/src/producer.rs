@@ -83,16 +83,22 @@ impl Producer {
     /// Fails with `BATCH_TOO_LARGE`, `PARTITION_NOT_FOUND`, after [`Producer::shutdown`] with
     /// `NOT_READY`, and with what ended the producer if something did. The outcome is `Refused` then:
     /// nothing was sent, and sending it again cannot help.
-    pub async fn send<'a>(&self, record: impl Into<Record<'a>>) -> Result<Delivery> {
-        // A loop of sends that never wait must let the sender run, even on a single thread.
-        tokio::task::consume_budget().await;
+    pub fn send<'a>(
+        &self,
+        record: impl Into<Record<'a>>,
+    ) -> impl Future<Output = Result<Delivery>> {
         let record = record.into();
-        let bytes = self.handle.admit(&record)?;
-        let budget = &self.handle.shared.budget;
-        if !budget.try_take(bytes) {
-            budget.take(bytes).await.map_err(|Closed| closed())?;
+        // The record stays where it is until it is encoded; moving it once more costs as much as that.
+        async move {
+            // A loop of sends that never wait must let the sender run, even on a single thread.
+            tokio::task::consume_budget().await;
+            let bytes = self.handle.admit(&record)?;
+            let budget = &self.handle.shared.budget;
+            if !budget.try_take(bytes) {
+                budget.take(bytes).await.map_err(|Closed| closed())?;
+            }
+            self.handle.enqueue(&record, bytes)
         }
-        self.handle.enqueue(&record, bytes)
     }
 
     /// Takes a record if there is space for it now, as [`Producer::send`] does; else gives it back,
@@ -266,15 +272,18 @@ async fn wait_for(latest: &[Arc<BatchSlot>]) {
 /// Gives `work` the record as it is encoded.
 #[inline]
 fn with_parts<T>(record: &Record<'_>, bytes: usize, work: impl FnOnce(Parts<'_>) -> T) -> T {
-    let headers = match record.headers.is_empty() {
-        true => Vec::new(),
-        false => record.borrowed_headers(),
+    let borrowed;
+    let headers: &[_] = if record.headers.is_empty() {
+        &[]
+    } else {
+        borrowed = record.borrowed_headers();
+        &borrowed
     };
     work(Parts {
         timestamp: record.timestamp.unwrap_or_else(now),
         key: record.key.as_ref().map(Payload::as_slice),
         value: record.value.as_ref().map(Payload::as_slice),
-        headers: &headers,
+        headers,
         bytes,
     })
 }

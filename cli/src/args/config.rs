@@ -12,7 +12,6 @@ pub(crate) struct ConfigArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigVerb {
-    /// Show the settings that `highwater serve` would have with the same arguments.
     Show(ShowArgs),
 }
 

@@ -15,7 +15,6 @@ pub(crate) struct DevArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DevVerb {
-    /// Start the cluster, or those of its brokers that do not run; returns when it is healthy.
     Up(UpArgs),
     /// Show the brokers of the cluster.
     ///

@@ -13,9 +13,9 @@ const TIMEOUT: &str = "timeout";
 const WITHOUT: &[(&str, &[&str])] = &[
     ("serve", &[BROKERS, OUTPUT, TIMEOUT]),
     ("config", &[BROKERS, TIMEOUT]),
-    ("dev up", &[BROKERS, OUTPUT, TIMEOUT]),
-    ("dev status", &[BROKERS, TIMEOUT]),
-    ("dev down", &[BROKERS, OUTPUT, TIMEOUT]),
+    ("dev", &[BROKERS, TIMEOUT]),
+    ("dev up", &[OUTPUT]),
+    ("dev down", &[OUTPUT]),
     ("debug", &[BROKERS, OUTPUT, TIMEOUT]),
     ("explain", &[BROKERS, TIMEOUT]),
     ("completion", &[BROKERS, OUTPUT, TIMEOUT]),

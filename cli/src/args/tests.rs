@@ -21,6 +21,23 @@ fn the_definitions_are_consistent() {
 }
 
 #[test]
+fn brokers_of_the_environment_hold_and_are_not_taken_for_typed() {
+    let read = |line: &str| {
+        let definition = Args::definition_with(Some("a:1,b:2".into()));
+        Args::read_by(definition, line.split_whitespace())
+    };
+    let brokers = |line| read(line).unwrap().client.brokers;
+    assert_eq!(brokers("highwater topic list"), ["a:1", "b:2"]);
+    assert_eq!(brokers("highwater topic list -b c:3"), ["c:3"]);
+    for line in ["highwater topic create t", "highwater topic lst"] {
+        let refused = read(line).unwrap_err().render().to_string();
+        assert!(!refused.contains("--brokers"), "{refused}");
+    }
+    let alone = read("highwater topic").unwrap_err().kind();
+    assert_eq!(alone, ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand);
+}
+
+#[test]
 fn a_value_that_cannot_be_is_answered_with_the_help_of_its_command() {
     for (line, help) in [
         (
@@ -34,6 +51,10 @@ fn a_value_that_cannot_be_is_answered_with_the_help_of_its_command() {
         (
             "highwater --timeout never topic list",
             "highwater topic list --help",
+        ),
+        (
+            "highwater bench e2e --topic t -p 3",
+            "highwater bench e2e --help",
         ),
     ] {
         assert_eq!(refusal(line).1, help, "{line}");
@@ -181,6 +202,27 @@ fn help_is_no_failure_and_comes_for_a_lone_name() {
         kind("highwater topic"),
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
     );
+}
+
+#[test]
+fn the_help_of_a_command_says_all_that_is_written_of_it() {
+    let commands = commands();
+    for (names, part) in [
+        ("serve", r#"{"ready":true"#),
+        ("config show", r#"[{"name","value","origin","place"}]"#),
+        ("topic create", "nothing is deleted by default"),
+        ("topic alter", r#""deletes":"#),
+        ("topic trim", r#""deleted_records"}]"#),
+        ("produce", r#"{"file","line","partition","offset"}"#),
+        ("consume", r#""value_base64""#),
+        ("bench", r#""latency_ms":"#),
+        ("explain", r#""exit_code","hint"}]"#),
+    ] {
+        let named = |(all, _): &&(String, _)| *all == format!("highwater {names}");
+        let (_, command) = commands.iter().find(named).unwrap();
+        let help = command.clone().render_long_help().to_string();
+        assert!(help.contains(part), "{names}: {help}");
+    }
 }
 
 /// Every command with its names in a row, such as `topic create`.

@@ -6,7 +6,7 @@ use clap::Subcommand;
 use super::duration;
 use crate::record::position::Position;
 
-/// Create, list, describe, alter and delete topics.
+/// Create, list, describe, alter, trim and delete topics.
 #[derive(Debug, clap::Args)]
 #[command(arg_required_else_help = true)]
 pub(crate) struct TopicArgs {
@@ -16,7 +16,6 @@ pub(crate) struct TopicArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TopicVerb {
-    /// Create a topic.
     Create(CreateArgs),
     /// List all topics.
     ///
@@ -46,9 +45,7 @@ pub(crate) enum TopicVerb {
         )]
         watch: Option<Duration>,
     },
-    /// Change settings of a topic.
     Alter(AlterArgs),
-    /// Delete the oldest records of a topic.
     Trim(TrimArgs),
     /// Delete topics and all their records.
     ///

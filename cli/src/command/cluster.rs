@@ -58,14 +58,31 @@ async fn health_of(args: &ClientArgs, wait: Option<Duration>) -> Result<Health, 
 /// Looks until the cluster is healthy; after `limit` gives what was seen last.
 pub(crate) async fn wait_until_healthy(brokers: &str, limit: Duration) -> Result<Health, Failure> {
     let deadline = Instant::now() + limit;
+    let mut before = None;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let seen = look(brokers, left.clamp(LOOK_EVERY, LOOK_TIMEOUT)).await;
+        let time = left.clamp(LOOK_EVERY, LOOK_TIMEOUT);
+        let seen = look(brokers, time).await;
+        let seen = last_word(seen, time, before);
         let healthy = seen.as_ref().is_ok_and(Health::is_healthy);
         if healthy || Instant::now() + LOOK_EVERY >= deadline {
             return seen;
         }
+        before = seen.ok();
         tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// What is known after a look that had so much `time`. One that the end cut short and that got no
+/// answer says nothing about the cluster: then what was seen `before` counts.
+fn last_word(
+    seen: Result<Health, Failure>,
+    time: Duration,
+    before: Option<Health>,
+) -> Result<Health, Failure> {
+    match (seen, before) {
+        (Err(_), Some(before)) if time < LOOK_TIMEOUT => Ok(before),
+        (seen, _) => seen,
     }
 }
 
@@ -95,5 +112,32 @@ async fn describe(client: &Client, name: String) -> Result<Option<TopicView>, Fa
         Ok(topic) => Ok(Some(topic.into())),
         Err(error) if error.reason() == Some(Reason::TopicNotFound) => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::Status;
+
+    fn degraded() -> Health {
+        Health {
+            status: Status::Degraded,
+            broker_count: 3,
+            topic_count: 0,
+            partition_count: 0,
+            draining: vec![],
+            problems: vec![],
+        }
+    }
+
+    #[test]
+    fn a_look_that_the_end_cuts_short_does_not_hide_what_was_seen_before() {
+        let no_answer = || Err(Failure::usage("no answer"));
+        let short = LOOK_TIMEOUT / 2;
+        let seen = last_word(no_answer(), short, Some(degraded()));
+        assert_eq!(seen.unwrap(), degraded());
+        assert!(last_word(no_answer(), short, None).is_err());
+        assert!(last_word(no_answer(), LOOK_TIMEOUT, Some(degraded())).is_err());
     }
 }

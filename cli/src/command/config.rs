@@ -16,7 +16,7 @@ pub(super) fn run(form: Form, args: &ConfigArgs) -> Result<(), Failure> {
 }
 
 fn show_settings(form: Form, args: &ShowArgs) -> Result<(), Failure> {
-    let layers = Layers::read(&args.serve, std::env::vars())?;
+    let layers = Layers::read(&args.serve, std::env::vars_os())?;
     let settings = layers.settings()?;
     let rows = rows(&layers, &settings);
     let checked = broker_config(settings).check(args.serve.ephemeral);
@@ -108,7 +108,7 @@ mod tests {
             insecure: true,
             ..ServeArgs::default()
         };
-        let variables = [("HIGHWATER__LOG_LEVEL".to_owned(), "debug".to_owned())];
+        let variables = [("HIGHWATER__LOG_LEVEL".into(), "debug".into())];
         let layers = Layers::read(&args, variables).unwrap();
         let rows = rows(&layers, &layers.settings().unwrap());
         let json = |name: &str| {

@@ -83,8 +83,8 @@ fn start(position: Position) -> Start {
     }
 }
 
-/// Prints records until the consumer ends or `limit` are printed; fails when nothing comes for
-/// `idle`.
+/// Prints records until the consumer ends, `limit` are printed or nobody reads them; fails when
+/// nothing comes for `idle`.
 async fn print_all(
     mut consumer: Consumer,
     printer: &mut Printer,
@@ -98,7 +98,10 @@ async fn print_all(
             Some(next) => next,
             None => {
                 out.flush()?;
-                within(idle, consumer.next_batch()).await?
+                tokio::select! {
+                    next = within(idle, consumer.next_batch()) => next?,
+                    () = output::reader_gone() => return Err(Failure::ReaderGone),
+                }
             }
         };
         let Some(batch) = next else {

@@ -32,7 +32,7 @@ struct Ready {
 }
 
 pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
-    let settings = Settings::load(&args, std::env::vars())?;
+    let settings = Settings::load(&args, std::env::vars_os())?;
     if args.new_session {
         setsid().map_err(|error| Failure::io("leaving the terminal", &error.into()))?;
     }

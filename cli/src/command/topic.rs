@@ -20,6 +20,19 @@ use crate::view::{TopicRow, TopicView};
 mod alter;
 mod trim;
 
+/// The units that a setting may be given in; brokers tell bytes and milliseconds.
+const UNITS: [(&str, u64); 9] = [
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+    ("ms", 1),
+    ("s", 1000),
+    ("m", 60 * 1000),
+    ("h", 60 * 60 * 1000),
+    ("d", 24 * 60 * 60 * 1000),
+];
+
 /// Empties a terminal and returns to its first line.
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
@@ -95,13 +108,15 @@ async fn existing(client: &Client, args: &CreateArgs) -> Result<Topic, Failure> 
     let partitions = found.topic.partition_count;
     if partitions != args.partitions {
         talk(format!(
-            "warning: {} has {partitions} partitions, not {}",
-            args.name, args.partitions
+            "warning: {} has {}, not {}",
+            args.name,
+            count(partitions, "partition"),
+            args.partitions
         ));
     }
     for (key, wanted) in &args.config {
         let is = found.config.get(key).map_or("not set", String::as_str);
-        if is != wanted {
+        if !is_wanted(is, wanted) {
             let name = &args.name;
             talk(format!(
                 "warning: {key} of {name} is {is}, not {wanted}; it was not changed"
@@ -109,6 +124,15 @@ async fn existing(client: &Client, args: &CreateArgs) -> Result<Topic, Failure> 
         }
     }
     Ok(found.topic)
+}
+
+/// Whether a setting that a broker tells as `is` is the one that is `wanted`.
+fn is_wanted(is: &str, wanted: &str) -> bool {
+    let unit = wanted.trim_start_matches(|c: char| c.is_ascii_digit());
+    let number = &wanted[..wanted.len() - unit.len()];
+    let factor = UNITS.iter().find(|(name, _)| *name == unit);
+    let given = factor.and_then(|(_, factor)| number.parse::<u64>().ok()?.checked_mul(*factor));
+    is == wanted || given.is_some_and(|given| given.to_string() == is)
 }
 
 /// Prints the state of a topic, `before` it when it is for people.
@@ -212,5 +236,32 @@ async fn delete(client: &Client, form: Form, names: &[String]) -> Result<(), Fai
         None => Ok(()),
         Some(exit) if deleted.is_empty() => Err(Failure::Told(exit)),
         Some(_) => Err(Failure::Told(ExitCode::Partial)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_with_a_unit_is_the_one_that_brokers_tell_without() {
+        for (is, wanted) in [
+            ("604800000", "7d"),
+            ("2097152", "2MiB"),
+            ("1000", "1000"),
+            ("-1", "-1"),
+            ("delete", "delete"),
+        ] {
+            assert!(is_wanted(is, wanted), "{is} {wanted}");
+        }
+        for (is, wanted) in [
+            ("-1", "7d"),
+            ("7", "7d"),
+            ("0", "d"),
+            ("0", "99999999999999TiB"),
+            ("delete", "compact"),
+        ] {
+            assert!(!is_wanted(is, wanted), "{is} {wanted}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Where settings come from, one layer over the other.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -75,6 +76,9 @@ pub(crate) enum SettingsError {
     /// `--set` without `=`.
     #[error("--set {0} is not KEY=VALUE")]
     NoPair(String),
+    /// A variable of the environment that is a setting and no text.
+    #[error("the value of {0} is no text (UTF-8)")]
+    NoText(String),
     /// A value that the setting cannot have.
     #[error("{name} in {place} is {value:?}; it may be {}", either(allowed))]
     NoChoice {
@@ -102,7 +106,7 @@ impl Layers {
     /// Reads the file, the environment and the flags.
     pub(crate) fn read(
         args: &ServeArgs,
-        environment: impl IntoIterator<Item = (String, String)>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, SettingsError> {
         let mut layers = Self {
             merged: Figment::from(Serialized::defaults(Settings::default())),
@@ -112,8 +116,14 @@ impl Layers {
             layers.file(path)?;
         }
         for (variable, value) in environment {
+            // What is no setting may be anything, also no text.
+            let Ok(variable) = variable.into_string() else {
+                continue;
+            };
             if let Some(name) = variable.strip_prefix(ENV_PREFIX) {
                 let name = name.to_lowercase();
+                let text = value.into_string();
+                let value = text.map_err(|_| SettingsError::NoText(variable.clone()))?;
                 layers.text(&name, &value, Origin::Environment(variable))?;
             }
         }
@@ -150,7 +160,9 @@ impl Layers {
 
     fn file(&mut self, path: &Path) -> Result<(), SettingsError> {
         let invalid = |error: &dyn fmt::Display| {
-            SettingsError::Invalid(format!("{}: {error}", path.display()))
+            // What the parser says ends with the line that it means, and that with its end.
+            let error = error.to_string();
+            SettingsError::Invalid(format!("{}: {}", path.display(), error.trim_end()))
         };
         let text = std::fs::read_to_string(path).map_err(|error| invalid(&error))?;
         let layer = Toml::string(&text);

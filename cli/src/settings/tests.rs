@@ -1,9 +1,11 @@
+use std::os::unix::ffi::OsStringExt;
+
 use super::*;
 
-fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+fn env(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+    let pairs = pairs.iter();
     pairs
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .map(|(name, value)| (name.into(), value.into()))
         .collect()
 }
 
@@ -55,6 +57,24 @@ fn text_is_turned_into_what_the_setting_is() {
     assert_eq!(settings.join, ["a:1", "b:2"]);
     assert!(settings.insecure);
     assert_eq!(settings.rack, "7");
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_refused_where_it_is_a_setting_and_else_ignored() {
+    let no_text = || OsString::from_vec(vec![0xff]);
+    let load = |variables| Settings::load(&ServeArgs::default(), variables);
+    let foreign = vec![("FOO".into(), no_text()), (no_text(), "x".into())];
+    assert_eq!(load(foreign), Ok(Settings::default()));
+    let error = load(vec![("HIGHWATER__RACK".into(), no_text())]).unwrap_err();
+    assert_eq!(error, SettingsError::NoText("HIGHWATER__RACK".to_owned()));
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_refused_in_lines_that_say_something() {
+    let (_file, args) = config("listen =");
+    let error = Settings::load(&args, []).unwrap_err().to_string();
+    assert!(error.contains("line 1"), "{error}");
+    assert_eq!(error.trim_end(), error);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::args::{AlterArgs, ClientArgs};
 use crate::connection::{about_topic, connect};
 use crate::error::{Failure, talk};
-use crate::output;
+use crate::output::{self, count};
 
 const BYTES: &str = "retention.bytes";
 const AGE: &str = "retention.ms";
@@ -143,12 +143,15 @@ fn warning(deletes: &[Deletes]) -> Option<String> {
     if bytes > 0 {
         let mib = bytes as f64 / f64::from(1 << 20);
         parts.push(format!(
-            "up to {mib:.1} MiB of {of_bytes} partitions, beyond {BYTES}"
+            "up to {mib:.1} MiB of {}, beyond {BYTES}",
+            count(of_bytes, "partition")
         ));
     }
     if records > 0 {
         parts.push(format!(
-            "about {records} records of {of_records} partitions, older than {AGE}"
+            "about {} of {}, older than {AGE}",
+            count(records, "record"),
+            count(of_records, "partition")
         ));
     }
     let first = "this deletes the oldest records, within seconds and for good: ";
@@ -173,7 +176,7 @@ mod tests {
         assert_eq!(warning(&[]), None);
         let said = warning(&[deletes(3 << 20, 0), deletes(1 << 19, 7)]).unwrap();
         let expected = "this deletes the oldest records, within seconds and for good: up to 3.5 MiB \
-                        of 2 partitions, beyond retention.bytes; about 7 records of 1 partitions, \
+                        of 2 partitions, beyond retention.bytes; about 7 records of 1 partition, \
                         older than retention.ms";
         assert_eq!(said, expected);
     }

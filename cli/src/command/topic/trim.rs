@@ -75,8 +75,13 @@ pub(super) async fn run(client_args: &ClientArgs, args: TrimArgs) -> Result<(), 
     }
     if client_args.output == Form::Table {
         let deleted: u64 = rows.iter().map(|row| row.deleted_records).sum();
-        let verb = if args.dry_run { "would be" } else { "were" };
-        talk(format!("{deleted} records of {name} {verb} deleted"));
+        let verb = match (args.dry_run, deleted) {
+            (true, _) => "would be",
+            (false, 1) => "was",
+            (false, _) => "were",
+        };
+        let records = output::count(deleted, "record");
+        talk(format!("{records} of {name} {verb} deleted"));
     }
     if !rows.is_empty() {
         output::list(client_args.output, &rows)?;

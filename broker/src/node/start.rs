@@ -33,7 +33,7 @@ use crate::metrics::Metrics;
 use crate::peer::Peers;
 use crate::raft::suspicion::SuspicionConfig;
 use crate::raft::{GroupId, Replicas, heartbeats};
-use crate::service::{Faults, Partitions, ProducerIds, Services};
+use crate::service::{Faults, Holding, Partitions, ProducerIds, Services};
 use crate::tasks::Tasks;
 
 /// Threads that sync files and do other blocking work.
@@ -321,6 +321,7 @@ impl Parts {
             liveness: Arc::new(liveness),
             peers: Arc::clone(&self.peers),
             partitions: Arc::new(Partitions::default()),
+            holding: Holding::default(),
             producer_ids: ProducerIds::default(),
             faults: Faults::default(),
             tasks: self.tasks.clone(),

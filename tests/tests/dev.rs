@@ -193,7 +193,8 @@ fn a_broker_that_could_not_start_tries_other_ports() {
     let dev = Dev::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let refused = dev.run(&["up", "--nodes", "1", "--base-port", &port]);
+    let up = ["up", "--nodes", "1", "--base-port", &port, "--wait", "60s"];
+    let refused = dev.run(&up);
     let refused = refused.exited(1).says("DEV");
     let hints = refused
         .stderr

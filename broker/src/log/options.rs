@@ -1,6 +1,6 @@
 //! How a log is to be kept.
 
-use highwater_proto::LogIndex;
+use highwater_proto::{LogIndex, Term};
 
 use super::segment_header::Owner;
 
@@ -30,6 +30,8 @@ pub struct LogOptions {
     /// The first entry known from elsewhere not to have been purged. A log whose oldest file goes on
     /// from one that is gone, and begins behind this entry, has lost it. `None`: not known.
     pub unpurged: Option<LogIndex>,
+    /// The term of the stored vote: no entry of a later term was ever written. `None`: not known.
+    pub voted: Option<Term>,
 }
 
 impl LogOptions {
@@ -44,6 +46,7 @@ impl LogOptions {
             max_unsynced_bytes: 16 << 20,
             durable_file: 0,
             unpurged: None,
+            voted: None,
         }
     }
 }

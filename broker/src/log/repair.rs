@@ -3,8 +3,9 @@
 //! place. What was there is kept in `quarantine`.
 //!
 //! A frame from elsewhere counts only if it continues the chain here, and either meets the chain of
-//! something that is still whole behind it, or is committed. Whenever this is interrupted, the
-//! directory is as damaged as before or that file is repaired.
+//! something that is still whole behind it, or is committed. What is of a later term than the stored
+//! vote was never here. Whenever this is interrupted, the directory is as damaged as before or that
+//! file is repaired.
 
 use std::sync::Arc;
 
@@ -136,7 +137,12 @@ impl Repair {
             return Ok(None);
         };
         let bytes = lost.at.map(|at| files[at].bytes.clone());
-        let rebuild = Rebuild::begin(Arc::clone(dir), lost, bytes.unwrap_or_default())?;
+        let rebuild = Rebuild::begin(
+            Arc::clone(dir),
+            lost,
+            bytes.unwrap_or_default(),
+            options.voted,
+        )?;
         Ok(Some(Self { rebuild }))
     }
 

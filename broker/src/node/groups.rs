@@ -14,7 +14,7 @@ use crate::metrics::Metrics;
 use crate::peer::Peers;
 use crate::raft::{
     self, GroupId, OpenReplica, Replica, Replicated, durable_file, founding_entry, has_begun,
-    unpurged,
+    unpurged, voted,
 };
 use crate::service::FaultKind;
 use crate::tasks::Tasks;
@@ -175,6 +175,7 @@ impl Groups {
         options.salt = entropy::random_u32();
         options.durable_file = durable_file(&self.hard_state, id);
         options.unpurged = unpurged(&self.hard_state, id);
+        options.voted = voted(&self.hard_state, id);
         if let Some(partition) = partition {
             options.max_segment_bytes = partition.max_segment_bytes;
             options.first_segment_bytes =

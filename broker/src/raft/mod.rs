@@ -53,7 +53,7 @@ pub use group::GroupId;
 pub use inbound::{Inbound, LaneAnswers};
 pub use knowledge::{Leadership, Members, View};
 pub use line::Line;
-pub use noted::{durable_file, has_begun, unpurged};
+pub use noted::{durable_file, has_begun, unpurged, voted};
 pub use propose::{Answered, Settling};
 pub use release::Released;
 pub use replica::{OpenReplica, Replica};

@@ -5,7 +5,7 @@ use std::io;
 
 use bytes::Bytes;
 use highwater_proto::pb::peer;
-use highwater_proto::{LogIndex, ReplicaId};
+use highwater_proto::{LogIndex, ReplicaId, Term};
 use prost::Message;
 use tokio::sync::oneshot;
 
@@ -69,6 +69,12 @@ pub(super) fn vote(hard_state: &HardState, replica: ReplicaId) -> Result<Option<
         return Ok(None);
     };
     wire::decode_vote(Some(peer::Vote::decode(bytes)?)).map(Some)
+}
+
+/// The term of the vote that the replica gave last: its log holds no entry of a later one.
+pub fn voted(hard_state: &HardState, replica: ReplicaId) -> Option<Term> {
+    let vote = vote(hard_state, replica).ok()??;
+    Some(Term(vote.leader_id.term))
 }
 
 /// Notes the replica's vote durably; errors as in [`note_purged`].

@@ -5,7 +5,7 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use highwater_proto::LogIndex;
+use highwater_proto::{LogIndex, Term};
 
 use super::survey::{Goal, Lost, Start};
 use super::{QUARANTINE, RepairError, RepairedFile, Supply};
@@ -52,11 +52,18 @@ pub(super) struct Rebuild {
     max_timestamp: i64,
     /// True while the last frames written are neither committed nor proven by what follows.
     unproven: bool,
+    /// The term of the stored vote: no frame of a later term was ever here.
+    voted: Option<Term>,
     report: RepairedFile,
 }
 
 impl Rebuild {
-    pub(super) fn begin(dir: Arc<dyn Dir>, lost: Lost, old: Bytes) -> Result<Self, RepairError> {
+    pub(super) fn begin(
+        dir: Arc<dyn Dir>,
+        lost: Lost,
+        old: Bytes,
+        voted: Option<Term>,
+    ) -> Result<Self, RepairError> {
         let header = SegmentHeader {
             reused: false,
             ..lost.header
@@ -82,6 +89,7 @@ impl Rebuild {
             tail: header.start(),
             max_timestamp: i64::MIN,
             unproven: false,
+            voted,
             report: RepairedFile {
                 file: name.clone(),
                 quarantined: None,
@@ -166,9 +174,11 @@ impl Rebuild {
             if frame.head.index != wanted {
                 continue;
             }
-            self.take_frame(frame, supply.committed)?;
+            reached = match self.take_frame(frame, supply.committed)? {
+                Reached::End => Reached::End,
+                Reached::Missing(_) => self.advance()?,
+            };
             took = true;
-            reached = self.advance()?;
         }
         match reached {
             Reached::Missing(_) if supply.complete && self.is_newest() && !self.unproven => {
@@ -235,10 +245,22 @@ impl Rebuild {
         }
     }
 
-    fn take_frame(&mut self, frame: Frame, committed: Option<LogIndex>) -> Result<(), RepairError> {
+    /// Takes the next frame; the end is before one that was never here.
+    ///
+    /// An entry is written only after the vote of its term is durable, and so everything that this
+    /// replica ever acknowledged is of a term up to the stored vote's. Who led a later term had in
+    /// its log all of that that was committed, before its first own entry. So whatever comes before
+    /// that entry is enough, whether the entry itself is committed or not, and whatever else was
+    /// here behind that place was not committed.
+    fn take_frame(
+        &mut self,
+        frame: Frame,
+        committed: Option<LogIndex>,
+    ) -> Result<Reached, RepairError> {
         let index = frame.head.index;
+        let later = self.is_newest() && self.voted.is_some_and(|voted| frame.head.term > voted);
         let proven = !self.is_newest() || committed.is_some_and(|committed| committed >= index);
-        if !proven && !self.goes_on_behind(index) {
+        if !later && !proven && !self.goes_on_behind(index) {
             return Err(self.mismatch("it is not known to be committed there yet"));
         }
         let frame = NewFrame {
@@ -250,6 +272,9 @@ impl Rebuild {
         };
         let planned = plan(self.tail, false, [frame]);
         let planned = planned.map_err(|error| RepairError::mismatch(&self.name, &error))?;
+        if later {
+            return Ok(Reached::End);
+        }
         for frame in &planned {
             self.write_planned(frame)?;
             self.follow(&frame.head);
@@ -258,7 +283,7 @@ impl Rebuild {
             self.report.first.get_or_insert(index);
             self.report.last = Some(index);
         }
-        Ok(())
+        Ok(Reached::Missing(self.tail.next_index))
     }
 
     /// Whether a later frame is still whole behind here, so that its chain will prove this one.

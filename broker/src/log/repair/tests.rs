@@ -8,6 +8,8 @@ use super::*;
 use crate::log::tests::{all, append_and_wait, batch_frame, local, open, tiny};
 use crate::log::{Dir, Frame, FrameKind, Log, MemDir};
 
+mod voted;
+
 const ENTRIES: u64 = 40;
 
 /// A log of several files; entry 0 founds it, as in every group.

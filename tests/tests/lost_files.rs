@@ -1,0 +1,116 @@
+//! Files of a stopped broker that are gone, with nothing left that says how far they went: it gets
+//! back by itself what it had, whatever the others did meanwhile.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use highwater_tests::files::{frames, metadata_dir, partition_dir, segments};
+use highwater_tests::{Cluster, program};
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// The broker that loses files.
+const VICTIM: usize = 2;
+
+/// Which replica of a broker.
+type Replica = fn(&Path) -> PathBuf;
+
+fn dir(cluster: &Cluster, broker: usize, replica: Replica) -> PathBuf {
+    replica(cluster.brokers[broker].data_dir())
+}
+
+/// A topic with some records, in sync everywhere, and the last broker killed.
+fn without_the_last() -> Cluster {
+    let mut cluster = Cluster::start(&program!(), 3);
+    let create = ["topic", "create", "t", "-p", "1", "-r", "3"];
+    cluster.run(&create).ok();
+    produce(&cluster, 100);
+    cluster.until_healthy();
+    cluster.brokers[VICTIM].kill();
+    cluster
+}
+
+fn produce(cluster: &Cluster, lines: usize) {
+    let input: String = (0..lines).map(|n| format!("{n:099}\n")).collect();
+    cluster.run(&["produce", "t"]).stdin(input).ok();
+}
+
+/// The term of a log's last entry.
+fn last_term(frames: &[Bytes]) -> u64 {
+    let last = frames.last().expect("the log has an entry");
+    u64::from_le_bytes(last[16..24].try_into().unwrap())
+}
+
+/// Has the others elect until the leader's log is of a later term than that of the one that is out.
+fn elect(cluster: &mut Cluster, replica: Replica) {
+    let before = last_term(&frames(&dir(cluster, VICTIM, replica)));
+    let deadline = Instant::now() + LIMIT;
+    for round in 0.. {
+        for broker in 0..VICTIM {
+            // A leader that stops hands over to the other, or is followed by it.
+            cluster.brokers[broker].stop();
+            cluster.brokers[broker].restart();
+        }
+        produce(cluster, 1);
+        let setting = format!("retention.bytes={}", (1 << 30) + round);
+        cluster.run(&["topic", "alter", "t", "-c", &setting]).ok();
+        let logs = (0..VICTIM).map(|broker| frames(&dir(cluster, broker, replica)));
+        if logs.map(|log| last_term(&log)).min() > Some(before) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "nobody was elected");
+    }
+}
+
+/// Damages the newest file of the replica while it is out and the others elect; it has to come back
+/// by itself with the log of the others, and has to open after a restart as well.
+fn comes_back_over_an_election(replica: Replica, damage: impl FnOnce(&Path)) {
+    let mut cluster = without_the_last();
+    elect(&mut cluster, replica);
+    damage(segments(&dir(&cluster, VICTIM, replica)).last().unwrap());
+    cluster.brokers[VICTIM].restart();
+    cluster.brokers[VICTIM].log_line("a damaged file was repaired from another replica");
+    until_the_same(&cluster, replica);
+    cluster.brokers[VICTIM].kill();
+    cluster.brokers[VICTIM].restart();
+    until_the_same(&cluster, replica);
+}
+
+/// Waits until everything is in sync and all three logs hold the same frames.
+#[track_caller]
+fn until_the_same(cluster: &Cluster, replica: Replica) {
+    produce(cluster, 1);
+    cluster.until_healthy();
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let logs: Vec<_> = (0..=VICTIM)
+            .map(|broker| frames(&dir(cluster, broker, replica)))
+            .collect();
+        if logs.iter().all(|log| *log == logs[0]) {
+            return;
+        }
+        let counts: Vec<_> = logs.iter().map(Vec::len).collect();
+        assert!(Instant::now() < deadline, "the logs differ: {counts:?}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_partitions_newest_file_comes_back_after_an_election() {
+    comes_back_over_an_election(partition_dir, |file| fs::remove_file(file).unwrap());
+}
+
+#[test]
+fn the_newest_file_of_the_metadata_comes_back_after_an_election() {
+    comes_back_over_an_election(metadata_dir, |file| fs::remove_file(file).unwrap());
+}
+
+#[test]
+fn a_garbled_file_of_the_metadata_comes_back_after_an_election() {
+    comes_back_over_an_election(metadata_dir, |file| {
+        let len = fs::read(file).unwrap().len();
+        fs::write(file, vec![0xa5; len]).unwrap();
+    });
+}

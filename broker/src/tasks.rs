@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 /// A group of tasks with one life.
@@ -54,6 +54,11 @@ impl Tasks {
     /// Asks every task to end.
     pub fn cancel(&self) {
         self.cancel.cancel();
+    }
+
+    /// Asks every task to end when what this gives is dropped, unless it was disarmed.
+    pub fn guard(&self) -> DropGuard {
+        self.cancel.clone().drop_guard()
     }
 
     /// Asks every task to end and waits until all have.

@@ -168,11 +168,15 @@ impl ClientArgs {
     }
 }
 
+/// The longest span of time: clocks can count that far from any moment.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
 /// Reads a span of time such as `30s`, `500ms`, `1m30s`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let help = "write a span of time such as 500ms, 30s or 2m";
     let span: SignedDuration = text.parse().map_err(|_| help.to_owned())?;
     match Duration::try_from(span) {
+        Ok(span) if span > LONGEST => Err(format!("it is longer than 366 days; {help}")),
         Ok(span) if !span.is_zero() => Ok(span),
         _ => Err(format!("it must be longer than nothing; {help}")),
     }
@@ -187,7 +191,7 @@ pub(crate) fn refuse(error: &clap::Error) -> Result<(), Failure> {
             Err(Failure::Told(ExitCode::Usage))
         }
         _ => {
-            let words = std::env::args().skip(1);
+            let words = std::env::args_os().skip(1);
             let (message, hint) = reworded(&error.render().to_string(), &verbs_of(words));
             Err(Failure::new(Label::Usage, ExitCode::Usage, message).hint(hint))
         }
@@ -195,12 +199,12 @@ pub(crate) fn refuse(error: &clap::Error) -> Result<(), Failure> {
 }
 
 /// The command that these words begin with, whatever stands between its names.
-fn verbs_of(words: impl Iterator<Item = String>) -> String {
+fn verbs_of(words: impl Iterator<Item = OsString>) -> String {
     let mut command = Args::command();
     let mut verbs = "highwater".to_owned();
     for word in words {
         if let Some(below) = command.find_subcommand(&word).cloned() {
-            verbs = format!("{verbs} {word}");
+            verbs = format!("{verbs} {}", below.get_name());
             command = below;
         }
     }

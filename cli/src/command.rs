@@ -38,7 +38,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         Command::Explain(args) => explain::run(client.output, &args),
         Command::Completion(args) => completion::run(&args),
         Command::Produce(args) => {
-            let interrupted = interrupt::watch(produce::GRACE);
+            let interrupted = interrupt::watch_with_answers(produce::LAST_ANSWERS, produce::GRACE);
             produce::run(&client, args, &interrupted).await
         }
         Command::Bench(args) => {
@@ -47,7 +47,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         }
         Command::Topic(args) => unless_interrupted(topic::run(&client, args)).await,
         Command::Consume(args) => {
-            let interrupted = interrupt::watch(produce::GRACE);
+            let interrupted = interrupt::watch(consume::GRACE);
             consume::run(&client, args, &interrupted).await
         }
         Command::Cluster(args) => unless_interrupted(cluster::run(&client, args)).await,

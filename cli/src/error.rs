@@ -53,53 +53,53 @@ pub(crate) enum Label {
 }
 
 impl Label {
-    /// The program's own labels, with their exit code, meaning and hint.
-    pub(crate) const OWN: [(Self, ExitCode, &'static str, &'static str); 8] = [
+    /// The program's own labels, with their exit codes (the usual one first), meaning and hint.
+    pub(crate) const OWN: [(Self, &'static [ExitCode], &'static str, &'static str); 8] = [
         (
             Self::Usage,
-            ExitCode::Usage,
+            &[ExitCode::Usage],
             "The arguments cannot be used.",
             "the message names the argument; --help after any command shows what it takes",
         ),
         (
             Self::Config,
-            ExitCode::Usage,
+            &[ExitCode::Usage],
             "The configuration of the broker cannot be used.",
             "highwater config show --origin tells where each setting comes from",
         ),
         (
             Self::Input,
-            ExitCode::Failure,
+            &[ExitCode::Failure, ExitCode::Partial],
             "A line of the input cannot be used; file and line are named.",
             "correct the line; what was acknowledged need not be sent again",
         ),
         (
             Self::Io,
-            ExitCode::Failure,
+            &[ExitCode::Failure, ExitCode::Partial],
             "The operating system refused something.",
             "the message says what was tried",
         ),
         (
             Self::Start,
-            ExitCode::Failure,
+            &[ExitCode::Failure],
             "The broker could not start.",
             "the message says why: a port or directory in use, a directory of another cluster",
         ),
         (
             Self::Stopped,
-            ExitCode::Failure,
+            &[ExitCode::Failure],
             "The broker had to stop.",
             "its log says why; after a failed sync look at the disk before starting it again",
         ),
         (
             Self::Bench,
-            ExitCode::Failure,
+            &[ExitCode::Failure, ExitCode::Conflict],
             "Records of a bench are not as they were sent, or the topic holds records of others.",
             "let it make a topic of its own, or name one that only benches have used",
         ),
         (
             Self::Dev,
-            ExitCode::Failure,
+            &[ExitCode::Failure, ExitCode::NotFound],
             "The development cluster is not there, or does not do what it should.",
             "highwater dev status; the brokers' logs are in its directory",
         ),
@@ -215,6 +215,13 @@ impl From<io::Error> for Failure {
             _ => Self::io("writing to stdout", &error),
         }
     }
+}
+
+/// True for a failure. An interrupt is none: the command ends in order.
+pub(crate) fn failed(ended: &Result<(), Failure>) -> bool {
+    let is_failure =
+        |failure: &Failure| !matches!(failure.exit_code(), ExitCode::Ok | ExitCode::Interrupted);
+    ended.as_ref().is_err_and(is_failure)
 }
 
 /// Says one line on stderr; there is nobody to tell if that fails.

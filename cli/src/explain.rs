@@ -17,7 +17,10 @@ pub(crate) struct Explanation {
     pub(crate) outcome: Option<&'static str>,
     /// The name of the gRPC code; none for the program's own reasons.
     pub(crate) code: Option<String>,
+    /// The usual one.
     pub(crate) exit_code: u8,
+    /// All that it may come with.
+    pub(crate) exit_codes: Vec<u8>,
     pub(crate) hint: &'static str,
 }
 
@@ -40,21 +43,29 @@ impl Explanation {
             }),
             code: Some(canonical(&format!("{:?}", reason.code()))),
             exit_code: ExitCode::of(reason) as u8,
+            exit_codes: vec![ExitCode::of(reason) as u8],
             hint: reason.hint(),
         }
     }
 
     fn of_program(
-        (label, exit, meaning, hint): (Label, ExitCode, &'static str, &'static str),
+        (label, exits, meaning, hint): (Label, &[ExitCode], &'static str, &'static str),
     ) -> Self {
         Self {
             reason: label.to_string(),
             meaning,
             outcome: None,
             code: None,
-            exit_code: exit as u8,
+            exit_code: exits.first().map_or(1, |exit| *exit as u8),
+            exit_codes: exits.iter().map(|exit| *exit as u8).collect(),
             hint,
         }
+    }
+
+    /// `1 or 7`.
+    fn exits(&self) -> String {
+        let codes: Vec<String> = self.exit_codes.iter().map(u8::to_string).collect();
+        codes.join(" or ")
     }
 
     /// The reason for people.
@@ -71,7 +82,7 @@ impl Explanation {
         });
         lines.extend(conclusion.map(|text| line("outcome", text)));
         lines.extend(self.code.as_ref().map(|code| line("gRPC", code)));
-        lines.push(line("exit", &format!("code {}", self.exit_code)));
+        lines.push(line("exit", &format!("code {}", self.exits())));
         lines.push(line("hint", self.hint));
         lines.join("\n") + "\n"
     }
@@ -100,7 +111,7 @@ impl Row for Explanation {
         vec![
             self.reason.clone(),
             self.outcome.unwrap_or("-").to_owned(),
-            self.exit_code.to_string(),
+            self.exits(),
             self.meaning.to_owned(),
         ]
     }
@@ -121,7 +132,8 @@ mod tests {
         let json = serde_json::to_string(&named("TOPIC_NOT_FOUND")).unwrap();
         let expected = concat!(
             r#"{"reason":"TOPIC_NOT_FOUND","meaning":"No topic has this name.","#,
-            r#""outcome":"refused","code":"NOT_FOUND","exit_code":3,"hint":"highwater topic list"}"#
+            r#""outcome":"refused","code":"NOT_FOUND","exit_code":3,"exit_codes":[3],"#,
+            r#""hint":"highwater topic list"}"#
         );
         assert_eq!(json, expected);
         let own = serde_json::to_value(named("USAGE")).unwrap();
@@ -150,6 +162,16 @@ mod tests {
         );
         assert!(text.contains("  gRPC     UNAVAILABLE\n"), "{text}");
         assert!(!named("IO").text().contains("outcome"));
+    }
+
+    #[test]
+    fn the_manual_has_the_exit_codes_that_are_explained() {
+        let manual = include_str!("../../docs/cli.md");
+        for explanation in Explanation::all() {
+            let row = format!("| `{}` | {} |", explanation.reason, explanation.exits());
+            assert!(manual.contains(&row), "{row}");
+        }
+        assert!(named("DEV").text().contains("code 1 or 3\n"));
     }
 
     #[test]

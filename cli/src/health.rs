@@ -80,6 +80,23 @@ impl Health {
         }
     }
 
+    /// The same verdict on a cluster that is only healthy if the brokers that listen on these addresses are
+    /// all in it.
+    pub(crate) fn with_all_of(mut self, members: &[String], brokers: &[BrokerRow]) -> Self {
+        for member in members {
+            if brokers.iter().all(|broker| broker.listen != *member) {
+                self.status = Status::Degraded;
+                self.problems.push(Problem {
+                    broker: None,
+                    topic: None,
+                    partition: None,
+                    problem: format!("the broker on {member} does not belong to this cluster"),
+                });
+            }
+        }
+        self
+    }
+
     /// True when there is no problem.
     pub(crate) fn is_healthy(&self) -> bool {
         self.status == Status::Healthy
@@ -321,6 +338,22 @@ mod tests {
         assert_eq!(health.problems[0].broker, Some(2));
         let told = "the replica is damaged: 00000001.seg is damaged";
         assert_eq!(health.problems[0].problem, told);
+    }
+
+    #[test]
+    fn a_broker_of_another_cluster_is_missing() {
+        let brokers = brokers();
+        let mut members: Vec<String> = brokers.iter().map(|broker| broker.listen.clone()).collect();
+        let health = judge(&brokers, &[]);
+        assert!(health.clone().with_all_of(&members, &brokers).is_healthy());
+        members.push("127.0.0.1:1".to_owned());
+        let health = health.with_all_of(&members, &brokers);
+        assert!(!health.is_healthy());
+        assert!(
+            health.text().contains("the broker on 127.0.0.1:1 "),
+            "{}",
+            health.text()
+        );
     }
 
     #[test]

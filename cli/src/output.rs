@@ -149,10 +149,11 @@ impl JsonStream {
         Ok(serde_json::to_writer(out, item)?)
     }
 
-    /// Ends the array.
-    pub(crate) fn end(self, out: &mut impl Write) -> io::Result<()> {
+    /// Ends the array. A command that `failed` and did nothing leaves stdout empty.
+    pub(crate) fn end(self, out: &mut impl Write, failed: bool) -> io::Result<()> {
         match (self.array, self.empty) {
             (false, _) => Ok(()),
+            (true, true) if failed => Ok(()),
             (true, true) => out.write_all(b"[]\n"),
             (true, false) => out.write_all(b"\n]\n"),
         }
@@ -222,6 +223,13 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_before_anything_was_done_prints_nothing() {
+        let mut out = Vec::new();
+        JsonStream::new(true).end(&mut out, true).unwrap();
+        assert!(out.is_empty());
+    }
+
+    #[test]
     fn a_streamed_array_is_one_document() {
         for count in 0..3 {
             let mut out = Vec::new();
@@ -229,7 +237,7 @@ mod tests {
             for n in 0..count {
                 stream.item(&mut out, &n).unwrap();
             }
-            stream.end(&mut out).unwrap();
+            stream.end(&mut out, count > 0).unwrap();
             let parsed: Vec<u32> = serde_json::from_slice(&out).unwrap();
             assert_eq!(parsed, (0..count).collect::<Vec<_>>());
         }

@@ -9,7 +9,7 @@ use highwater_client::topic::{
 };
 use serde::Serialize;
 
-use crate::output::{Row, table};
+use crate::output::{Row, count, table};
 
 /// A topic in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -119,13 +119,16 @@ impl DrainView {
         let mut text = match (self.state, self.leaderships) {
             (BrokerState::Draining, 0) => format!("broker {broker} is drained\n"),
             (BrokerState::Draining, left) => {
-                format!("broker {broker} still leads {left} groups that others can take over\n")
+                let left = count(left, "partition");
+                format!("broker {broker} still leads {left} that others can take over\n")
             }
             _ => format!("broker {broker} may lead\n"),
         };
         if self.state == BrokerState::Draining && self.unmovable > 0 {
-            let stay = self.unmovable;
-            text += &format!("it goes on leading {stay} that no other broker could lead now\n");
+            let stay = count(self.unmovable, "partition");
+            text += &format!(
+                "it goes on leading {stay} that no other broker could lead now (the metadata counts as one)\n"
+            );
         }
         text
     }

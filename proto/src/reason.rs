@@ -69,7 +69,7 @@ reasons! {
     /// A majority of the partition's replicas cannot be reached; nothing was proposed.
     QuorumLost = "QUORUM_LOST", Unavailable, Retriable, "bring brokers back; `highwater cluster brokers` shows which are down";
     /// The batch was proposed, and whether it was committed is not known.
-    OutcomeUnknown = "OUTCOME_UNKNOWN", Unavailable, Unknown, "send the same sequenced batch again; the leader recognises it";
+    OutcomeUnknown = "OUTCOME_UNKNOWN", Unavailable, Unknown, "look at what is there before sending it again: only the client library, or the same sequenced batch, does not write it twice";
     /// No topic has this name.
     TopicNotFound = "TOPIC_NOT_FOUND", NotFound, Refused, "highwater topic list";
     /// The topic has no partition with this number.

@@ -24,6 +24,10 @@ use crate::program::{Program, Run};
 use crate::stderr::Stderr;
 use crate::wait::ended_within;
 
+mod launched;
+
+pub use launched::Launched;
+
 /// How long a broker may take to be ready.
 const READY: Duration = Duration::from_secs(60);
 
@@ -354,49 +358,6 @@ impl Drop for Life {
     fn drop(&mut self) {
         drop(self.0.kill());
         drop(self.0.wait());
-    }
-}
-
-/// A broker that was started and may not be ready yet. Killed if nobody waits for it.
-#[derive(Debug)]
-pub struct Launched {
-    program: Program,
-    data_dir: PathBuf,
-    extra: Vec<String>,
-    child: Life,
-    log: Arc<Stderr>,
-    stdout: Receiver<String>,
-}
-
-impl Launched {
-    /// The first line of its log with `wanted` in it; waits for it.
-    #[track_caller]
-    pub fn log_line(&self, wanted: &str) -> String {
-        self.log.line_with(wanted)
-    }
-
-    /// Waits until it is ready.
-    #[track_caller]
-    pub fn until_ready(mut self) -> Broker {
-        let Ok(line) = self.stdout.recv_timeout(READY) else {
-            drop(self.child.kill());
-            let status = self.child.wait();
-            panic!(
-                "no broker is ready within {READY:?} ({status:?}); its log:\n{}",
-                self.log.text()
-            );
-        };
-        let ready: Value = serde_json::from_str(&line).expect("the ready line is JSON");
-        assert_eq!(ready["ready"], true, "{line}");
-        Broker {
-            program: self.program,
-            data_dir: self.data_dir,
-            extra: self.extra,
-            child: self.child,
-            log: self.log,
-            stdout: self.stdout,
-            ready,
-        }
     }
 }
 

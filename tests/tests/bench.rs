@@ -175,3 +175,24 @@ fn a_named_topic_without_records_cannot_be_read() {
     let refused = broker.run(&["bench", "consume", "--topic", "empty"]).end();
     refused.exited(2).says("INVALID_REQUEST");
 }
+
+#[test]
+fn as_many_records_of_a_named_topic_are_read_as_were_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    broker.run(&["topic", "create", "t", "-p", "2"]).ok();
+    bench(&broker, &["produce", "--topic", "t", "--records", "1000"]);
+    for wanted in [1, 7, 999] {
+        for clients in ["1", "2"] {
+            let records = wanted.to_string();
+            let args = ["consume", "--topic", "t", "--records", &records];
+            let read = bench(&broker, &[&args[..], &["--clients", clients]].concat());
+            assert_eq!(read["records"], wanted, "{read}");
+            assert_eq!(read["verified"], wanted, "{read}");
+        }
+    }
+    let args = ["bench", "consume", "--topic", "t", "--records", "1001"];
+    let all = broker.run(&args).ok();
+    let told = "topic t has 1000 records to read, not 1001";
+    assert!(all.stderr.contains(told), "{all}");
+}

@@ -150,3 +150,61 @@ fn up_starts_what_does_not_run() {
     dev.up("3");
     assert_eq!(dev.status(), after, "what runs is left alone");
 }
+
+#[test]
+fn what_an_impatient_up_left_becomes_one_cluster() {
+    let dev = Dev::new();
+    let port = dev.base_port.to_string();
+    let up = ["up", "--nodes", "3", "--base-port", &port];
+    // Whether the first broker is ready in time or not: in the end there is one cluster of all.
+    dev.run(&[&up[..], &["--wait", "1ms"]].concat());
+    dev.run(&["up", "--wait", "60s"]).exited(0);
+    let brokers = dev.client(&["cluster", "brokers", "-o", "json"]).json();
+    assert_eq!(brokers.as_array().unwrap().len(), 3, "{brokers}");
+    let listens: Vec<String> = (0..3)
+        .map(|n| format!("127.0.0.1:{}", dev.base_port + 10 * n))
+        .collect();
+    let status = dev.status();
+    let kept: Vec<&str> = status
+        .iter()
+        .map(|row| row["listen"].as_str().unwrap())
+        .collect();
+    assert_eq!(kept, listens, "the ports that were asked for first");
+}
+
+#[test]
+fn one_command_at_a_time_changes_a_cluster() {
+    let dev = Dev::new();
+    std::fs::create_dir_all(dev.dir()).unwrap();
+    let held = std::fs::File::open(dev.dir()).unwrap();
+    held.try_lock().unwrap();
+    let refused = dev.run(&["up", "--nodes", "1", "--base-port", "0"]);
+    let refused = refused.exited(1).says("DEV");
+    assert!(
+        refused.stderr.contains("another `highwater dev up`"),
+        "{refused}"
+    );
+    drop(held);
+    dev.run(&["status"]).exited(3);
+}
+
+#[test]
+fn a_broker_that_could_not_start_tries_other_ports() {
+    let dev = Dev::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let refused = dev.run(&["up", "--nodes", "1", "--base-port", &port]);
+    let refused = refused.exited(1).says("DEV");
+    let hints = refused
+        .stderr
+        .lines()
+        .filter(|line| line.starts_with("hint: "));
+    let hints: Vec<&str> = hints.collect();
+    assert!(
+        hints.len() == 1 && hints[0].contains("--base-port"),
+        "{refused}"
+    );
+    dev.run(&["up", "--base-port", "0", "--wait", "60s"])
+        .exited(0);
+    assert_ne!(dev.status()[0]["listen"], format!("127.0.0.1:{port}"));
+}

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use highwater_tests::{Broker, Ended, Program, program};
+use rustix::process::Signal;
 
 struct Fixture {
     broker: Broker,
@@ -311,4 +312,70 @@ fn a_reader_that_goes_away_ends_a_command_quietly() {
         (Some(0), ""),
         "{ended}"
     );
+}
+
+#[test]
+fn a_topic_whose_partitions_have_no_leader_is_told_apart_from_one_that_is_ready() {
+    let dir = tempfile::tempdir().unwrap();
+    // Each partition needs open files, and there are not enough for all.
+    let few_files = ["sh", "-c", "ulimit -n 200; exec \"$0\" \"$@\""];
+    let broker = Broker::start(&program!().through(&few_files), dir.path(), &[]);
+    let create = |name, partitions| {
+        let args = ["topic", "create", name, "-p", partitions, "--timeout", "5s"];
+        broker.run(&[&args[..], &["-o", "json"]].concat()).end()
+    };
+    let ready = broker.run(&["topic", "create", "ready", "-p", "1", "-o", "json"]);
+    assert_eq!(ready.ok().json()["partitions_without_leader"], 0);
+    let created = create("many", "300").exited(5).says("NO_LEADER");
+    assert_ne!(created.json()["partitions_without_leader"], 0, "{created}");
+    assert!(created.stderr.contains("created topic many"), "{created}");
+    assert!(
+        created.stderr.contains("hint: highwater cluster health"),
+        "{created}"
+    );
+}
+
+#[test]
+fn an_interrupted_produce_says_what_became_of_its_records_although_nobody_answers() {
+    let fixture = Fixture::new();
+    let args = ["produce", "changes", "-o", "json"];
+    let mut producing = fixture.broker.run(&args).converse();
+    producing.write("first\n");
+    assert_eq!(producing.read(1), ["["]);
+    fixture.broker.signal(Signal::STOP);
+    producing.write("second\nthird\n");
+    // Also when all input was read, and only answers are to come.
+    producing.end_input();
+    producing.signal(Signal::INT);
+    let ended = producing.end().exited(130);
+    fixture.broker.signal(Signal::CONT);
+    let array = format!("[{}", ended.text());
+    let array: serde_json::Value = serde_json::from_str(&array).unwrap();
+    assert_eq!(array[0]["line"], 1, "{array}");
+    assert!(ended.stderr.contains("acknowledged in"), "{ended}");
+}
+
+#[test]
+fn a_drain_waits_no_longer_than_it_may_for_a_broker_that_stands_still() {
+    let fixture = Fixture::new();
+    fixture.broker.signal(Signal::STOP);
+    let drain = ["cluster", "drain", "1", "--wait", "1s", "--timeout", "1h"];
+    let refused = fixture.broker.run(&drain).end();
+    fixture.broker.signal(Signal::CONT);
+    refused.exited(5);
+}
+
+#[test]
+fn a_command_that_fails_with_nothing_done_prints_no_json() {
+    let fixture = Fixture::new();
+    for args in [
+        &["consume", "none"][..],
+        &["produce", "none"],
+        &["topic", "delete", "-y", "none"],
+        &["topic", "describe", "none"],
+        &["topic", "trim", "none", "-p", "all", "--to", "end", "-y"],
+    ] {
+        let failed = fixture.broker.run(&[args, &["-o", "json"]].concat()).end();
+        assert_eq!(failed.exited(3).text(), "", "{args:?}");
+    }
 }

@@ -23,9 +23,13 @@ fn rounds() -> u64 {
 }
 
 fn three_with_topic(partitions: &str) -> Cluster {
+    three_with_replicas(partitions, "3")
+}
+
+fn three_with_replicas(partitions: &str, replicas: &str) -> Cluster {
     let cluster = Cluster::start(&program!(), 3);
     cluster
-        .run(&["topic", "create", "t", "-p", partitions, "-r", "3"])
+        .run(&["topic", "create", "t", "-p", partitions, "-r", replicas])
         .ok();
     cluster.until_healthy();
     cluster
@@ -56,13 +60,36 @@ fn until_state(cluster: &Cluster, asked: usize, broker: usize, state: &str) {
 #[test]
 fn a_drained_broker_hands_over_without_an_error_or_a_pause_for_its_clients() {
     let cluster = three_with_topic("1");
+    let load = Load::start(&cluster.addresses(), "t", RATE);
+    is_drained_again_and_again("drain", &cluster, load);
+}
+
+#[test]
+fn of_two_replicas_a_drained_broker_hands_over_to_the_other() {
+    let cluster = three_with_replicas("1", "2");
+    let load = Load::start(&cluster.addresses(), "t", RATE);
+    is_drained_again_and_again("drain of one of two", &cluster, load);
+}
+
+#[test]
+fn with_one_of_three_brokers_gone_a_drained_one_hands_over_to_the_last() {
+    let mut cluster = three_with_topic("1");
     let mut load = Load::start(&cluster.addresses(), "t", RATE);
+    load.until_acknowledged(u64::from(RATE), Instant::now());
+    let gone = (cluster.leader_of("t", 0) + 1) % 3;
+    cluster.brokers[gone].kill();
+    is_drained_again_and_again("drain with one gone", &cluster, load);
+}
+
+/// Drains the leader, sees that another leads and takes the load, and cancels that.
+#[track_caller]
+fn is_drained_again_and_again(what: &str, cluster: &Cluster, mut load: Load) {
     load.until_acknowledged(u64::from(RATE), Instant::now());
     let mut drained = Vec::new();
     for _ in 0..rounds() {
         let leader = cluster.leader_of("t", 0);
         let began = Instant::now();
-        let said = drain(&cluster, leader);
+        let said = drain(cluster, leader);
         assert_eq!(
             (&said["state"], &said["leaderships"]),
             (&"draining".into(), &0.into())
@@ -75,7 +102,7 @@ fn a_drained_broker_hands_over_without_an_error_or_a_pause_for_its_clients() {
     let outcome = load.end();
     assert_eq!(outcome.errors, Vec::<String>::new());
     assert_short(
-        "drain",
+        what,
         drained.iter().map(|drain| outcome.silence(drain)).collect(),
     );
 }
@@ -113,6 +140,29 @@ fn a_stopped_broker_hands_over_without_an_error_or_a_pause_for_its_clients() {
         "SIGTERM",
         stopped.iter().map(|stop| outcome.silence(stop)).collect(),
     );
+}
+
+#[test]
+fn of_two_replicas_a_stopped_broker_hands_over_to_the_other() {
+    let mut cluster = three_with_replicas("1", "2");
+    let mut load = Load::start(&cluster.addresses(), "t", RATE);
+    load.until_acknowledged(u64::from(RATE), Instant::now());
+    let mut handed_over = false;
+    // On a machine that stands still a stop may give up waiting.
+    for _ in 0..5 {
+        let leader = cluster.leader_of("t", 0);
+        assert!(cluster.brokers[leader].stop().success());
+        let log = cluster.brokers[leader].log();
+        handed_over |= log.contains("others lead what it led");
+        cluster.brokers[leader].restart();
+        load.until_acknowledged(u64::from(RATE), Instant::now());
+        if handed_over {
+            break;
+        }
+        cluster.until_healthy();
+    }
+    assert_eq!(load.end().errors, Vec::<String>::new());
+    assert!(handed_over, "no stop did");
 }
 
 #[test]

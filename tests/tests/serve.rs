@@ -83,6 +83,33 @@ fn probes_are_answered() {
 }
 
 #[test]
+fn a_broker_that_waits_for_its_cluster_is_alive_and_not_ready() {
+    let dir = tempfile::tempdir().unwrap();
+    let nobody = format!("127.0.0.1:{}", ports::in_a_row(1));
+    let joiner = Broker::launch_astray(&program!(), dir.path(), &nobody);
+    joiner.log_line("not let in yet; asking again");
+    let answer = |path| http::get(&joiner.http(), path);
+    assert!(answer("/healthz").head.starts_with("HTTP/1.1 200 OK"));
+    let ready = answer("/readyz");
+    assert!(ready.head.starts_with("HTTP/1.1 503 "), "{ready:?}");
+    assert!(ready.body.contains("joining its cluster"), "{ready:?}");
+    assert!(answer("/metrics").head.starts_with("HTTP/1.1 503 "));
+}
+
+#[test]
+fn a_join_that_was_begun_is_not_ended_by_founding_a_cluster() {
+    let dir = tempfile::tempdir().unwrap();
+    let nobody = format!("127.0.0.1:{}", ports::in_a_row(1));
+    let joiner = Broker::launch_astray(&program!(), dir.path(), &nobody);
+    joiner.log_line("not let in yet; asking again");
+    drop(joiner);
+    let data = dir.path().to_str().unwrap();
+    let alone = program!().run(["serve", "--data-dir", data, "--listen", "127.0.0.1:0"]);
+    let ended = alone.end().exited(1).says("START");
+    assert!(ended.stderr.contains("--join"), "{ended}");
+}
+
+#[test]
 fn a_port_in_use_is_named_and_the_broker_does_not_start() {
     let dir = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

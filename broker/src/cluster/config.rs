@@ -232,8 +232,9 @@ impl TopicConfig {
         if let Some(bytes) = self.retention_bytes {
             if bytes < batch.saturating_mul(BATCHES) {
                 let why = format!(
-                    "it must be at least {BATCHES} times max.batch.bytes, {batch} bytes, so that \
-                     whole segments can be deleted and records stay"
+                    "it must be at least {} bytes, {BATCHES} times max.batch.bytes, so that whole \
+                     segments can be deleted and records stay",
+                    batch.saturating_mul(BATCHES)
                 );
                 return contradiction("retention.bytes", bytes, why);
             }

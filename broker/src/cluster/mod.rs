@@ -21,7 +21,7 @@ mod takeover;
 mod times;
 
 pub use command::{
-    Command, CommandError, Endpoints, MAX_PARTITIONS, ProducerIncarnation, Registration,
+    Command, CommandError, Endpoints, MAX_PARTITIONS, ProducerIncarnation, Registration, check_rack,
 };
 pub use config::{ConfigError, TopicConfig};
 pub use leaders::{Leader, Leaders};

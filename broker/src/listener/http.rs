@@ -10,7 +10,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 
@@ -20,8 +20,8 @@ use super::slots::Slots;
 /// Says why the broker does not take work, or nothing when it does.
 pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
-/// Writes the page of metrics.
-pub type MetricsPage = Arc<dyn Fn() -> String + Send + Sync>;
+/// Writes the page of metrics, or nothing before there are any.
+pub type MetricsPage = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// The text format of OpenMetrics.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -71,8 +71,11 @@ impl axum::serve::Listener for Slotted {
     }
 }
 
-async fn page(State(metrics): State<MetricsPage>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, OPEN_METRICS)], metrics())
+async fn page(State(metrics): State<MetricsPage>) -> Response {
+    match metrics() {
+        Some(page) => ([(CONTENT_TYPE, OPEN_METRICS)], page).into_response(),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "not yet\n").into_response(),
+    }
 }
 
 async fn ready(State(readiness): State<Readiness>) -> (StatusCode, String) {

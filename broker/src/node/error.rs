@@ -10,7 +10,7 @@ pub enum StartError {
     #[error("{0}")]
     Config(String),
     /// A listener's address cannot be taken.
-    #[error("cannot listen on {address} ({name}): {source}; is another broker running there?")]
+    #[error("cannot listen on {address} ({name}): {source}{}", what_next(source))]
     Listen {
         /// The setting.
         name: &'static str,
@@ -66,5 +66,18 @@ impl StartError {
             Self::Config(_) => 2,
             Self::Listen { .. } | Self::DataDir { .. } | Self::Join(_) | Self::Group(_) => 1,
         }
+    }
+}
+
+/// What to do about an address that cannot be taken.
+fn what_next(source: &io::Error) -> &'static str {
+    match source.kind() {
+        ErrorKind::AddrInUse => "; is another broker running there?",
+        ErrorKind::AddrNotAvailable => {
+            "; this machine has no such address: listen on one that it has, or on 0.0.0.0 or [::] for \
+             all, and set advertise if others reach it by another"
+        }
+        ErrorKind::PermissionDenied => "; ports below 1024 are the system's: choose a higher one",
+        _ => "",
     }
 }

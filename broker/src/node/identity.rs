@@ -63,6 +63,7 @@ pub(super) async fn establish(
     }
     refuse_data_without_identity(dir)?;
     if join.is_empty() {
+        refuse_begun_join(dir)?;
         let cluster = ClusterId::from_bytes(fresh());
         let (broker, metadata_replica) = FOUNDER;
         let identity = Identity {
@@ -210,6 +211,19 @@ fn refuse_data_without_identity(dir: &dyn Dir) -> Result<(), String> {
         Some(name) => Err(format!(
             "it holds {name:?} and no {IDENTITY_FILE:?} file: it is not a new directory, and what \
              it belongs to cannot be told; choose an empty directory, or restore the file"
+        )),
+    }
+}
+
+/// A broker that began to join may be a member already, and just not have heard of it: with a cluster of
+/// its own it would answer where the others look for that one.
+fn refuse_begun_join(dir: &dyn Dir) -> Result<(), String> {
+    let begun = read_file(dir, JOINING_FILE).map_err(|error| error.to_string())?;
+    match begun {
+        None => Ok(()),
+        Some(_) => Err(format!(
+            "this broker began to join a cluster here ({JOINING_FILE:?}) and did not end it; start it with \
+             --join as before, or choose an empty directory to found another cluster"
         )),
     }
 }

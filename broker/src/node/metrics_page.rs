@@ -33,6 +33,6 @@ pub(super) fn page(
             memory: usage::memory().ok(),
             ..services.gauges(each)
         };
-        render(&services.metrics, gauges)
+        Some(render(&services.metrics, gauges))
     })
 }

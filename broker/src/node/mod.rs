@@ -11,6 +11,7 @@ mod error;
 mod groups;
 mod identity;
 mod metrics_page;
+mod probes;
 mod reconcile;
 mod register;
 mod repair;

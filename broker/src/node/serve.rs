@@ -1,36 +1,30 @@
-//! The listeners of a broker, and what runs on threads of its own beside them.
+//! The listeners for clients and other brokers, and what runs on threads of its own beside them.
 
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
-use super::Bound;
 use crate::listener::grpc::{Door, PeerApi, serve_bulk, serve_control, serve_public};
-use crate::listener::{AllSlots, Slot, Slots, http};
+use crate::listener::{AllSlots, Slot, Slots};
 use crate::raft::Replicas;
 use crate::service::Services;
 use crate::tasks::Tasks;
 
-/// The three sockets, bound.
+/// The sockets for clients and for other brokers, bound.
 pub(super) struct Sockets {
     pub(super) listen: TcpListener,
     pub(super) peer: TcpListener,
-    pub(super) http: TcpListener,
-    pub(super) bound: Bound,
 }
 
-/// Serves all listeners until the broker stops. Gives what can cut their connections off.
+/// Serves clients and other brokers until the broker stops.
 pub(super) fn serve(
     sockets: Sockets,
+    slots: AllSlots,
     (services, replicas): (&Arc<Services>, &Arc<Replicas>),
-    settled: &watch::Receiver<bool>,
-    page: http::MetricsPage,
     listeners: &Tasks,
     own_thread: bool,
-) -> std::io::Result<AllSlots> {
-    let all = AllSlots::of_process();
-    let slots = all.clone();
+) -> std::io::Result<()> {
     let clients = (sockets.listen, slots.clients);
     let public = serve_public(clients, Arc::clone(services), stop(listeners));
     listeners.spawn(async move { report("clients", public.await) });
@@ -46,21 +40,12 @@ pub(super) fn serve(
         listeners,
     )?;
     match own_thread {
-        true => listeners.dedicated("control", control)?,
-        false => listeners.spawn(control),
+        true => listeners.dedicated("control", control),
+        false => {
+            listeners.spawn(control);
+            Ok(())
+        }
     }
-    let settled = settled.clone();
-    let readiness: http::Readiness = Arc::new(move || match *settled.borrow() {
-        true => Ok(()),
-        false => Err("the broker is joining its cluster or recovering its partitions".to_owned()),
-    });
-    listeners.spawn(http::serve(
-        (sockets.http, slots.http),
-        readiness,
-        page,
-        stop(listeners),
-    ));
-    Ok(all)
 }
 
 /// What other brokers must see whatever this one is busy with runs on a thread of its own: pings,

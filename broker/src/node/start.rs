@@ -1,11 +1,12 @@
 //! The order in which a broker starts. Sockets are bound first, so that a taken port is found
-//! before anything is written; they are served once there is something to serve.
+//! before anything is written; HTTP is served at once, the others when there is something to serve.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use highwater_proto::pb::peer::Endpoints;
 use highwater_proto::{Incarnation, LogIndex};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::audit::Audit;
@@ -13,6 +14,7 @@ use super::config::{Addresses, BrokerConfig, advertised};
 use super::diverged::{end_of_metadata, why_ended};
 use super::groups::Groups;
 use super::identity::{Applicant, Membership, establish, remembered_addresses};
+use super::probes::Probes;
 use super::reconcile::Reconciler;
 use super::register::register;
 use super::scrub::Scrub;
@@ -24,13 +26,14 @@ use super::{Bound, Broker, StartError, clock_file, compaction, controller, metri
 use crate::clock::{Clock, GuardedClock};
 use crate::cluster::{Leaders, Liveness, Metadata, MetadataMachine, Takeover};
 use crate::entropy;
+use crate::listener::AllSlots;
 use crate::listener::grpc::bind;
 use crate::log::{Dir, DirLock, FsDir, HardState, MemDir, MeteredDir};
 use crate::metrics::Metrics;
 use crate::peer::Peers;
 use crate::raft::suspicion::SuspicionConfig;
 use crate::raft::{GroupId, Replicas, heartbeats};
-use crate::service::{Faults, Partitions, ProducerIds, Services};
+use crate::service::{Faults, Holding, Partitions, ProducerIds, Services};
 use crate::tasks::Tasks;
 
 /// Threads that sync files and do other blocking work.
@@ -69,50 +72,38 @@ pub(super) async fn start(
 ) -> Result<Broker, StartError> {
     config.check(matches!(storage, Storage::Memory(_)))?;
     let addresses = config.addresses()?;
-    let sockets = listen(&addresses).await?;
-    let bound = sockets.bound;
+    let (sockets, http, bound) = listen(&addresses).await?;
+    let (tasks, listeners) = (Tasks::new(), Tasks::new());
+    // Nothing of a start that fails or is given up runs on.
+    let guards = [&tasks, &listeners].map(Tasks::guard);
+    let slots = AllSlots::of_process();
+    let probes = Probes::default();
+    probes.serve((http, slots.http.clone()), &listeners);
     let metrics = Arc::new(Metrics::new(metrics_page::methods()));
     let (root, lock) = storage.open(&config.data_dir)?;
     let root: Arc<dyn Dir> = Arc::new(MeteredDir::new(root, Arc::clone(&metrics)));
     let applicant = applicant(&config, &addresses, bound);
-    let in_dir = |why: String| StartError::DataDir {
-        path: config.data_dir.clone(),
-        why,
-    };
-    let membership = identify(root.as_ref(), &config, &applicant).await?;
-    let hard_state = open_hard_state(root.as_ref()).map_err(in_dir)?;
-    let tasks = Tasks::new();
-    let clock = Arc::new(clock_file::open(root.as_ref(), wall, boot).map_err(in_dir)?);
-    tasks.spawn(clock_file::keep(Arc::clone(&root), Arc::clone(&clock)));
-    let peers = Peers::new(membership.identity, tasks.clone());
-    let peers = remembered(root.as_ref(), peers, &applicant).map_err(in_dir)?;
-    let groups = Arc::new(Groups {
-        root,
-        hard_state: Arc::new(hard_state),
-        peers: Arc::clone(&peers),
-        clock: Arc::clone(&clock) as Arc<dyn Clock>,
-        metrics: Arc::clone(&metrics),
-    });
     let (failed, failure) = watch::channel(None);
-    let parts = Parts {
-        membership,
-        groups,
-        peers,
-        clock,
-        metrics,
-        tasks: tasks.clone(),
+    let parts = parts(
+        &config,
+        (root, metrics),
+        (wall, boot),
+        &applicant,
+        tasks.clone(),
         failed,
-        suspicion: SuspicionConfig::after(config.suspect_after),
-    };
+    )
+    .await?;
+    let membership = parts.membership;
     let (services, replicas) = parts.open_metadata().await?;
-    let listeners = Tasks::new();
     let settled = parts.run(&services, &replicas);
-    let page = metrics_page::page(&config, &services, &settled);
-    let slots = serve(
+    probes.follow(
+        settled.clone(),
+        metrics_page::page(&config, &services, &settled),
+    );
+    serve(
         sockets,
+        slots.clone(),
         (&services, &replicas),
-        &settled,
-        page,
         &listeners,
         lock.is_some(),
     )
@@ -121,9 +112,12 @@ pub(super) async fn start(
     let registered = seek::beside(registered, &services, &config.join);
     if let Err(error) = until_begun(Box::pin(registered), settled, failure.clone()).await {
         let ended = why_ended(services.metadata.replica(), failure).await;
-        [&listeners, &tasks].into_iter().for_each(Tasks::cancel);
+        drop(guards);
         slots.cut();
         return Err(ended.map_or(error, StartError::Group));
+    }
+    for guard in guards {
+        guard.disarm();
     }
     Ok(Broker {
         services,
@@ -134,6 +128,44 @@ pub(super) async fn start(
         slots,
         failed: failure,
         _lock: lock,
+    })
+}
+
+/// Finds out who this broker is, and makes what all of it is built from.
+async fn parts(
+    config: &BrokerConfig,
+    (root, metrics): (Arc<dyn Dir>, Arc<Metrics>),
+    (wall, boot): (Arc<dyn Clock>, Vec<u8>),
+    applicant: &Applicant,
+    tasks: Tasks,
+    failed: watch::Sender<Option<String>>,
+) -> Result<Parts, StartError> {
+    let in_dir = |why: String| StartError::DataDir {
+        path: config.data_dir.clone(),
+        why,
+    };
+    let membership = identify(root.as_ref(), config, applicant).await?;
+    let hard_state = open_hard_state(root.as_ref()).map_err(in_dir)?;
+    let clock = Arc::new(clock_file::open(root.as_ref(), wall, boot).map_err(in_dir)?);
+    tasks.spawn(clock_file::keep(Arc::clone(&root), Arc::clone(&clock)));
+    let peers = Peers::new(membership.identity, tasks.clone());
+    let peers = remembered(root.as_ref(), peers, applicant).map_err(in_dir)?;
+    let groups = Arc::new(Groups {
+        root,
+        hard_state: Arc::new(hard_state),
+        peers: Arc::clone(&peers),
+        clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        metrics: Arc::clone(&metrics),
+    });
+    Ok(Parts {
+        membership,
+        groups,
+        peers,
+        clock,
+        metrics,
+        tasks,
+        failed,
+        suspicion: SuspicionConfig::after(config.suspect_after),
     })
 }
 
@@ -178,7 +210,7 @@ async fn identify(
         })
 }
 
-async fn listen(addresses: &Addresses) -> Result<Sockets, StartError> {
+async fn listen(addresses: &Addresses) -> Result<(Sockets, TcpListener, Bound), StartError> {
     let take = async |name: &'static str, address: std::net::SocketAddr| {
         let listener = bind(&address.to_string()).await;
         let listener = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
@@ -197,12 +229,7 @@ async fn listen(addresses: &Addresses) -> Result<Sockets, StartError> {
         peer: peer_at,
         http: http_at,
     };
-    Ok(Sockets {
-        listen,
-        peer,
-        http,
-        bound,
-    })
+    Ok((Sockets { listen, peer }, http, bound))
 }
 
 fn open_hard_state(root: &dyn Dir) -> Result<HardState, String> {
@@ -294,6 +321,7 @@ impl Parts {
             liveness: Arc::new(liveness),
             peers: Arc::clone(&self.peers),
             partitions: Arc::new(Partitions::default()),
+            holding: Holding::default(),
             producer_ids: ProducerIds::default(),
             faults: Faults::default(),
             tasks: self.tasks.clone(),

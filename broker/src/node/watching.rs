@@ -1,7 +1,8 @@
 //! What is watched of each replica: who leads, whether the leader may propose, and its end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use highwater_proto::ReplicaId;
 use tokio::sync::{mpsc, watch};
@@ -12,6 +13,9 @@ use crate::partition::{AppendError, Permission};
 use crate::raft::{GroupId, Members, Replica};
 use crate::service::{FaultKind, Services};
 use crate::tasks::Tasks;
+
+/// How often what waits for another leader looks whether it still must.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Tells the table of leaders what the replica knows, whenever it changes.
 pub(super) fn watch_leadership(replica: &Replica, services: &Services, tasks: &Tasks) {
@@ -47,12 +51,12 @@ pub(super) fn permission(services: &Arc<Services>, replica: &Replica) -> Permiss
         if calm && replica.followers_have_plenty() {
             return Ok(());
         }
-        let members = replica.members();
-        if liveness.is_leaving() && services.is_movable(&members) {
+        if services.is_held_back(&replica) {
             return Err(AppendError::NotReady);
         }
+        let members = replica.members();
         let answers = |id: &ReplicaId| answers(liveness, &members, *id);
-        if !has_majorities(&members.voters, answers) {
+        if !members.have_majorities(answers) {
             return Err(AppendError::QuorumLost);
         }
         let little = replica.little_room();
@@ -60,7 +64,7 @@ pub(super) fn permission(services: &Arc<Services>, replica: &Replica) -> Permiss
         let short: BTreeMap<_, _> = short.collect();
         let takes = |id: &ReplicaId| answers(id) && !short.contains_key(id);
         match short.first_key_value() {
-            Some((id, left)) if !has_majorities(&members.voters, takes) => {
+            Some((id, left)) if !members.have_majorities(takes) => {
                 let broker = members.brokers.get(id).map_or(0, |broker| broker.0);
                 Err(AppendError::DiskFull(format!(
                     "the disk of broker {broker} is full: its replica has room for {left} bytes; \
@@ -74,7 +78,7 @@ pub(super) fn permission(services: &Arc<Services>, replica: &Replica) -> Permiss
 
 /// Whether the brokers of a majority of a group's voters answer.
 pub(super) fn reaches_majority(liveness: Arc<Liveness>) -> impl Fn(&Members) -> bool {
-    move |members| has_majorities(&members.voters, |id| answers(&liveness, members, *id))
+    move |members| members.have_majorities(|id| answers(&liveness, members, *id))
 }
 
 fn answers(liveness: &Liveness, members: &Members, id: ReplicaId) -> bool {
@@ -82,19 +86,19 @@ fn answers(liveness: &Liveness, members: &Members, id: ReplicaId) -> bool {
     broker.is_some_and(|broker| liveness.answers(*broker))
 }
 
-/// Whether a majority of each set of voters is as it should be.
-fn has_majorities(voters: &[BTreeSet<ReplicaId>], is_fine: impl Fn(&ReplicaId) -> bool) -> bool {
-    let fine = |set: &BTreeSet<ReplicaId>| set.iter().filter(|id| is_fine(id)).count();
-    voters.iter().all(|set| fine(set) > set.len() / 2)
-}
-
 /// While this broker leaves leading to others, what comes waits for them: it looks again when they
-/// come and go.
+/// come and go, and now and then, since it does not wait for ever.
 pub(super) fn watch_successors(services: &Arc<Services>, tasks: &Tasks) {
     let services = Arc::clone(services);
     let mut suspected = services.liveness.suspected();
     tasks.spawn(async move {
-        while suspected.changed().await.is_ok() {
+        loop {
+            tokio::select! {
+                changed = suspected.changed() => if changed.is_err() {
+                    return;
+                },
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            }
             if services.liveness.is_leaving() {
                 services.wake_partitions();
             }
@@ -169,32 +173,4 @@ fn after_failed_sync(error: &str) -> String {
          acknowledged was synced before. Nothing is acknowledged any more, and no sync is \
          tried again: check the disk (dmesg, its health), then start this broker again"
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn set<const N: usize>(ids: [u64; N]) -> BTreeSet<ReplicaId> {
-        ids.into_iter().map(ReplicaId).collect()
-    }
-
-    #[test]
-    fn a_majority_of_each_set_of_voters_is_one() {
-        let fine = |voters: &[BTreeSet<ReplicaId>], up: &[u64]| {
-            has_majorities(voters, |id| up.contains(&id.0))
-        };
-        let three = [set([1, 2, 3])];
-        assert!(fine(&three, &[1, 3]) && !fine(&three, &[1, 4, 5]));
-        let four = [set([1, 2, 3, 4])];
-        assert!(fine(&four, &[1, 2, 3]) && !fine(&four, &[1, 2]));
-        let two = [set([1, 2])];
-        assert!(fine(&two, &[1, 2]) && !fine(&two, &[1]));
-        let joint = [set([1, 2, 3]), set([3, 4, 5])];
-        assert!(fine(&joint, &[2, 3, 4]));
-        assert!(
-            !fine(&joint, &[1, 2, 3]),
-            "of the one set, not of the other"
-        );
-    }
 }

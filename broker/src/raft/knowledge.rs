@@ -44,6 +44,12 @@ impl Members {
         self.voters.iter().any(|set| set.contains(&replica))
     }
 
+    /// Whether of each set of voters a majority is as it should be.
+    pub fn have_majorities(&self, is_fine: impl Fn(&ReplicaId) -> bool) -> bool {
+        let fine = |set: &BTreeSet<ReplicaId>| set.iter().filter(|id| is_fine(id)).count();
+        self.voters.iter().all(|set| fine(set) > set.len() / 2)
+    }
+
     /// The brokers of all voters.
     pub fn voter_brokers(&self) -> impl Iterator<Item = BrokerId> {
         self.brokers
@@ -70,5 +76,37 @@ pub(super) fn leadership_of(metrics: &openraft::RaftMetrics<Types>) -> Leadershi
         term: Term(metrics.current_term),
         leader: leader.and_then(|id| Some((ReplicaId(id), broker(id)?))),
         mine: mine && leader.is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set<const N: usize>(ids: [u64; N]) -> BTreeSet<ReplicaId> {
+        ids.into_iter().map(ReplicaId).collect()
+    }
+
+    #[test]
+    fn a_majority_of_each_set_of_voters_is_one() {
+        let fine = |voters: &[BTreeSet<ReplicaId>], up: &[u64]| {
+            let members = Members {
+                voters: voters.to_vec(),
+                ..Members::default()
+            };
+            members.have_majorities(|id| up.contains(&id.0))
+        };
+        let three = [set([1, 2, 3])];
+        assert!(fine(&three, &[1, 3]) && !fine(&three, &[1, 4, 5]));
+        let four = [set([1, 2, 3, 4])];
+        assert!(fine(&four, &[1, 2, 3]) && !fine(&four, &[1, 2]));
+        let two = [set([1, 2])];
+        assert!(fine(&two, &[1, 2]) && !fine(&two, &[1]));
+        let joint = [set([1, 2, 3]), set([3, 4, 5])];
+        assert!(fine(&joint, &[2, 3, 4]));
+        assert!(
+            !fine(&joint, &[1, 2, 3]),
+            "of the one set, not of the other"
+        );
     }
 }

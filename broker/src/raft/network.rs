@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use highwater_proto::pb::peer::{LaneRequest, lane_request, lane_response};
-use highwater_proto::{BrokerId, ReplicaId};
+use highwater_proto::{BrokerId, ReplicaId, Term};
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::RPCOption;
@@ -20,6 +20,7 @@ use openraft::{AnyError, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use self::acknowledged::{Acknowledged, Follower};
 use super::GroupId;
 use super::rooms::Rooms;
 use super::transfer;
@@ -28,6 +29,8 @@ use super::wire;
 use crate::clock::monotonic;
 use crate::metrics::Metrics;
 use crate::peer::{Lane, LaneError, Link, Peers, Pending};
+
+mod acknowledged;
 
 /// Requests of one group on their way to one follower.
 const PIPELINE: usize = 64;
@@ -45,6 +48,8 @@ pub(crate) struct Network {
     pub(crate) peers: Arc<Peers>,
     /// What the others say of their disks.
     pub(crate) rooms: Rooms,
+    /// What they said that they have.
+    pub(crate) acknowledged: Acknowledged,
     /// Set while this replica takes over from a leader that is gone: its vote requests say that
     /// they pass the leases on purpose.
     pub(crate) pass_leases: Arc<AtomicBool>,
@@ -61,6 +66,7 @@ pub(crate) struct Connection {
     peers: Arc<Peers>,
     heartbeats: bool,
     rooms: Rooms,
+    acknowledged: Acknowledged,
     pass_leases: Arc<AtomicBool>,
     metrics: Arc<Metrics>,
 }
@@ -75,6 +81,7 @@ impl Network {
             peers: Arc::clone(&self.peers),
             heartbeats,
             rooms: self.rooms.clone(),
+            acknowledged: self.acknowledged.clone(),
             pass_leases: Arc::clone(&self.pass_leases),
             metrics: Arc::clone(&self.metrics),
         }
@@ -172,7 +179,8 @@ struct Sent {
     _window: OwnedSemaphorePermit,
     prev: Option<LogId>,
     last: Option<LogId>,
-    to: ReplicaId,
+    to: Follower,
+    term: Term,
     rooms: Rooms,
     /// When entries were taken up, and where to say how long the follower took to have them.
     measured: Option<(Instant, Arc<Metrics>)>,
@@ -187,12 +195,13 @@ impl Sent {
             _ => None,
         };
         if let Some(left) = left {
-            self.rooms.note(self.to, left, monotonic());
+            self.rooms.note(self.to.replica, left, monotonic());
         }
         match answer(response.message).map_err(unreachable)? {
             lane_response::Message::Append(append) => {
                 let result = wire::decode_append_result(append, self.prev, self.last)
                     .map_err(unreachable)?;
+                self.to.check(self.term, &result).map_err(unreachable)?;
                 let whole = result.as_ref().is_ok_and(|matching| *matching == self.last);
                 if let (true, Some((began, metrics))) = (whole, self.measured) {
                     metrics.replicate.record(began.elapsed());
@@ -207,6 +216,7 @@ impl Sent {
 /// The sending end of one stream of appends.
 struct Appends {
     link: Arc<Link>,
+    to: Follower,
     template: LaneRequest,
     heartbeats: bool,
     rooms: Rooms,
@@ -226,6 +236,7 @@ impl Appends {
     async fn send(&self, request: AppendEntriesRequest<Types>) -> Result<Sent, RpcError> {
         let has_entries = !request.entries.is_empty();
         let measured = has_entries.then(|| (monotonic(), Arc::clone(&self.metrics)));
+        let term = Term(request.vote.leader_id.term);
         let prev = request.prev_log_id;
         let last = request.entries.last().map(|entry| entry.log_id).or(prev);
         let bytes: usize = request.entries.iter().map(frame_bytes).sum();
@@ -247,7 +258,8 @@ impl Appends {
             _window: window,
             prev,
             last,
-            to: ReplicaId(self.template.to_replica),
+            to: self.to.clone(),
+            term,
             rooms: self.rooms.clone(),
             measured,
         })
@@ -292,6 +304,12 @@ impl RaftNetworkV2<Types> for Connection {
             let heartbeats = self.heartbeats;
             let appends = Arc::new(Appends {
                 link: self.link()?,
+                to: Follower {
+                    group: self.group,
+                    replica: self.to,
+                    broker: self.broker,
+                    acknowledged: self.acknowledged.clone(),
+                },
                 template,
                 heartbeats,
                 rooms: self.rooms.clone(),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use highwater_proto::ReplicaId;
-use openraft::async_runtime::WatchReceiver;
+use openraft::async_runtime::{Instant, WatchReceiver};
 
 use super::knowledge::{Members, View, leadership_of};
 use super::replica::Replica;
@@ -107,6 +107,19 @@ impl Replica {
                 .map(|(id, matching)| (ReplicaId(*id), lag(*matching)))
                 .collect(),
         )
+    }
+
+    /// The other replicas that acknowledged something which was sent within the last `limit`; only the
+    /// leader knows.
+    pub fn acknowledged_since(&self, limit: Duration) -> Option<BTreeSet<ReplicaId>> {
+        let metrics = self.raft().metrics();
+        let metrics = metrics.borrow_watched();
+        let sent = metrics.heartbeat.as_ref()?.iter();
+        let lately = sent.filter(|(id, sent)| {
+            let passed = sent.map(|sent| sent.elapsed());
+            **id != self.id().0 && passed.is_some_and(|passed| passed < limit)
+        });
+        Some(lately.map(|(id, _)| ReplicaId(*id)).collect())
     }
 
     /// What this replica knows of its group.

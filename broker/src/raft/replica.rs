@@ -121,6 +121,7 @@ impl Replica {
             replica: id,
             peers: Arc::clone(&peers),
             rooms: rooms.clone(),
+            acknowledged: Default::default(),
             pass_leases: Arc::clone(&pass_leases),
             metrics,
         };

@@ -51,13 +51,15 @@ pub enum WaitReason {
     LeaderSeemsAlive,
     /// Another voter follows a leader of a later term, or leads and does not hand over.
     NewerLeader(Term),
-    /// Not enough voters suspect the leader.
+    /// Not enough voters suspect the leader, also with the vote of one that hands over.
     NoMajority {
-        /// How many voters do, in the membership where it is not enough.
+        /// How many voters suspect it, in the membership where it is not enough.
         suspecting: usize,
         /// How many would be a majority there.
         needed: usize,
     },
+    /// The vote of that leader, which hands over, is needed, and it has entries that are not here yet.
+    BehindTheLeader(ReplicaId),
     /// This voter has the greatest claim after that one.
     AnotherIsGreater(ReplicaId),
 }
@@ -88,26 +90,44 @@ pub fn decide(voters: &[BTreeSet<ReplicaId>], mine: &View, others: &[View]) -> S
     if let Some(view) = views.values().find(has_leader) {
         return Succession::Wait(WaitReason::NewerLeader(view.vote.term));
     }
+    // A leader that hands over gives its vote to a log that has all of its own.
+    let consenting = views
+        .values()
+        .find(|view| view.leads && view.yields && !view.suspects_leader)
+        .map(|leader| (leader.replica, leader.last));
     views.retain(|_, view| view.suspects_leader);
+    let mut needs_consent = None;
     for set in voters {
         let suspecting = set.iter().filter(|voter| views.contains_key(voter)).count();
         let needed = set.len() / 2 + 1;
-        if suspecting < needed {
-            return Succession::Wait(WaitReason::NoMajority { suspecting, needed });
+        let consent = consenting.filter(|(leader, _)| set.contains(leader));
+        match consent {
+            _ if suspecting >= needed => {}
+            Some(_) if suspecting + 1 >= needed => needs_consent = consent,
+            _ => return Succession::Wait(WaitReason::NoMajority { suspecting, needed }),
         }
     }
-    // Who suspects the leader may win; who does not would not stand, so nobody waits for it.
-    // Of equal logs that of a broker that stays, then that of the lowest id, which is the first one that the partition was placed on:
-    // so a new group is led where it was meant to be.
-    let claims = views
-        .values()
-        .map(|view| (view.last, !view.yields, Reverse(view.replica)));
-    match claims.max() {
-        Some((_, _, Reverse(replica))) if replica != mine.replica => {
+    if let Some((leader, last)) = needs_consent
+        && last > mine.last
+    {
+        return Succession::Wait(WaitReason::BehindTheLeader(leader));
+    }
+    match greatest_claim(&views) {
+        Some(replica) if replica != mine.replica => {
             Succession::Wait(WaitReason::AnotherIsGreater(replica))
         }
         _ => Succession::TakeOver,
     }
+}
+
+/// Of those who suspect the leader, who may win: who does not would not stand, so nobody waits for it.
+/// Of equal logs that of a broker that stays, then that of the lowest id, which is the first one that
+/// the partition was placed on: so a new group is led where it was meant to be.
+fn greatest_claim(suspecting: &BTreeMap<ReplicaId, &View>) -> Option<ReplicaId> {
+    let claims = suspecting
+        .values()
+        .map(|view| (view.last, !view.yields, Reverse(view.replica)));
+    claims.max().map(|(_, _, Reverse(replica))| replica)
 }
 
 #[cfg(test)]

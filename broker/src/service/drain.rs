@@ -1,17 +1,23 @@
 //! Handing over what this broker leads: for a stop, or to keep it from leading for a while.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use highwater_proto::BrokerId;
 use highwater_proto::pb::v1;
+use highwater_proto::{BrokerId, ReplicaId};
 
 use super::{Context, Error, Resource, Services};
-use crate::raft::{GroupId, Members, Replica};
+use crate::clock::monotonic;
+use crate::raft::{GroupId, Replica};
+
+/// A replica that acknowledged nothing that its leader sent in this time is not there: heartbeats are
+/// sent more often than twice in it.
+const THERE: Duration = Duration::from_secs(5);
 
 /// What this broker leads.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Led {
-    /// Groups that another broker which answers, and stays, could lead.
+    /// Groups that another broker could lead: a majority of the voters is there to elect it.
     pub movable: usize,
     /// All others.
     pub unmovable: usize,
@@ -32,6 +38,7 @@ impl Services {
         let leaving = !request.cancel;
         if self.liveness.is_leaving() != leaving {
             tracing::info!(leaving, "leading is left to others, or is not any more");
+            self.holding.restart();
             self.liveness.set_leaving(leaving, &self.peers).await;
             self.wake_partitions();
         }
@@ -69,6 +76,7 @@ impl Services {
     pub async fn hand_over(&self, limit: Duration) -> bool {
         let mut changes = self.leaders.changes();
         let led = self.movable_here();
+        self.holding.restart();
         self.liveness.set_leaving(true, &self.peers).await;
         // What waits here is sent to the new leaders: each must be known.
         let is_led = |group: &GroupId| {
@@ -86,7 +94,7 @@ impl Services {
         let replicas = partitions.values().map(|partition| partition.replica());
         let mut led = Led::default();
         for replica in replicas.chain([self.metadata.replica()]).filter(is_leader) {
-            match self.is_movable(&replica.members()) {
+            match self.is_movable(replica) {
                 true => led.movable += 1,
                 false => led.unmovable += 1,
             }
@@ -99,15 +107,42 @@ impl Services {
         let partitions = self.partitions.all();
         let replicas = partitions.values().map(|partition| partition.replica());
         let led = replicas.chain([self.metadata.replica()]).filter(is_leader);
-        let movable = led.filter(|replica| self.is_movable(&replica.members()));
+        let movable = led.filter(|replica| self.is_movable(replica));
         movable.map(Replica::group).collect()
     }
 
-    /// Whether another broker could lead the group: one that votes, answers, and does not itself
-    /// leave leading to others.
-    pub fn is_movable(&self, members: &Members) -> bool {
-        let could = |broker: BrokerId| broker != self.me.broker && self.liveness.is_up(broker);
-        members.voter_brokers().any(could)
+    /// Whether another broker could lead the group: one that votes, is there as far as this replica
+    /// knows, and does not itself leave leading to others. A majority must be there to elect it, this
+    /// replica included.
+    pub fn is_movable(&self, replica: &Replica) -> bool {
+        let members = replica.members();
+        let acknowledged = replica.acknowledged_since(THERE);
+        let is_there = |id| acknowledged.as_ref().is_none_or(|those| those.contains(id));
+        let others = members
+            .brokers
+            .iter()
+            .filter(|(id, _)| **id != replica.id() && members.is_voter(**id) && is_there(*id));
+        let others: BTreeMap<ReplicaId, BrokerId> = others.map(|(id, on)| (*id, *on)).collect();
+        let votes = |id: &ReplicaId| {
+            let other = others.get(id);
+            *id == replica.id() || other.is_some_and(|on| self.liveness.answers(*on))
+        };
+        members.have_majorities(votes) && others.values().any(|on| self.liveness.is_up(*on))
+    }
+
+    /// Whether what comes to this replica waits for another leader.
+    pub fn is_held_back(&self, replica: &Replica) -> bool {
+        self.liveness.is_leaving()
+            && self.is_movable(replica)
+            && self.holding.holds(replica.group(), monotonic())
+    }
+
+    /// Whether this broker leaves leading the group to others as far as it can now. Not for a while after
+    /// they did not take it over: an election that fails holds up what this replica serves again.
+    pub fn yields(&self, replica: &Replica) -> bool {
+        let leads = replica.leadership_now().mine;
+        self.liveness.is_leaving()
+            && (!leads || !self.is_movable(replica) || self.is_held_back(replica))
     }
 
     /// What waits at a partition until another broker leads looks again whether it must.

@@ -85,12 +85,25 @@ pub fn to_records(
     Ok((page.into_records(), next_offset))
 }
 
-/// The bytes that a request may have.
-pub(super) fn byte_limit(max_bytes: i32) -> usize {
+/// The bytes that an answer may have.
+fn byte_limit(max_bytes: i32) -> Result<usize, Error> {
     match usize::try_from(max_bytes) {
-        Ok(0) | Err(_) => DEFAULT_BYTES,
-        Ok(bytes) => bytes.min(MAX_BYTES),
+        Ok(0) => Ok(DEFAULT_BYTES),
+        Ok(bytes) => Ok(bytes.min(MAX_BYTES)),
+        Err(_) => Err(Error::invalid(format!(
+            "max_bytes {max_bytes} is negative; 0 means {DEFAULT_BYTES}"
+        ))),
     }
+}
+
+/// How long a read may wait.
+fn wait_limit(max_wait_ms: i32) -> Result<Duration, Error> {
+    let wait = u64::try_from(max_wait_ms).map_err(|_| {
+        Error::invalid(format!(
+            "max_wait_ms {max_wait_ms} is negative; 0 does not wait"
+        ))
+    })?;
+    Ok(Duration::from_millis(wait).min(MAX_WAIT))
 }
 
 impl Services {
@@ -108,13 +121,13 @@ impl Services {
             .await?;
         let from = start_offset(request.offset)?;
         let partition = self.local(&target)?;
-        let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
-        let until = clock::monotonic() + wait.min(MAX_WAIT).min(context.deadline);
+        let wait = wait_limit(request.max_wait_ms)?;
+        let until = clock::monotonic() + wait.min(context.deadline);
         let place = Place {
             target,
             partition,
             freshness,
-            max_bytes: byte_limit(request.max_bytes),
+            max_bytes: byte_limit(request.max_bytes)?,
         };
         let (found, began) = self.read_until(context, &place, from, until).await?;
         let (records, batches, next_offset) = if request.batches {
@@ -262,7 +275,7 @@ impl Services {
             target,
             partition,
             freshness,
-            max_bytes: byte_limit(request.max_bytes).min(MAX_PUSHED_BYTES),
+            max_bytes: byte_limit(request.max_bytes)?.min(MAX_PUSHED_BYTES),
         };
         // The first read tells a wrong offset or a wrong broker before the stream begins.
         let until = clock::monotonic() + FOLLOWER_WAIT.min(context.deadline);

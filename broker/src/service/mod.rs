@@ -11,6 +11,7 @@ mod faults;
 mod fetch;
 mod freshness;
 mod gauges;
+mod holding;
 mod join;
 mod named_producers;
 mod offsets;
@@ -28,6 +29,7 @@ pub use error::{Detail, Error, LeaderHint};
 pub use faults::{Fault, FaultKind, Faults};
 pub use fetch::{Place, to_batches, to_records};
 pub use freshness::Freshness;
+pub use holding::Holding;
 pub use named_producers::Initialized;
 pub use partitions::Partitions;
 pub use produce::parse_batch;
@@ -56,6 +58,8 @@ pub struct Services {
     pub peers: Arc<Peers>,
     /// The partitions that have a replica here.
     pub partitions: Arc<Partitions>,
+    /// What is held back while this broker leaves leading to others.
+    pub holding: Holding,
     /// The producer ids this broker may give out.
     pub producer_ids: ProducerIds,
     /// The replicas here that are out of their groups.

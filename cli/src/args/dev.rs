@@ -49,9 +49,10 @@ pub(crate) struct UpArgs {
     #[command(flatten)]
     pub(crate) dir: DevDir,
 
-    /// The client port of the first broker; each next is 10 higher; 0 takes free ports.
-    #[arg(long, value_name = "PORT", default_value_t = 7654)]
-    pub(crate) base_port: u16,
+    /// The client port of the first broker; each next is 10 higher; 0 takes free ports [default: 7654,
+    /// or that of the brokers that are there].
+    #[arg(long, value_name = "PORT")]
+    pub(crate) base_port: Option<u16>,
 
     /// How long to wait for each broker and then for the cluster to be healthy.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = super::duration)]

@@ -11,7 +11,7 @@ fn read(line: &str) -> Args {
 
 fn refusal(line: &str) -> (String, String) {
     let error = Args::read(line.split_whitespace()).unwrap_err();
-    let words = line.split_whitespace().skip(1).map(str::to_owned);
+    let words = line.split_whitespace().skip(1).map(OsString::from);
     reworded(&error.render().to_string(), &verbs_of(words))
 }
 
@@ -342,4 +342,46 @@ fn the_examples_of_the_help_are_commands() {
     }
     let (_, mut root) = commands().swap_remove(0);
     assert_eq!(examples(&root.render_long_help().to_string()).len(), 5);
+}
+
+#[test]
+fn arguments_that_are_no_text_are_refused_with_the_help_of_their_command() {
+    use std::os::unix::ffi::OsStringExt;
+
+    for (words, help) in [
+        (
+            &["topic", "describe", "x"][..],
+            "highwater topic describe --help",
+        ),
+        (&["x"], "highwater --help"),
+        (&["produce", "t", "-f", "x"], "highwater produce --help"),
+        (&["serve", "--set", "rack="], "highwater serve --help"),
+    ] {
+        let mut words: Vec<OsString> = words.iter().map(OsString::from).collect();
+        let mut last = words.pop().unwrap().into_vec();
+        last.push(0xff);
+        words.push(OsString::from_vec(last));
+        let line = [vec![OsString::from("highwater")], words.clone()].concat();
+        let error = Args::read(line).unwrap_err();
+        let (message, hint) = reworded(&error.render().to_string(), &verbs_of(words.into_iter()));
+        assert_eq!(hint, help, "{message}");
+    }
+}
+
+#[test]
+fn a_time_that_no_clock_reaches_is_refused_by_name() {
+    assert_eq!(duration("8784h"), Ok(LONGEST));
+    for line in [
+        "highwater --timeout 9223372036854775807s topic list",
+        "highwater cluster health --wait 8785h",
+        "highwater cluster drain 1 --wait 9223372036854775807s",
+        "highwater dev up --wait 9223372036854775807s",
+    ] {
+        let (message, _) = refusal(line);
+        assert!(message.contains("longer than 366 days"), "{message}");
+        assert!(
+            message.contains("--timeout") || message.contains("--wait"),
+            "{message}"
+        );
+    }
 }

@@ -28,7 +28,8 @@ pub(crate) enum TopicVerb {
     ///
     /// JSON: {"name","id","config":{…},"partitions":[{"partition","leader","leader_epoch",
     /// "replicas":[…],"in_sync":[…],"log_start_offset","high_watermark",
-    /// "disk_bytes"}]}
+    /// "disk_bytes"}]}; a partition with a replica that does not do its part has
+    /// "faults":[{"broker","kind","message"}] besides.
     Describe {
         /// The topic.
         #[arg(value_name = "NAME")]
@@ -64,7 +65,10 @@ pub(crate) enum TopicVerb {
 /// Create a topic.
 ///
 /// Settings are durability, retention.ms, retention.bytes, cleanup.policy, segment.bytes,
-/// segment.ms and max.batch.bytes; nothing is deleted by default.
+/// segment.ms and max.batch.bytes; nothing is deleted by default. It returns when every partition has
+/// a leader; if some have none within --timeout, the topic is there and the exit code is 5.
+///
+/// JSON: {"name","id","partition_count","replication_factor","partitions_without_leader"}
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:

@@ -50,19 +50,31 @@ pub(super) async fn run(client: &ClientArgs, args: ClusterArgs) -> Result<(), Fa
 
 async fn health_of(args: &ClientArgs, wait: Option<Duration>) -> Result<Health, Failure> {
     match wait {
-        None => look(&args.brokers.join(","), args.call_timeout()).await,
+        None => look(&args.brokers.join(","), &[], args.call_timeout()).await,
         Some(limit) => wait_until_healthy(&args.brokers.join(","), limit).await,
     }
 }
 
 /// Looks until the cluster is healthy; after `limit` gives what was seen last.
-pub(crate) async fn wait_until_healthy(brokers: &str, limit: Duration) -> Result<Health, Failure> {
+async fn wait_until_healthy(brokers: &str, limit: Duration) -> Result<Health, Failure> {
+    wait(brokers, &[], limit).await
+}
+
+/// The same for a cluster that all brokers at these addresses must belong to.
+pub(crate) async fn wait_until_healthy_with(
+    members: &[String],
+    limit: Duration,
+) -> Result<Health, Failure> {
+    wait(&members.join(","), members, limit).await
+}
+
+async fn wait(brokers: &str, members: &[String], limit: Duration) -> Result<Health, Failure> {
     let deadline = Instant::now() + limit;
     let mut before = None;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let time = left.clamp(LOOK_EVERY, LOOK_TIMEOUT);
-        let seen = look(brokers, time).await;
+        let seen = look(brokers, members, time).await;
         let seen = last_word(seen, time, before);
         let healthy = seen.as_ref().is_ok_and(Health::is_healthy);
         if healthy || Instant::now() + LOOK_EVERY >= deadline {
@@ -87,7 +99,7 @@ fn last_word(
 }
 
 /// Asks once for the state of everything.
-async fn look(brokers: &str, timeout: Duration) -> Result<Health, Failure> {
+async fn look(brokers: &str, members: &[String], timeout: Duration) -> Result<Health, Failure> {
     let client = connect_within(brokers, timeout).await?;
     let cluster = ClusterView::from(client.cluster().await?);
     let brokers = client
@@ -103,7 +115,7 @@ async fn look(brokers: &str, timeout: Duration) -> Result<Health, Failure> {
         .try_collect::<Vec<_>>()
         .await?;
     let topics: Vec<TopicView> = descriptions.into_iter().flatten().collect();
-    Ok(Health::judge(&cluster, &brokers, &topics))
+    Ok(Health::judge(&cluster, &brokers, &topics).with_all_of(members, &brokers))
 }
 
 /// The state of a topic, or none when it was deleted since it was listed.

@@ -14,11 +14,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::{ClientArgs, ConsumeArgs};
 use crate::connection::{about_topic, connect_from};
-use crate::error::Failure;
+use crate::error::{Failure, failed};
 use crate::output::{self, Form, JsonStream, Stdout};
 use crate::record::position::Position;
 use crate::record::template::Template;
 use crate::record::view::{HeaderView, RecordView};
+
+/// How long after SIGINT this command may take to end what it prints.
+pub(super) const GRACE: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(
     client_args: &ClientArgs,
@@ -39,7 +42,7 @@ pub(super) async fn run(
         () = interrupted.cancelled() => Err(Failure::Interrupted),
         ended = printing => ended,
     };
-    printer.end(&mut out)?;
+    printer.end(&mut out, failed(&ended))?;
     out.flush()?;
     ended
 }
@@ -171,9 +174,12 @@ impl Printer {
         Ok(())
     }
 
-    fn end(&mut self, out: &mut Stdout) -> Result<(), Failure> {
+    fn end(&mut self, out: &mut Stdout, failed: bool) -> Result<(), Failure> {
         match self {
-            Self::Json(stream) => Ok(stream.take().map_or(Ok(()), |stream| stream.end(out))?),
+            Self::Json(stream) => {
+                let stream = stream.take();
+                Ok(stream.map_or(Ok(()), |stream| stream.end(out, failed))?)
+            }
             Self::Template(_) => Ok(()),
         }
     }

@@ -1,20 +1,21 @@
 //! `highwater dev`: a cluster of this machine, run in the background.
 
+mod up;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::cluster::wait_until_healthy;
-use crate::args::{DevArgs, DevVerb, UpArgs};
-use crate::dev::{LaunchError, Launched, Node, Signal, State, StateError, launch};
+use crate::args::{DevArgs, DevVerb};
+use crate::dev::{DirLock, LaunchError, LockError, Node, Signal, State, StateError};
 use crate::error::{Failure, Label, talk};
 use crate::exit::ExitCode;
-use crate::health::Health;
 use crate::output::{self, Form, Row};
 
-const NODES: u16 = 3;
+use up::Up;
+
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(form: Form, args: DevArgs) -> Result<(), Failure> {
@@ -30,7 +31,9 @@ pub(super) async fn run(form: Form, args: DevArgs) -> Result<(), Failure> {
             output::list(form, &rows)
         }
         DevVerb::Down { dir, purge } => {
-            let (dir, state) = existing(&dir.path)?;
+            let (dir, _) = existing(&dir.path)?;
+            let _lock = DirLock::take(&dir)?;
+            let (dir, state) = existing(&dir)?;
             down(&dir, state, purge).await
         }
     }
@@ -47,7 +50,17 @@ impl From<StateError> for Failure {
 
 impl From<LaunchError> for Failure {
     fn from(error: LaunchError) -> Self {
-        Self::new(Label::Dev, ExitCode::Failure, error.to_string())
+        Self::new(Label::Dev, ExitCode::Failure, error.to_string()).hint(error.hint())
+    }
+}
+
+impl From<LockError> for Failure {
+    fn from(error: LockError) -> Self {
+        let failure = Self::new(Label::Dev, ExitCode::Failure, error.to_string());
+        match error {
+            LockError::Busy { .. } => failure.hint("try again when it has ended"),
+            LockError::Io { .. } => failure,
+        }
     }
 }
 
@@ -63,112 +76,6 @@ fn existing(dir: &Path) -> Result<(PathBuf, State), Failure> {
 fn absolute(dir: &Path) -> Result<PathBuf, Failure> {
     let failed = |error| Failure::io(format!("finding {}", dir.display()), &error);
     fs::canonicalize(dir).map_err(failed)
-}
-
-/// A cluster that is being brought up.
-struct Up {
-    dir: PathBuf,
-    state: State,
-}
-
-impl Up {
-    /// Plans the brokers; nothing runs yet.
-    fn prepare(args: &UpArgs) -> Result<Self, Failure> {
-        let path = &args.dir.path;
-        let mut state = match State::load(path)? {
-            Some(state) => state,
-            None => {
-                let made = !path.exists();
-                fs::create_dir_all(path)
-                    .map_err(|error| Failure::io(format!("making {}", path.display()), &error))?;
-                State::empty(made)
-            }
-        };
-        let known = state.nodes.len();
-        let nodes = args.nodes.unwrap_or(if known == 0 { NODES } else { 0 });
-        state.grow(nodes, args.base_port)?;
-        Ok(Self {
-            dir: absolute(path)?,
-            state,
-        })
-    }
-
-    /// Starts what does not run. Brokers that have been ready once may need each other to become
-    /// ready again, so they start together; new ones join when those are ready.
-    async fn run(mut self, wait: Duration) -> Result<(), Failure> {
-        let stopped = |up: &Self, known: bool| -> Vec<usize> {
-            let nodes = up.state.nodes.iter().enumerate();
-            nodes
-                .filter(|(_, node)| node.running().is_none() && node.broker.is_some() == known)
-                .map(|(at, _)| at)
-                .collect()
-        };
-        self.start(&stopped(&self, true), wait).await?;
-        let mut fresh = stopped(&self, false);
-        if fresh.first() == Some(&0) {
-            self.start(&fresh[..1], wait).await?;
-            fresh.remove(0);
-        }
-        self.start(&fresh, wait).await?;
-        let addresses: Vec<&str> = self
-            .state
-            .nodes
-            .iter()
-            .map(|node| node.listen.as_str())
-            .collect();
-        let health = wait_until_healthy(&addresses.join(","), wait).await?;
-        report(&addresses, &health)
-    }
-
-    async fn start(&mut self, places: &[usize], wait: Duration) -> Result<(), Failure> {
-        let mut launched: Vec<(usize, Launched)> = Vec::new();
-        for &place in places {
-            let join = self.peers_before(place);
-            let node = &mut self.state.nodes[place];
-            let broker = launch(&self.dir, node, &join)?;
-            node.process = broker.process();
-            launched.push((place, broker));
-            self.state.save(&self.dir)?;
-        }
-        for (place, mut broker) in launched {
-            let ready = broker.ready(wait).await?;
-            let node = &mut self.state.nodes[place];
-            let pid = node.process.as_ref().map_or(0, |process| process.pid);
-            talk(format!(
-                "broker {} runs on {} (process {pid})",
-                ready.broker, ready.listen
-            ));
-            node.broker = Some(ready.broker);
-            node.listen = ready.listen;
-            node.peer = ready.peer;
-            node.http = ready.http;
-            self.state.save(&self.dir)?;
-        }
-        Ok(())
-    }
-
-    /// The peer addresses that a new broker may join by; none for the first, which founds.
-    fn peers_before(&self, place: usize) -> Vec<String> {
-        let before = self.state.nodes[..place].iter();
-        before
-            .filter(|node| node.broker.is_some())
-            .map(|node| node.peer.clone())
-            .collect()
-    }
-}
-
-fn report(addresses: &[&str], health: &Health) -> Result<(), Failure> {
-    talk(health.text().trim_end());
-    if !health.is_healthy() {
-        return Err(Failure::Told(ExitCode::Failure));
-    }
-    let brokers = addresses.join(",");
-    if brokers.starts_with("127.0.0.1:7654,") || brokers == "127.0.0.1:7654" {
-        talk("try: highwater cluster brokers");
-    } else {
-        talk(format!("try: export HIGHWATER_BROKERS={brokers}"));
-    }
-    Ok(())
 }
 
 /// Asks every broker to stop, kills those that do not, and forgets the processes.
@@ -257,7 +164,7 @@ mod tests {
     #[test]
     fn the_keys_of_status_are_the_contract() {
         let mut state = State::empty(true);
-        state.grow(1, 7654).unwrap();
+        state.grow(1, None).unwrap();
         let row = NodeRow::of(Path::new("/d"), &state.nodes[0]);
         let expected = concat!(
             r#"{"broker":null,"pid":null,"listen":"127.0.0.1:7654","peer":"127.0.0.1:7655","#,

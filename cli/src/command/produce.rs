@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use highwater_client::{Client, Codec, Producer, Record};
 use highwater_proto::PartitionIndex;
-use tokio_util::sync::CancellationToken;
 
 use crate::args::{ClientArgs, Compression, LineForm, ProduceArgs};
 use crate::connection::{about_topic, connect, reason_of};
-use crate::error::{Failure, talk};
+use crate::error::{Failure, failed, talk};
 use crate::exit::ExitCode;
+use crate::interrupt::Interrupt;
 use crate::output::{self, Form, JsonStream, Stdout};
 use crate::record::escape::unescape;
 use crate::record::input::InputForm;
@@ -23,30 +23,47 @@ use acks::{Acks, Place};
 use progress::Progress;
 use source::{Chunk, Chunks, Names};
 
-/// How long after SIGINT this command may take: the last answers and what there is to say.
-pub(super) const GRACE: Duration = Duration::from_secs(5);
-
 /// How long after SIGINT records that were sent may still be acknowledged.
-const LAST_ANSWERS: Duration = Duration::from_secs(4);
+pub(super) const LAST_ANSWERS: Duration = Duration::from_secs(4);
+
+/// How long after that this command may take to say what became of them.
+pub(super) const GRACE: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(
     client_args: &ClientArgs,
     args: ProduceArgs,
-    interrupted: &CancellationToken,
+    interrupt: &Interrupt,
 ) -> Result<(), Failure> {
     let form = input_form(&args)?;
     let names = Names::of(&args.files);
     source::check(&args.files)?;
-    let client = connect(client_args).await?;
+    let mut acks = Acks::new(ack_output(client_args.output));
+    let ready = async {
+        let client = connect(client_args).await?;
+        producer(&client, &args, client_args.delivery_timeout()).await
+    };
+    let ready = tokio::select! {
+        biased;
+        () = interrupt.told.cancelled() => Err(Failure::Interrupted),
+        ready = ready => ready,
+    };
+    let producer = match ready {
+        Ok(producer) => producer,
+        Err(failure) => {
+            let ended = Err(failure);
+            acks.finish(&mut output::stdout(), failed(&ended))?;
+            return ended;
+        }
+    };
     let run = Run {
         form,
         names,
-        producer: producer(&client, &args, client_args.delivery_timeout()).await?,
+        producer,
         partition: args.partition.map(PartitionIndex),
-        acks: Acks::new(ack_output(client_args.output)),
+        acks,
         progress: Progress::start(),
     };
-    run.finish(source::read(args.files), interrupted).await
+    run.finish(source::read(args.files), interrupt).await
 }
 
 async fn producer(
@@ -136,30 +153,39 @@ struct Run {
 }
 
 impl Run {
-    async fn finish(
-        mut self,
-        chunks: Chunks,
-        interrupted: &CancellationToken,
-    ) -> Result<(), Failure> {
+    async fn finish(mut self, chunks: Chunks, interrupt: &Interrupt) -> Result<(), Failure> {
         let begun = Instant::now();
         let mut out = output::stdout();
-        let sent = tokio::select! {
+        let ended = tokio::select! {
             biased;
-            () = interrupted.cancelled() => Err(Failure::Interrupted),
-            sent = self.send_all(chunks, &mut out) => sent,
+            () = interrupt.told.cancelled() => Err(Failure::Interrupted),
+            ended = self.send_and_wait(chunks, &mut out) => ended,
         };
-        let answered = match sent {
+        let ended = match ended {
             Err(Failure::Interrupted) => {
-                let answers = tokio::time::timeout(LAST_ANSWERS, self.answer_all(&mut out));
-                answers.await.unwrap_or(Ok(()))
+                tokio::select! {
+                    biased;
+                    () = interrupt.enough.cancelled() => {}
+                    // That nobody reads what is printed changes nothing now.
+                    _ = self.answer_all(&mut out) => {}
+                }
+                Err(Failure::Interrupted)
             }
-            _ => self.answer_all(&mut out).await,
+            ended => ended,
         };
         self.acks.give_up();
         self.progress.finish();
-        let finished = self.acks.finish(&mut out);
+        let ended = self.verdict(ended);
+        let finished = self.acks.finish(&mut out, failed(&ended));
         talk(self.acks.tally().summary(begun.elapsed()));
-        self.verdict(sent.and(answered).and(finished))
+        ended.and(finished)
+    }
+
+    /// Sends every line and waits for the answers, also where sending ended early.
+    async fn send_and_wait(&mut self, chunks: Chunks, out: &mut Stdout) -> Result<(), Failure> {
+        let sent = self.send_all(chunks, out).await;
+        let answered = self.answer_all(out).await;
+        sent.and(answered)
     }
 
     /// Sends every line; stops at the first that is no record or could not be delivered.

@@ -14,12 +14,21 @@ use super::state::Node;
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 const SHOWN_LOG_LINES: usize = 5;
 
-/// A broker that was started and has not yet said that it is ready.
+/// A broker that was started, by this command or an earlier one, and has not yet said that it is ready.
 #[derive(Debug)]
 pub(crate) struct Launched {
-    child: Child,
+    runs: Runs,
     ready_file: PathBuf,
     log_file: PathBuf,
+}
+
+/// How to learn that a broker has ended.
+#[derive(Debug)]
+enum Runs {
+    /// It was started by this command.
+    Child(Child),
+    /// It was started by an earlier one.
+    Other(Process),
 }
 
 /// The line that a broker prints when it accepts work.
@@ -38,12 +47,8 @@ pub(crate) enum LaunchError {
     #[error("cannot start a broker: {0}")]
     Io(#[from] io::Error),
     /// It ended before it was ready.
-    #[error("the broker ended before it was ready ({status}); its log {} ends with\n{tail}", log.display())]
-    Ended {
-        status: std::process::ExitStatus,
-        log: PathBuf,
-        tail: String,
-    },
+    #[error("the broker ended before it was ready; its log {} ends with\n{tail}", log.display())]
+    Ended { log: PathBuf, tail: String },
     /// It still runs and has not said that it is ready.
     #[error("the broker is not ready after {waited:?}; its log is {}", log.display())]
     Slow { waited: Duration, log: PathBuf },
@@ -52,51 +57,64 @@ pub(crate) enum LaunchError {
     Strange { line: String },
 }
 
-/// Starts the broker of `node` in `dir` as a process of its own session, so that it survives this
-/// program and its terminal. Settings in the environment are for other brokers and not passed on.
-pub(crate) fn launch(dir: &Path, node: &Node, join: &[String]) -> Result<Launched, LaunchError> {
-    let ready_file = dir.join(node.ready_file());
-    let log_file = dir.join(node.log_file());
-    let mut command = Command::new(std::env::current_exe()?);
-    command
-        .args(["serve", "--new-session", "--data-dir"])
-        .arg(dir.join(node.data_dir()));
-    command.args(["--listen", &node.listen, "--peer-listen", &node.peer]);
-    command.args(["--http-listen", &node.http]);
-    for peer in join {
-        command.args(["--join", peer]);
+impl Launched {
+    /// Starts the broker of `node` in `dir` as a process of its own session, so that it survives this
+    /// program and its terminal. It founds a cluster if `join` is empty. Settings in the environment are
+    /// for other brokers and not passed on.
+    pub(crate) fn start(dir: &Path, node: &Node, join: &[String]) -> Result<Self, LaunchError> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command
+            .args(["serve", "--new-session", "--data-dir"])
+            .arg(dir.join(node.data_dir()));
+        command.args(["--listen", &node.listen, "--peer-listen", &node.peer]);
+        command.args(["--http-listen", &node.http]);
+        for peer in join {
+            command.args(["--join", peer]);
+        }
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("HIGHWATER__") {
+                command.env_remove(name);
+            }
+        }
+        let (ready_file, log_file) = (dir.join(node.ready_file()), dir.join(node.log_file()));
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log_file)?;
+        command
+            .stdin(Stdio::null())
+            .stdout(File::create(&ready_file)?)
+            .stderr(log);
+        Ok(Self {
+            runs: Runs::Child(command.spawn()?),
+            ready_file,
+            log_file,
+        })
     }
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("HIGHWATER__") {
-            command.env_remove(name);
+
+    /// The broker of `node`, which an earlier command started as `process`.
+    pub(crate) fn running(dir: &Path, node: &Node, process: Process) -> Self {
+        Self {
+            runs: Runs::Other(process),
+            ready_file: dir.join(node.ready_file()),
+            log_file: dir.join(node.log_file()),
         }
     }
-    let log = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&log_file)?;
-    command
-        .stdin(Stdio::null())
-        .stdout(File::create(&ready_file)?)
-        .stderr(log);
-    let child = command.spawn()?;
-    Ok(Launched {
-        child,
-        ready_file,
-        log_file,
-    })
-}
 
-impl Launched {
-    /// The process of the broker.
+    /// The process of the broker; `None` when it has ended.
     pub(crate) fn process(&self) -> Option<Process> {
-        Process::of(self.child.id())
+        match &self.runs {
+            Runs::Child(child) => Process::of(child.id()),
+            Runs::Other(process) => Some(process.clone()),
+        }
     }
 
     /// Waits for the line that says the broker accepts work.
     pub(crate) async fn ready(&mut self, limit: Duration) -> Result<Ready, LaunchError> {
         let begun = Instant::now();
         loop {
+            // It may print the line and end at once: the line is looked for after the end.
+            let ended = self.has_ended()?;
             let printed = fs::read_to_string(&self.ready_file)?;
             if let Some((line, _)) = printed.split_once('\n') {
                 return serde_json::from_str(line).map_err(|_| LaunchError::Strange {
@@ -104,10 +122,10 @@ impl Launched {
                 });
             }
             let log = self.log_file.clone();
-            if let Some(status) = self.child.try_wait()? {
+            if ended {
                 let text = fs::read(&log).unwrap_or_default();
                 let tail = tail(&String::from_utf8_lossy(&text), SHOWN_LOG_LINES);
-                return Err(LaunchError::Ended { status, log, tail });
+                return Err(LaunchError::Ended { log, tail });
             }
             if begun.elapsed() >= limit {
                 return Err(LaunchError::Slow { waited: limit, log });
@@ -115,11 +133,32 @@ impl Launched {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
+
+    fn has_ended(&mut self) -> io::Result<bool> {
+        match &mut self.runs {
+            Runs::Child(child) => Ok(child.try_wait()?.is_some()),
+            Runs::Other(process) => Ok(!process.runs()),
+        }
+    }
 }
 
-/// The last `count` lines.
+impl LaunchError {
+    /// What to do next.
+    pub(crate) fn hint(&self) -> &'static str {
+        match self {
+            Self::Ended { tail, .. } if tail.to_lowercase().contains("in use") => {
+                "choose free ports: highwater dev up --base-port PORT, or 0 for any"
+            }
+            Self::Slow { .. } => "highwater dev up waits for it again; --wait sets how long",
+            _ => "highwater dev status; highwater dev down stops what runs",
+        }
+    }
+}
+
+/// The last `count` lines, without hints that are for `highwater serve`.
 fn tail(text: &str, count: usize) -> String {
-    let lines: Vec<&str> = text.lines().collect();
+    let lines = text.lines().filter(|line| !line.starts_with("hint: "));
+    let lines: Vec<&str> = lines.collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
@@ -132,6 +171,21 @@ mod tests {
         assert_eq!(tail("a\nb\nc\n", 2), "b\nc");
         assert_eq!(tail("a", 2), "a");
         assert_eq!(tail("", 2), "");
+        assert_eq!(tail("a\nb\nhint: highwater serve --help\n", 1), "b");
+    }
+
+    #[test]
+    fn a_port_in_use_is_answered_with_other_ports() {
+        let ended = |tail: &str| LaunchError::Ended {
+            log: PathBuf::from("l"),
+            tail: tail.to_owned(),
+        };
+        assert!(
+            ended("Address already in use")
+                .hint()
+                .contains("--base-port")
+        );
+        assert!(!ended("no space").hint().contains("--base-port"));
     }
 
     #[test]

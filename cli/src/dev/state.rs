@@ -11,6 +11,7 @@ use super::process::Process;
 const FILE: &str = "cluster.json";
 const VERSION: u32 = 1;
 const PORT_STEP: u16 = 10;
+const BASE_PORT: u16 = 7654;
 
 /// A development cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +19,9 @@ pub(crate) struct State {
     version: u32,
     /// True when `dev up` made the directory, so that `--purge` may remove it.
     pub(crate) made_dir: bool,
+    /// The client port that was asked for last; 0 for any.
+    #[serde(default)]
+    base_port: Option<u16>,
     pub(crate) nodes: Vec<Node>,
 }
 
@@ -82,6 +86,11 @@ impl Node {
         self.process.as_ref().filter(|process| process.runs())
     }
 
+    /// True when nobody can know its addresses: it has never been ready and does not run.
+    fn is_only_planned(&self) -> bool {
+        self.broker.is_none() && self.running().is_none()
+    }
+
     /// The name of its data directory.
     pub(crate) fn data_dir(&self) -> String {
         format!("broker-{}", self.number)
@@ -104,17 +113,29 @@ impl State {
         Self {
             version: VERSION,
             made_dir,
+            base_port: None,
             nodes: Vec::new(),
         }
     }
 
-    /// Plans brokers until there are `count`.
-    pub(crate) fn grow(&mut self, count: u16, base_port: u16) -> Result<(), StateError> {
+    /// Plans brokers until there are `count`, on ports from `base_port` on; without, on those that the
+    /// others have, or the default ones. A broker that never came up is planned anew: its ports may have
+    /// been the reason.
+    pub(crate) fn grow(&mut self, count: u16, base_port: Option<u16>) -> Result<(), StateError> {
+        let anybody_came_up = !self.nodes.iter().all(Node::is_only_planned);
+        let before = self.base_port.filter(|_| anybody_came_up);
+        let base_port = base_port.or(before).unwrap_or(BASE_PORT);
+        for node in &mut self.nodes {
+            if node.is_only_planned() {
+                *node = Node::planned(node.number, base_port)?;
+            }
+        }
         for number in 1..=count {
             if self.nodes.iter().all(|node| node.number != number) {
                 self.nodes.push(Node::planned(number, base_port)?);
             }
         }
+        self.base_port = Some(base_port);
         Ok(())
     }
 
@@ -195,22 +216,15 @@ mod tests {
 
     fn planned(count: u16, base_port: u16) -> State {
         let mut state = State::empty(true);
-        state.grow(count, base_port).unwrap();
+        state.grow(count, Some(base_port)).unwrap();
         state
     }
 
     #[test]
     fn brokers_are_ten_ports_apart_with_peer_and_http_behind() {
         let state = planned(3, 7654);
-        let listen: Vec<_> = state
-            .nodes
-            .iter()
-            .map(|node| node.listen.as_str())
-            .collect();
-        assert_eq!(
-            listen,
-            ["127.0.0.1:7654", "127.0.0.1:7664", "127.0.0.1:7674"]
-        );
+        let expected = ["127.0.0.1:7654", "127.0.0.1:7664", "127.0.0.1:7674"];
+        assert_eq!(listens(&state), expected);
         assert_eq!(state.nodes[2].peer, "127.0.0.1:7675");
         assert_eq!(state.nodes[2].http, "127.0.0.1:7676");
     }
@@ -225,23 +239,46 @@ mod tests {
     #[test]
     fn ports_end_at_65535() {
         let mut state = State::empty(true);
-        let refused = state.grow(2, 65_530);
+        let refused = state.grow(2, Some(65_530));
         assert!(
             matches!(refused, Err(StateError::PortRange { number: 2 })),
             "{refused:?}"
         );
     }
 
+    fn listens(state: &State) -> Vec<&str> {
+        let nodes = state.nodes.iter();
+        nodes.map(|node| node.listen.as_str()).collect()
+    }
+
     #[test]
-    fn growing_keeps_what_is_there() {
-        let mut state = planned(2, 7654);
+    fn growing_keeps_what_came_up_or_runs() {
+        let mut state = planned(2, 9000);
         state.nodes[0].broker = Some(1);
-        state.grow(3, 9000).unwrap();
+        state.nodes[1].process = Process::of(std::process::id());
+        state.grow(3, Some(9100)).unwrap();
         assert_eq!(state.nodes[0].broker, Some(1));
-        assert_eq!(state.nodes[1].listen, "127.0.0.1:7664");
-        assert_eq!(state.nodes[2].listen, "127.0.0.1:9020");
-        state.grow(1, 9000).unwrap();
-        assert_eq!(state.nodes.len(), 3);
+        let expected = ["127.0.0.1:9000", "127.0.0.1:9010", "127.0.0.1:9120"];
+        assert_eq!(listens(&state), expected);
+        state.grow(1, None).unwrap();
+        assert_eq!(listens(&state), expected);
+    }
+
+    #[test]
+    fn a_broker_that_never_came_up_does_not_keep_its_port() {
+        let mut state = planned(2, 9000);
+        state.grow(0, Some(9100)).unwrap();
+        assert_eq!(listens(&state), ["127.0.0.1:9100", "127.0.0.1:9110"]);
+        state.grow(0, None).unwrap();
+        assert_eq!(listens(&state), ["127.0.0.1:7654", "127.0.0.1:7664"]);
+    }
+
+    #[test]
+    fn brokers_that_are_added_stand_beside_the_others() {
+        let mut state = planned(1, 9000);
+        state.nodes[0].broker = Some(1);
+        state.grow(2, None).unwrap();
+        assert_eq!(listens(&state), ["127.0.0.1:9000", "127.0.0.1:9010"]);
     }
 
     #[test]

@@ -3,11 +3,15 @@
 use std::str::FromStr;
 
 use jiff::civil::Date;
+use jiff::fmt::temporal::Pieces;
 use jiff::tz::TimeZone;
 use jiff::{Span, SpanRelativeTo, Timestamp};
 
 /// Numbers of more digits than this are milliseconds, others seconds.
 const SECONDS_DIGITS: usize = 11;
+
+/// The length of a date without a time of day.
+const DATE_LEN: usize = "2026-11-20".len();
 
 /// A position in each partition that is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,15 +95,26 @@ fn parse_time(text: &str) -> Result<Position, String> {
         let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
         return Ok(Position::Ago(ago));
     }
+    // The last hours of the year 9999 are times as well, and nothing is later.
+    let last = || Position::Time(Timestamp::MAX.as_millisecond());
+    let last_year = || text.starts_with("9999-12-3");
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(Position::Time(time.as_millisecond()));
     }
-    let midnight = text
-        .parse::<Date>()
-        .and_then(|date| date.to_zoned(TimeZone::UTC));
-    match midnight {
-        Ok(day) => Ok(Position::Time(day.timestamp().as_millisecond())),
-        Err(_) => Err(" (not an RFC 3339 time)".to_owned()),
+    if let Ok(date) = text.parse::<Date>()
+        && text.len() == DATE_LEN
+    {
+        let day = date.to_zoned(TimeZone::UTC);
+        return Ok(day.map_or_else(
+            |_| last(),
+            |day| Position::Time(day.timestamp().as_millisecond()),
+        ));
+    }
+    match Pieces::parse(text) {
+        Ok(pieces) if last_year() && pieces.time().is_some() && pieces.offset().is_some() => {
+            Ok(last())
+        }
+        _ => Err(" (not an RFC 3339 time)".to_owned()),
     }
 }
 
@@ -132,6 +147,14 @@ mod tests {
             Position::Time(at + 500)
         );
         assert_eq!(position("@2026-11-20"), Position::Time(at - 36_000_000));
+        let last = Position::Time(Timestamp::MAX.as_millisecond());
+        for text in [
+            "@9999-12-31T23:59:59Z",
+            "@9999-12-31T23:59:59+01:00",
+            "@9999-12-31",
+        ] {
+            assert_eq!(position(text), last, "{text}");
+        }
         assert_eq!(position("@-10m"), Position::Ago(600_000));
         assert_eq!(position("@-1h30m"), Position::Ago(5_400_000));
         assert_eq!(position("@-30d"), Position::Ago(30 * 86_400_000));
@@ -153,6 +176,9 @@ mod tests {
             "1.5",
             "@",
             "@yesterday",
+            "@2026-11-20T10:00:00",
+            "@9999-12-31T25:59:59Z",
+            "@9999-12-31T23:59:59",
             "@-",
             "@-10x",
             "+5",

@@ -76,7 +76,7 @@ pub(crate) enum SettingsError {
     /// `--set` without `=`.
     #[error("--set {0} is not KEY=VALUE")]
     NoPair(String),
-    /// A variable of the environment that is a setting and no text.
+    /// A flag, or a variable of the environment that is a setting, whose value is no text.
     #[error("the value of {0} is no text (UTF-8)")]
     NoText(String),
     /// A value that the setting cannot have.
@@ -221,7 +221,9 @@ impl Layers {
             }
         }
         if let Some(dir) = &args.data_dir {
-            self.put("data_dir", dir, flag("data_dir"));
+            let text = dir.to_str();
+            let dir = text.ok_or_else(|| SettingsError::NoText("--data-dir".to_owned()))?;
+            self.text("data_dir", dir, flag("data_dir"))?;
         }
         if !args.join.is_empty() {
             self.put("join", &args.join, flag("join"));

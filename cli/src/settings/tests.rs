@@ -70,6 +70,16 @@ fn a_variable_that_is_no_text_is_refused_where_it_is_a_setting_and_else_ignored(
 }
 
 #[test]
+fn a_data_directory_whose_name_is_no_text_is_refused() {
+    let args = ServeArgs {
+        data_dir: Some(OsString::from_vec(b"/tmp/\xff".to_vec()).into()),
+        ..ServeArgs::default()
+    };
+    let error = Settings::load(&args, []).unwrap_err();
+    assert_eq!(error, SettingsError::NoText("--data-dir".to_owned()));
+}
+
+#[test]
 fn a_file_that_is_no_toml_is_refused_in_lines_that_say_something() {
     let (_file, args) = config("listen =");
     let error = Settings::load(&args, []).unwrap_err().to_string();

@@ -81,3 +81,23 @@ fn what_is_not_known_without_a_leader_is_a_dash_and_null_and_faults_are_shown() 
     let fault = "\npartition 0 on broker 1 is damaged: byte 7\n";
     assert!(text.ends_with(fault), "{text}");
 }
+
+#[test]
+fn a_drain_says_what_is_left_and_of_what() {
+    let drain = |leaderships, unmovable| DrainView {
+        broker: 2,
+        state: BrokerState::Draining,
+        leaderships,
+        unmovable,
+    };
+    let one = drain(1, 0).text();
+    assert_eq!(
+        one,
+        "broker 2 still leads 1 partition that others can take over\n"
+    );
+    let stays = drain(0, 13).text();
+    assert!(
+        stays.contains("it goes on leading 13 partitions that no other"),
+        "{stays}"
+    );
+}

@@ -110,12 +110,17 @@ fn address(kind: &str, text: &str) -> Result<String, Refusal> {
 }
 
 pub(in crate::cluster) fn read_rack(text: &str) -> Result<String, Refusal> {
+    check_rack(text).map(|()| text.to_owned())
+}
+
+/// Whether a broker can stand there.
+pub fn check_rack(text: &str) -> Result<(), Refusal> {
     if text.len() > MAX_RACK || text.chars().any(char::is_control) {
         return Err(invalid(format!(
             "a rack is a text of at most {MAX_RACK} bytes without control characters"
         )));
     }
-    Ok(text.to_owned())
+    Ok(())
 }
 
 fn create_topic(message: &pb::CreateTopic) -> Result<Command, Refusal> {

@@ -109,7 +109,7 @@ fn settings_that_contradict_each_other_are_refused_with_both_values() {
     for (given, says) in [
         (
             &[("retention.bytes", "9MiB")][..],
-            "retention.bytes cannot be 9437184: it must be at least 10 times max.batch.bytes, 1048576",
+            "retention.bytes cannot be 9437184: it must be at least 10485760 bytes, 10 times max.batch.bytes",
         ),
         (
             &[("retention.bytes", "20MiB"), ("segment.bytes", "32MiB")],

@@ -69,7 +69,10 @@ impl PeerApi {
             group: Some(group.clone()),
             ..GroupView::default()
         };
-        view.yields = services.liveness.is_leaving();
+        view.yields = match &replica {
+            Some(replica) => services.yields(replica),
+            None => services.liveness.is_leaving(),
+        };
         if let Some(replica) = replica {
             let known = replica.view();
             view.replica = replica.id().0;

@@ -50,6 +50,7 @@ impl Leading {
             replica: ReplicaId(1),
             peers: Arc::clone(&self.peers),
             rooms: Rooms::default(),
+            acknowledged: Acknowledged::default(),
             pass_leases: Arc::default(),
             metrics: Arc::new(Metrics::new([])),
         }

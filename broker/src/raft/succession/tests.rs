@@ -192,3 +192,81 @@ fn a_leader_that_answers_is_not_replaced_unless_it_hands_over() {
         Succession::TakeOver
     );
 }
+
+/// The leader of term 5, which hands over.
+fn leaving(replica: u64, index: u64) -> View {
+    View {
+        yields: true,
+        leads: true,
+        ..content(view(replica, 5, index))
+    }
+}
+
+#[test]
+fn the_vote_of_a_leader_that_hands_over_counts() {
+    // Of two voters, and of three without the third.
+    let two = [set(&[1, 2])];
+    assert_eq!(
+        decide(&two, &view(2, 5, 7), &[leaving(1, 7)]),
+        Succession::TakeOver
+    );
+    assert_eq!(three(view(2, 5, 7), &[leaving(1, 7)]), Succession::TakeOver);
+    let nobody = View {
+        suspects_leader: false,
+        ..view(0, 0, 0)
+    };
+    let others = [leaving(1, 7), nobody];
+    assert_eq!(three(view(3, 5, 7), &others), Succession::TakeOver);
+    // One vote does not replace two.
+    let five = [set(&[1, 2, 3, 4, 5])];
+    let missing = wait(WaitReason::NoMajority {
+        suspecting: 1,
+        needed: 3,
+    });
+    assert_eq!(decide(&five, &view(2, 5, 7), &[leaving(1, 7)]), missing);
+}
+
+#[test]
+fn a_leader_that_hands_over_is_asked_for_its_vote_by_whoever_has_all_that_it_has() {
+    let behind = wait(WaitReason::BehindTheLeader(ReplicaId(1)));
+    assert_eq!(three(view(2, 5, 7), &[leaving(1, 8)]), behind);
+    // Who does not need that vote need not have all: what it lacks no majority had.
+    let others = [leaving(1, 8), view(3, 5, 7)];
+    assert_eq!(three(view(2, 5, 7), &others), Succession::TakeOver);
+}
+
+#[test]
+fn a_leader_hands_over_to_one_that_stays_and_does_not_stand_itself() {
+    assert_eq!(
+        three(leaving(1, 7), &[view(2, 5, 7), view(3, 5, 7)]),
+        wait(WaitReason::LeaderSeemsAlive)
+    );
+    let both_leave = View {
+        yields: true,
+        ..view(2, 5, 7)
+    };
+    let others = [leaving(1, 7), both_leave];
+    assert_eq!(three(view(3, 5, 7), &others), Succession::TakeOver);
+}
+
+#[test]
+fn while_the_membership_changes_a_leader_that_hands_over_counts_where_it_votes() {
+    let sets = [set(&[1, 2, 3]), set(&[2, 3, 4])];
+    let missing = wait(WaitReason::NoMajority {
+        suspecting: 1,
+        needed: 2,
+    });
+    let mine = view(2, 5, 7);
+    assert_eq!(decide(&sets, &mine, &[leaving(1, 7)]), missing);
+    assert_eq!(decide(&sets, &mine, &[leaving(3, 7)]), Succession::TakeOver);
+}
+
+#[test]
+fn a_leader_that_stays_keeps_its_vote() {
+    let stays = View {
+        yields: false,
+        ..leaving(1, 7)
+    };
+    let waits = wait(WaitReason::NewerLeader(Term(5)));
+    assert_eq!(decide(&[set(&[1, 2])], &view(2, 5, 7), &[stays]), waits);
+}

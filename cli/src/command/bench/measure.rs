@@ -10,7 +10,8 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::error::Failure;
+use crate::error::{Failure, talk};
+use crate::output::count;
 
 use super::acks::Followers;
 use super::clock::{Clock, processor_time};
@@ -20,7 +21,7 @@ use super::load::{Limit, Load, Shared, share};
 use super::pace::Pace;
 use super::plan::{Mode, Plan};
 use super::progress::Progress;
-use super::read::{Found, Measure, Reader, Reading};
+use super::read::{Budget, Found, Measure, Reader, Reading};
 use super::record::Content;
 use super::report::Figures;
 use super::verify::{Scope, Sent, Tally};
@@ -187,10 +188,7 @@ impl<'a> Measurement<'a> {
                 true => Scope::Run(self.shared.run),
                 false => Scope::AnyRun,
             },
-            most: match own {
-                true => u64::MAX,
-                false => self.plan.records.unwrap_or(u64::MAX),
-            },
+            budget: Budget::of(self.plan.records.filter(|_| !own)),
             end: end.unwrap_or(u64::MAX),
             ..self.reading(Measure::Wait)
         };
@@ -199,6 +197,9 @@ impl<'a> Measurement<'a> {
         let cut_short = self.plan.duration.is_some();
         let expected = if cut_short { Sent::new() } else { loaded.sent };
         let found = finish(readers, &expected).await?;
+        if let Some(wanted) = self.plan.records.filter(|_| !own) {
+            self.tell_of_fewer(found.tally, wanted);
+        }
         Ok(Measured {
             records: found.tally.verified,
             nanos: found.last.saturating_sub(start),
@@ -208,6 +209,17 @@ impl<'a> Measurement<'a> {
             failed: 0,
             failure: loaded.failure,
         })
+    }
+
+    /// Says that a named topic has fewer records than were to be read.
+    fn tell_of_fewer(&self, found: Tally, wanted: u64) {
+        let read = found.verified + found.repeated + found.broken + found.foreign;
+        if read < wanted {
+            let (topic, read) = (&self.ground.topic, count(read, "record"));
+            talk(format!(
+                "warning: topic {topic} has {read} to read, not {wanted}"
+            ));
+        }
     }
 
     /// Reads everything that was sent, unmeasured.
@@ -231,7 +243,7 @@ impl<'a> Measurement<'a> {
             until: Until::Never,
             scope: Scope::Run(self.shared.run),
             measure,
-            most: u64::MAX,
+            budget: Budget::default(),
             end: u64::MAX,
             patience: self.patience,
         }

@@ -1,7 +1,7 @@
 //! Reading and verifying: each reader has some of the partitions.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use highwater_client::{Client, ConsumerBatch, Error, PartitionIndex, Start, Until};
@@ -10,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::latency::Latencies;
 use super::load::Shared;
-use super::verify::{Scope, Sent, Verifier};
+use super::verify::{Scope, Sent, Verifier, read};
 
 /// How often a reader looks whether it waits in vain.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -34,12 +34,39 @@ pub(super) struct Reading {
     pub(super) until: Until,
     pub(super) scope: Scope,
     pub(super) measure: Measure,
-    /// All readers stop when they have this many records.
-    pub(super) most: u64,
+    /// How many records all readers may take.
+    pub(super) budget: Budget,
     /// All readers stop at this time of the run's clock.
     pub(super) end: u64,
     /// A reader that got nothing for so long after everything was sent gives up.
     pub(super) patience: Duration,
+}
+
+/// How many records may still be taken, by all readers together. What was only sent to warm up does not
+/// count.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Budget(Option<Arc<AtomicU64>>);
+
+impl Budget {
+    /// So many, or any number.
+    pub(super) fn of(records: Option<u64>) -> Self {
+        Self(records.map(|records| Arc::new(AtomicU64::new(records))))
+    }
+
+    /// Takes one, if there is one left.
+    fn claim(&self) -> bool {
+        let Some(left) = &self.0 else {
+            return true;
+        };
+        let less = |left: u64| left.checked_sub(1);
+        let relaxed = Ordering::Relaxed;
+        left.fetch_update(relaxed, relaxed, less).is_ok()
+    }
+
+    fn is_spent(&self) -> bool {
+        let left = self.0.as_ref();
+        left.is_some_and(|left| left.load(Ordering::Relaxed) == 0)
+    }
 }
 
 /// What a reader found.
@@ -134,8 +161,12 @@ impl Reader {
         let check = verifier.partition(batch.partition().0);
         let mut count = 0;
         for record in batch.records()?.views() {
+            let read = read(&self.shared.content, record?.value);
+            if !read.is_warm_up() && !self.reading.budget.claim() {
+                break;
+            }
             count += 1;
-            let due = check.take(&self.shared.content, record?.value);
+            let due = check.take(read);
             match (due, self.reading.measure) {
                 (Some(due), Measure::FromDue) => latencies.add(now.saturating_sub(due)),
                 (Some(_), Measure::Wait) => latencies.add(now.saturating_sub(asked)),
@@ -149,7 +180,7 @@ impl Reader {
     fn is_done(&self) -> bool {
         let shared = &self.shared;
         if shared.stopped.load(Ordering::Relaxed)
-            || shared.read.load(Ordering::Relaxed) >= self.reading.most
+            || self.reading.budget.is_spent()
             || (self.reading.end != u64::MAX && shared.clock.nanos() >= self.reading.end)
         {
             return true;
@@ -157,5 +188,20 @@ impl Reader {
         let sent = self.sent.borrow();
         sent.as_ref()
             .is_some_and(|sent| self.found.verifier.is_complete(sent))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_is_spent_once_whoever_takes_from_it() {
+        let (one, any) = (Budget::of(Some(2)), Budget::of(None));
+        let other = one.clone();
+        assert!(one.claim() && !one.is_spent());
+        assert!(other.claim() && one.is_spent());
+        assert!(!one.claim() && !other.claim());
+        assert!(any.claim() && !any.is_spent());
     }
 }

@@ -33,6 +33,24 @@ pub(super) struct Tally {
     pub(super) foreign: u64,
 }
 
+/// What the value of a record says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Read(Result<Stamp, Flaw>);
+
+impl Read {
+    /// True for a record that was only sent to warm up.
+    #[inline]
+    pub(super) fn is_warm_up(self) -> bool {
+        self.0.is_ok_and(|stamp| stamp.time == WARM_UP)
+    }
+}
+
+/// Reads the value of a record.
+#[inline]
+pub(super) fn read(content: &Content, value: Option<&[u8]>) -> Read {
+    Read(value.map_or(Err(Flaw::Foreign), |value| content.read(value)))
+}
+
 /// The records of one sender in a partition.
 #[derive(Debug)]
 struct Lane {
@@ -64,8 +82,7 @@ impl PartitionCheck {
     /// Takes the next record of the partition. Gives when it was due if it is sound, in order and
     /// to be counted.
     #[inline]
-    pub(super) fn take(&mut self, content: &Content, value: Option<&[u8]>) -> Option<u64> {
-        let read = value.map_or(Err(Flaw::Foreign), |value| content.read(value));
+    pub(super) fn take(&mut self, Read(read): Read) -> Option<u64> {
         match (read, self.scope) {
             (Ok(stamp), Scope::Run(run)) if stamp.run != run => self.tally.foreign += 1,
             (Ok(stamp), _) => return self.order(stamp),
@@ -211,7 +228,7 @@ mod tests {
         let content = Content::new();
         let mut verifier = Verifier::new(scope, [0]);
         for value in values {
-            verifier.partition(0).take(&content, Some(value));
+            verifier.partition(0).take(read(&content, Some(value)));
         }
         verifier
     }
@@ -266,7 +283,7 @@ mod tests {
         assert_eq!((tally.verified, tally.foreign), (1, 2));
         let mut verifier = taken(Scope::AnyRun, &values);
         assert_eq!(verifier.tally().foreign, 1);
-        verifier.partition(0).take(&Content::new(), None);
+        verifier.partition(0).take(read(&Content::new(), None));
         assert_eq!(verifier.tally().foreign, 2, "no value at all");
     }
 
@@ -289,8 +306,11 @@ mod tests {
         let mut warm = vec![0; 64];
         content.write(stamp.source(64), stamp, &mut warm);
         let mut check = PartitionCheck::new(Scope::Run(RUN));
-        assert_eq!(check.take(&content, Some(&warm)), None);
-        assert_eq!(check.take(&content, Some(&value(RUN, 0, 1))), Some(10));
+        assert_eq!(check.take(read(&content, Some(&warm))), None);
+        assert_eq!(
+            check.take(read(&content, Some(&value(RUN, 0, 1)))),
+            Some(10)
+        );
         assert_eq!((check.tally.warm_up, check.tally.verified), (1, 1));
     }
 }

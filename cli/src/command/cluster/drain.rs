@@ -7,7 +7,7 @@ use highwater_client::{BrokerId, Client};
 use indicatif::{ProgressBar, ProgressDrawTarget};
 
 use crate::args::ClientArgs;
-use crate::connection::connect;
+use crate::connection::{connect, connect_within};
 use crate::error::Failure;
 use crate::exit::ExitCode;
 use crate::output;
@@ -21,10 +21,14 @@ pub(super) async fn run(
     cancel: bool,
     wait: Duration,
 ) -> Result<(), Failure> {
-    let client = connect(args).await?;
     let drain = match cancel {
-        true => DrainView::new(broker, client.cancel_drain(broker).await?),
-        false => until_handed_over(&client, broker, wait).await?,
+        true => DrainView::new(broker, connect(args).await?.cancel_drain(broker).await?),
+        false => {
+            // A broker that does not answer is no reason to wait longer than was said.
+            let limit = args.call_timeout().min(wait);
+            let client = connect_within(&args.brokers.join(","), limit).await?;
+            until_handed_over(&client, broker, wait).await?
+        }
     };
     output::object(args.output, &drain, DrainView::text)?;
     match cancel || drain.leaderships == 0 {
@@ -44,16 +48,31 @@ async fn until_handed_over(
         ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10))
             .with_message("handing over")
     });
+    let mut seen: Option<DrainView> = None;
     loop {
-        let drain = DrainView::new(broker, client.drain_broker(broker).await?);
+        let asked = client.drain_broker(broker);
+        let answered = match seen {
+            // The first is bounded by the limit of each call, which knows what brokers said meanwhile.
+            None => asked.await?,
+            Some(seen) => match tokio::time::timeout_at(deadline.into(), asked).await {
+                Ok(answered) => answered?,
+                Err(_) => {
+                    bar.inspect(ProgressBar::finish_and_clear);
+                    return Ok(seen);
+                }
+            },
+        };
+        let drain = DrainView::new(broker, answered);
         if drain.leaderships == 0 || Instant::now() >= deadline {
             bar.inspect(ProgressBar::finish_and_clear);
             return Ok(drain);
         }
         if let Some(bar) = &bar {
-            bar.set_message(format!("{} leaderships to hand over", drain.leaderships));
+            let left = output::count(drain.leaderships, "leadership");
+            bar.set_message(format!("{left} to hand over"));
             bar.tick();
         }
+        seen = Some(drain);
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

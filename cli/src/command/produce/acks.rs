@@ -157,12 +157,12 @@ impl Acks {
         printed.item(out, &line)
     }
 
-    /// Ends what is printed.
-    pub(super) fn finish(&mut self, out: &mut impl Write) -> Result<(), Failure> {
+    /// Ends what is printed by a command that `failed` or not.
+    pub(super) fn finish(&mut self, out: &mut impl Write, failed: bool) -> Result<(), Failure> {
         let printed = self
             .printed
             .take()
-            .map_or(Ok(()), |printed| printed.end(out));
+            .map_or(Ok(()), |printed| printed.end(out, failed));
         self.unless_reader_gone(printed.and_then(|()| out.flush()))
     }
 

@@ -1,6 +1,7 @@
 //! `highwater topic trim`.
 
 use highwater_client::{Client, Error, Offset, PartitionIndex, Timestamp, TrimTo, Trimmed};
+use highwater_proto::Reason;
 use serde::Serialize;
 
 use super::confirm;
@@ -95,7 +96,11 @@ pub(super) async fn run(client_args: &ClientArgs, args: TrimArgs) -> Result<(), 
 
 /// One partition that fails does not keep the others.
 async fn tell(client: &Client, name: &str, error: Error) -> ExitCode {
-    let failure = about_topic(client, name, error).await;
+    let outside = error.reason() == Some(Reason::OffsetOutOfRange);
+    let mut failure = about_topic(client, name, error).await;
+    if outside {
+        failure = failure.hint("give --to an offset of the range that is named, or end");
+    }
     failure.tell();
     failure.exit_code()
 }

@@ -114,3 +114,92 @@ fn a_garbled_file_of_the_metadata_comes_back_after_an_election() {
         fs::write(file, vec![0xa5; len]).unwrap();
     });
 }
+
+/// So many lines are 2.5 MB: a first file has at most 1 MiB.
+const SOME: usize = 25_000;
+
+/// Produces and trims until the others have purged everything that the last broker has.
+fn purge(cluster: &Cluster) {
+    let log = |broker| frames(&dir(cluster, broker, partition_dir));
+    let end = index(log(VICTIM).last().unwrap());
+    let deadline = Instant::now() + LIMIT;
+    while !(0..VICTIM).all(|broker| log(broker).first().is_some_and(|first| index(first) > end)) {
+        assert!(Instant::now() < deadline, "the others purge nothing");
+        produce(cluster, SOME);
+        let trim = ["topic", "trim", "t", "-p", "all", "--to", "end", "-y"];
+        cluster.run(&trim).ok();
+    }
+    produce(cluster, 10);
+}
+
+fn index(frame: &Bytes) -> u64 {
+    u64::from_le_bytes(frame[24..32].try_into().unwrap())
+}
+
+/// Damages files of the last broker that nobody else has any more.
+fn comes_back_behind_what_is_purged(elects: bool, damage: impl FnOnce(&[PathBuf])) {
+    let mut cluster = without_the_last();
+    cluster.brokers[VICTIM].restart();
+    produce(&cluster, SOME);
+    cluster.until_healthy();
+    cluster.brokers[VICTIM].kill();
+    let files = segments(&dir(&cluster, VICTIM, partition_dir));
+    assert!(files.len() >= 2, "{files:?}");
+    if elects {
+        elect(&mut cluster, partition_dir);
+    }
+    purge(&cluster);
+    damage(&files);
+    cluster.brokers[VICTIM].restart();
+    cluster.brokers[VICTIM].log_line("its log begins again");
+    until_it_ends_the_same(&cluster);
+    cluster.brokers[VICTIM].kill();
+    cluster.brokers[VICTIM].restart();
+    until_it_ends_the_same(&cluster);
+    // It acknowledges: with one of the others it is the majority.
+    cluster.brokers[0].stop();
+    produce(&cluster, 10);
+}
+
+/// Whether the frames that both logs reach back to are the same: each is purged by whole files.
+fn ends_the_same(one: &[Bytes], other: &[Bytes]) -> bool {
+    let both = one.len().min(other.len());
+    both > 0 && one[one.len() - both..] == other[other.len() - both..]
+}
+
+/// Waits until everything is in sync, and the last broker has the last frames of the others.
+#[track_caller]
+fn until_it_ends_the_same(cluster: &Cluster) {
+    produce(cluster, 1);
+    cluster.until_healthy();
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let mut logs = (0..=VICTIM).map(|broker| frames(&dir(cluster, broker, partition_dir)));
+        let (one, other, back) = (logs.next(), logs.next(), logs.next());
+        let (one, other, back) = (one.unwrap(), other.unwrap(), back.unwrap());
+        if ends_the_same(&one, &back) && ends_the_same(&other, &back) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{} frames differ", back.len());
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_replica_comes_back_whose_first_file_is_lost_and_purged_everywhere() {
+    comes_back_behind_what_is_purged(false, |files| fs::remove_file(&files[0]).unwrap());
+}
+
+#[test]
+fn a_replica_comes_back_whose_garbled_file_is_purged_everywhere_after_an_election() {
+    comes_back_behind_what_is_purged(true, |files| {
+        fs::write(&files[1], vec![0xa5; 1 << 21]).unwrap();
+    });
+}
+
+#[test]
+fn a_replica_comes_back_that_lost_all_files_which_are_purged_everywhere() {
+    comes_back_behind_what_is_purged(false, |files| {
+        files.iter().for_each(|file| fs::remove_file(file).unwrap());
+    });
+}

@@ -8,10 +8,10 @@ use highwater_proto::pb::peer::FetchEntriesRequest;
 use highwater_proto::{BrokerId, LogIndex, ReplicaId};
 
 use super::groups::{Groups, PartitionLog, offloaded};
-use crate::log::repair::{Repair, RepairedFile, Step, Supply};
-use crate::log::{Dir, LogOptions};
+use crate::log::repair::{Repair, RepairError, RepairedFile, Step, Supply};
+use crate::log::{Dir, LastFrame, LogOptions};
 use crate::peer;
-use crate::raft::{GroupId, decode_supply};
+use crate::raft::{FloorState, GroupId, decode_supply};
 
 /// How long another broker may take for one answer: it may have to ask a majority first.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
@@ -20,6 +20,14 @@ const METADATA_TRIES: usize = 20;
 const METADATA_PAUSE: Duration = Duration::from_secs(1);
 /// The most files repaired in one go.
 const MAX_FILES: usize = 10_000;
+
+/// The log of a replica that is out.
+struct DamagedLog<'a> {
+    group: GroupId,
+    id: ReplicaId,
+    dir: &'a Arc<dyn Dir>,
+    options: &'a LogOptions,
+}
 
 impl Groups {
     /// Repairs every damaged file of the replica, asking the brokers in turn. Without damage it
@@ -32,9 +40,18 @@ impl Groups {
         others: &[BrokerId],
     ) -> Result<Vec<RepairedFile>, String> {
         let dir = self.directory(group, id, true).await?;
-        let options = self.options(group, id, partition);
         let mut repaired = Vec::new();
-        while let Some(file) = self.repair_one(group, &dir, &options, others).await? {
+        loop {
+            let options = self.options(group, id, partition);
+            let log = DamagedLog {
+                group,
+                id,
+                dir: &dir,
+                options: &options,
+            };
+            let Some(file) = self.repair_one(&log, others).await? else {
+                return Ok(repaired);
+            };
             let (name, kept) = (&file.file, &file.quarantined);
             tracing::warn!(
                 %group, replica = %id, file = %name, kept_as = ?kept,
@@ -46,7 +63,6 @@ impl Groups {
                 return Err("a repair does not end".to_owned());
             }
         }
-        Ok(repaired)
     }
 
     /// Repairs this broker's replica of the metadata from those of the others, if it is damaged.
@@ -72,22 +88,20 @@ impl Groups {
     /// Repairs the oldest damaged file.
     async fn repair_one(
         &self,
-        group: GroupId,
-        dir: &Arc<dyn Dir>,
-        options: &LogOptions,
+        log: &DamagedLog<'_>,
         others: &[BrokerId],
     ) -> Result<Option<RepairedFile>, String> {
         let mut reasons = Vec::new();
         for broker in others {
-            let Some(repair) = self.begin(dir, options).await? else {
+            let Some(repair) = self.begin(log, None).await? else {
                 return Ok(None);
             };
-            match self.repair_from(group, repair, *broker).await {
+            match self.repair_from(log, repair, *broker).await {
                 Ok(file) => return Ok(Some(file)),
                 Err(why) => reasons.push(format!("broker {broker}: {why}")),
             }
         }
-        match self.begin(dir, options).await? {
+        match self.begin(log, None).await? {
             None => Ok(None),
             Some(repair) if reasons.is_empty() => Err(format!(
                 "{} is damaged and there is no other replica to repair it from",
@@ -101,37 +115,69 @@ impl Groups {
         }
     }
 
+    /// Begins to repair the oldest damaged file, or to begin the log anew behind `floor`.
     async fn begin(
         &self,
-        dir: &Arc<dyn Dir>,
-        options: &LogOptions,
+        log: &DamagedLog<'_>,
+        floor: Option<LastFrame>,
     ) -> Result<Option<Repair>, String> {
-        let (dir, options) = (Arc::clone(dir), options.clone());
+        let (dir, options) = (Arc::clone(log.dir), log.options.clone());
+        let begun = move || match floor {
+            Some(floor) => Repair::behind(&dir, &options, floor),
+            None => Repair::begin(&dir, &options),
+        };
         offloaded(&self.root, move || {
-            Repair::begin(&dir, &options).map_err(|error| error.to_string())
+            begun().map_err(|error| error.to_string())
         })
         .await
     }
 
     async fn repair_from(
         &self,
-        group: GroupId,
+        log: &DamagedLog<'_>,
         mut repair: Repair,
         broker: BrokerId,
     ) -> Result<RepairedFile, String> {
-        let mut supply = None;
+        let (mut supply, mut behind) = (None, None);
         loop {
+            let (there, floor) = supply.take().unzip();
             let step;
             (repair, step) = offloaded(&self.root, move || {
-                let step = repair.step(supply).map_err(|error| error.to_string())?;
+                let step = repair.step(there);
                 Ok((repair, step))
             })
             .await?;
-            match step {
-                Step::Repaired(file) => return Ok(file),
-                Step::Need(from) => supply = Some(self.ask(group, broker, from).await?),
+            match (step, floor.flatten()) {
+                (Ok(Step::Repaired(file)), _) => return Ok(file),
+                (Ok(Step::Need(from)), _) => {
+                    supply = Some(self.ask(log.group, broker, from).await?);
+                }
+                (Ok(Step::Note(file)), _) => self.note(log, behind.take(), file).await?,
+                (Err(RepairError::Purged { .. }), Some(floor)) if behind.is_none() => {
+                    let begun = self.begin(log, Some(floor.end())).await?;
+                    repair = begun.ok_or("it is damaged no more")?;
+                    behind = Some(floor);
+                }
+                (Err(error), _) => return Err(error.to_string()),
             }
         }
+    }
+
+    /// Notes that the log begins anew with `file`, behind this state.
+    async fn note(
+        &self,
+        log: &DamagedLog<'_>,
+        behind: Option<FloorState>,
+        file: u32,
+    ) -> Result<(), String> {
+        let behind = behind.ok_or("nothing says what the log begins behind")?;
+        tracing::warn!(
+            group = %log.group, replica = %log.id, file, last_purged = %behind.end().index,
+            "what a damaged replica needs is committed and purged everywhere; its log begins again \
+             behind that",
+        );
+        let noted = behind.note(log.dir, &self.hard_state, log.id, file);
+        noted.await.map_err(|error| error.to_string())
     }
 
     async fn ask(
@@ -139,7 +185,7 @@ impl Groups {
         group: GroupId,
         broker: BrokerId,
         from: LogIndex,
-    ) -> Result<Supply, String> {
+    ) -> Result<(Supply, Option<FloorState>), String> {
         let link = self.peers.link(broker).ok_or("its address is not known")?;
         let request = FetchEntriesRequest {
             hello: Some(self.peers.me().hello()),

@@ -12,6 +12,7 @@ pub mod heartbeats;
 pub mod succession;
 pub mod suspicion;
 
+mod begin_again;
 mod blocking;
 mod error;
 mod floor;
@@ -46,6 +47,7 @@ mod types;
 mod watcher;
 mod wire;
 
+pub use begin_again::FloorState;
 pub(crate) use blocking::{beside, offloaded};
 pub use error::{OpenError, ProposeError, ReadError};
 pub use founding::founding_entry;

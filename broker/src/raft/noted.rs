@@ -31,6 +31,16 @@ pub(super) fn note_durable_file(hard_state: &HardState, replica: ReplicaId, numb
     hard_state.put(key(replica, NEWEST_FILE), number, Box::new(|_| {}));
 }
 
+/// Notes durably that the log has this file from now on; errors as in [`note_purged`].
+pub(super) async fn note_file(
+    hard_state: &HardState,
+    replica: ReplicaId,
+    number: u32,
+) -> io::Result<Result<(), SyncError>> {
+    let number = number.to_le_bytes().to_vec();
+    note(hard_state, key(replica, NEWEST_FILE), number).await
+}
+
 /// The first entry that was not purged from the replica's log, as far as that is noted.
 pub fn unpurged(hard_state: &HardState, replica: ReplicaId) -> Option<LogIndex> {
     let purged = purged(hard_state, replica).ok()?;

@@ -1,15 +1,22 @@
 //! Entries for a replica that lost some: what this one has, and how far it is known to be committed.
 
+use std::cmp::Ordering;
+
+use bytes::Bytes;
 use highwater_proto::pb::peer::{Entry, FetchEntriesResponse};
 use highwater_proto::{LogIndex, Term};
 
+use super::begin_again::FloorState;
 use super::replica::Replica;
 use super::wire::{WireError, encode_log_id};
 use crate::log::repair::Supply;
 use crate::log::{Frame, Head, LastFrame, LogError, LogReader};
+use crate::peer::MAX_MESSAGE_BYTES;
 
 /// The most bytes of entries in one answer.
 const SUPPLY_BYTES: usize = 1 << 20;
+/// The largest state that fits into an answer without entries.
+const STATE_BYTES: usize = MAX_MESSAGE_BYTES - (1 << 20);
 
 impl Replica {
     /// The entries from `from` on, as many as fit into one answer. Above what is committed they may
@@ -31,13 +38,31 @@ impl Replica {
             Some(_) | None => Ok(None),
         };
         let before = self.read_beside(before).await?;
+        let floor = self.floor_for(from);
         Ok(FetchEntriesResponse {
             replica: self.id().0,
             before: before.map_or_else(Default::default, |head| encode_head(&head)),
             entries: frames.into_iter().map(encode).collect(),
             committed: self.committed().as_ref().map(encode_log_id),
             complete,
+            floor,
         })
+    }
+
+    /// The state before the log, for who asks for an entry that is purged; also for who asks for the
+    /// first one that is not, since the one before that is gone, but then the entries come first.
+    fn floor_for(&self, from: LogIndex) -> Bytes {
+        let first = self.reader().first_index();
+        let most = match from.cmp(&first) {
+            Ordering::Less => STATE_BYTES,
+            Ordering::Equal if first > LogIndex(0) => SUPPLY_BYTES,
+            Ordering::Equal | Ordering::Greater => return Bytes::new(),
+        };
+        let state = self.floor.state().map(|state| state.encode());
+        state
+            .filter(|state| state.len() <= most)
+            .unwrap_or_default()
+            .into()
     }
 
     /// Term and chain of an entry that is committed and still there.
@@ -73,8 +98,8 @@ impl Replica {
     }
 }
 
-fn encode_head(head: &Head) -> bytes::Bytes {
-    bytes::Bytes::copy_from_slice(&head.encode())
+fn encode_head(head: &Head) -> Bytes {
+    Bytes::copy_from_slice(&head.encode())
 }
 
 fn encode(frame: Frame) -> Entry {
@@ -84,8 +109,11 @@ fn encode(frame: Frame) -> Entry {
     }
 }
 
-/// Reads another broker's answer; `None` if it has no replica of the group.
-pub fn decode_supply(response: FetchEntriesResponse) -> Result<Option<Supply>, WireError> {
+/// Reads another broker's answer, and the state before its log if that is in it; `None` if it has no
+/// replica of the group.
+pub fn decode_supply(
+    response: FetchEntriesResponse,
+) -> Result<Option<(Supply, Option<FloorState>)>, WireError> {
     if response.replica == 0 {
         return Ok(None);
     }
@@ -93,13 +121,19 @@ pub fn decode_supply(response: FetchEntriesResponse) -> Result<Option<Supply>, W
         true => None,
         false => Some(LastFrame::from(&Head::decode(&response.before)?)),
     };
+    let floor = match response.floor.is_empty() {
+        true => None,
+        false => FloorState::decode(&response.floor)?,
+    };
     let frames = response.entries.into_iter().map(decode);
-    Ok(Some(Supply {
+    let supply = Supply {
         before,
+        floor: floor.as_ref().map(FloorState::end),
         frames: frames.collect::<Result<_, _>>()?,
         committed: response.committed.map(|id| LogIndex(id.index)),
         complete: response.complete,
-    }))
+    };
+    Ok(Some((supply, floor)))
 }
 
 fn decode(entry: Entry) -> Result<Frame, WireError> {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use highwater_proto::{LogIndex, Term};
 
 use super::survey::{Goal, Lost, Start};
-use super::{QUARANTINE, RepairError, RepairedFile, Supply};
+use super::{RepairError, RepairedFile, Supply};
 use crate::log::dir::{Dir, File};
 use crate::log::encode::Encoder;
 use crate::log::error::OpenError;
@@ -16,15 +16,24 @@ use crate::log::frame::{Head, LastFrame, Position, Tail};
 use crate::log::plan::{NewFrame, Planned, Source, plan};
 use crate::log::scan;
 use crate::log::segment::{file_name, times};
-use crate::log::segment_header::{
-    FOOTER, Footer, HINT, HINT_AT, Origin, SEGMENT_HEADER, SegmentHeader, encode_hint,
-};
+use crate::log::segment_header::{Origin, SEGMENT_HEADER, SegmentHeader};
 use crate::log::view::Frame;
+
+mod place;
 
 /// How much of the damaged file is copied at once.
 const COPY: usize = 1 << 20;
 /// What a file that is being written is called besides its name.
 const SUFFIX: &str = "repair";
+
+/// A damaged file that is kept aside.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) name: String,
+    pub(super) bytes: Bytes,
+    /// Whether it goes: what replaces it has another name, and a log with it would be refused.
+    pub(super) goes: bool,
+}
 
 /// How far the file goes by now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +53,10 @@ pub(super) struct Rebuild {
     generation: u32,
     start: Start,
     goal: Goal,
-    /// What is left of the damaged file; empty when it is missing.
+    /// What is left of the damaged file; empty when it is missing, or of no use.
     old: Bytes,
+    /// Damaged files that are kept aside.
+    damaged: Vec<Kept>,
     new: Arc<dyn File>,
     position: u32,
     tail: Tail,
@@ -62,6 +73,7 @@ impl Rebuild {
         dir: Arc<dyn Dir>,
         lost: Lost,
         old: Bytes,
+        damaged: Vec<Kept>,
         voted: Option<Term>,
     ) -> Result<Self, RepairError> {
         let header = SegmentHeader {
@@ -71,9 +83,8 @@ impl Rebuild {
         let name = file_name(header.number);
         let beside = format!("{name}.{SUFFIX}");
         let left = dir.list().map_err(OpenError::io("list", "the directory"))?;
-        if left.contains(&beside) {
-            dir.remove(&beside)
-                .map_err(OpenError::io("remove", &beside))?;
+        for left in left.iter().filter(|left| left.starts_with(&beside)) {
+            dir.remove(left).map_err(OpenError::io("remove", left))?;
         }
         let new = dir
             .create(&beside, header.file_len)
@@ -84,6 +95,7 @@ impl Rebuild {
             start: lost.start,
             goal: lost.goal,
             old,
+            damaged,
             new,
             position: SEGMENT_HEADER,
             tail: header.start(),
@@ -158,7 +170,7 @@ impl Rebuild {
     /// Takes frames of another replica.
     pub(super) fn take(&mut self, supply: Supply) -> Result<Reached, RepairError> {
         if let Start::Behind(first) = self.start {
-            self.begin_behind(first, supply.before)?;
+            self.begin_behind(first, &supply)?;
         }
         let mut reached = self.advance()?;
         if let Some(before) = supply.before
@@ -184,11 +196,21 @@ impl Rebuild {
             Reached::Missing(_) if supply.complete && self.is_newest() && !self.unproven => {
                 Ok(Reached::End)
             }
-            Reached::Missing(wanted) if !took => Err(RepairError::NotThere {
-                file: self.name.clone(),
-                wanted,
-            }),
+            Reached::Missing(wanted) if !took => Err(self.not_there(wanted, supply.floor)),
             reached => Ok(reached),
+        }
+    }
+
+    /// The other replica has no such entry, or had it and has purged it.
+    fn not_there(&self, wanted: LogIndex, floor: Option<LastFrame>) -> RepairError {
+        let file = self.name.clone();
+        match floor.filter(|floor| floor.index >= wanted) {
+            Some(floor) => RepairError::Purged {
+                file,
+                wanted,
+                floor: floor.index,
+            },
+            None => RepairError::NotThere { file, wanted },
         }
     }
 
@@ -197,16 +219,11 @@ impl Rebuild {
     }
 
     /// The file begins the log, and only another replica knows how the log stood there.
-    fn begin_behind(
-        &mut self,
-        first: LogIndex,
-        before: Option<LastFrame>,
-    ) -> Result<(), RepairError> {
+    fn begin_behind(&mut self, first: LogIndex, supply: &Supply) -> Result<(), RepairError> {
+        let before = supply.before.or(supply.floor);
         let Some(before) = before.filter(|before| before.index.next() == first) else {
-            return Err(RepairError::NotThere {
-                file: self.name.clone(),
-                wanted: LogIndex(first.0.saturating_sub(1)),
-            });
+            let wanted = LogIndex(first.0.saturating_sub(1));
+            return Err(self.not_there(wanted, supply.floor));
         };
         self.header.origin = Origin::Reset;
         self.header.first_index = first;
@@ -304,10 +321,11 @@ impl Rebuild {
         self.write(&encoder.slices())
     }
 
-    fn write(&self, parts: &[IoSlice<'_>]) -> Result<(), RepairError> {
+    fn write(&mut self, parts: &[IoSlice<'_>]) -> Result<(), RepairError> {
         let len: usize = parts.iter().map(|part| part.len()).sum();
-        if u64::from(self.position) + len as u64 > self.header.file_len {
-            return Err(self.mismatch("it is more than the file holds"));
+        let end = u64::from(self.position) + len as u64;
+        if end > self.header.file_len {
+            self.grow(end)?;
         }
         let written = self.new.write_at(parts, u64::from(self.position));
         Ok(written.map_err(OpenError::io("write to", &self.name))?)
@@ -319,80 +337,36 @@ impl Rebuild {
         self.max_timestamp = self.max_timestamp.max(times(head));
     }
 
+    /// Goes on in a larger file: what was committed since the damage may be more than was here.
+    fn grow(&mut self, needed: u64) -> Result<(), RepairError> {
+        let page = u64::from(SEGMENT_HEADER);
+        let most = u64::from(u32::MAX) / page * page;
+        let doubled = (self.header.file_len * 2).max(needed.next_multiple_of(page));
+        let len = doubled.min(most);
+        if needed > len || !self.is_newest() {
+            return Err(self.mismatch("it is more than the file holds"));
+        }
+        let beside = format!("{}.{SUFFIX}", self.name);
+        let larger = format!("{beside}.larger");
+        let failed = || OpenError::io("write", larger.clone());
+        let new = self.dir.create(&larger, len).map_err(failed())?;
+        let mut at = page;
+        while at < u64::from(self.position) {
+            let end = u64::from(self.position).min(at + COPY as u64);
+            let chunk = Vec::from(self.new.slice(at..end));
+            new.write_at(&[IoSlice::new(&chunk)], at)
+                .map_err(failed())?;
+            at = end;
+        }
+        self.dir.rename(&larger, &beside).map_err(failed())?;
+        (self.new, self.header.file_len) = (new, len);
+        Ok(())
+    }
+
     fn mismatch(&self, why: &str) -> RepairError {
         RepairError::Mismatch {
             file: self.name.clone(),
             why: why.to_owned(),
         }
-    }
-
-    /// Has the new file take the place of the damaged one, durably, and keeps that.
-    pub(super) fn put_in_place(&mut self) -> Result<RepairedFile, RepairError> {
-        self.finish()?;
-        if !self.old.is_empty() {
-            let kept = self.quarantine();
-            self.report.quarantined = Some(kept.map_err(OpenError::io("keep", &self.name))?);
-        }
-        let beside = format!("{}.{SUFFIX}", self.name);
-        let renamed = self.dir.rename(&beside, &self.name);
-        renamed
-            .and_then(|()| self.dir.sync_dir())
-            .map_err(OpenError::io("put in place", beside))?;
-        Ok(self.report.clone())
-    }
-
-    /// Writes what is around the frames, and syncs all of it.
-    fn finish(&self) -> Result<(), OpenError> {
-        let mut page = self.header.encode();
-        let durable = Position {
-            file: self.header.number,
-            byte: self.position,
-        };
-        page[HINT_AT..HINT_AT + HINT].copy_from_slice(&encode_hint(durable, self.generation));
-        let footer = self
-            .tail
-            .last()
-            .filter(|_| !self.is_newest() && self.has_room_for_a_footer())
-            .map(|last| Footer {
-                last,
-                max_timestamp: self.max_timestamp,
-            });
-        let write = || {
-            if let Some(footer) = footer {
-                let footer = footer.encode(self.generation);
-                self.new
-                    .write_at(&[IoSlice::new(&footer)], u64::from(self.position))?;
-            }
-            self.new.write_at(&[IoSlice::new(&page)], 0)?;
-            self.new.sync_now()
-        };
-        write().map_err(OpenError::io("write", &self.name))
-    }
-
-    fn has_room_for_a_footer(&self) -> bool {
-        u64::from(self.position) + u64::from(FOOTER) <= self.header.file_len
-    }
-
-    /// Copies the damaged file aside; a copy, so that the file itself is there until the moment it
-    /// is replaced.
-    fn quarantine(&self) -> std::io::Result<String> {
-        let place = self.dir.subdir(QUARANTINE)?;
-        let taken = place.list()?;
-        let names = (1..).map(|nth: u32| match nth {
-            1 => self.name.clone(),
-            _ => format!("{}.{nth}", self.name),
-        });
-        let name = names.into_iter().find(|name| !taken.contains(name));
-        let name = name.unwrap_or_default();
-        let copy = place.create(&name, self.old.len() as u64)?;
-        let mut position = 0;
-        for chunk in self.old.chunks(COPY) {
-            let chunk = Vec::from(chunk);
-            copy.write_at(&[IoSlice::new(&chunk)], position)?;
-            position += chunk.len() as u64;
-        }
-        copy.sync_now()?;
-        place.sync_dir()?;
-        Ok(format!("{QUARANTINE}/{name}"))
     }
 }

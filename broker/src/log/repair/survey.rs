@@ -4,7 +4,7 @@
 use highwater_proto::{LogIndex, Offset};
 
 use super::RepairError;
-use crate::log::frame::{Position, RawFrame, Tail};
+use crate::log::frame::{LastFrame, Position, RawFrame, Tail};
 use crate::log::options::LogOptions;
 use crate::log::recovery::{FoundFile, Proof, salt_of};
 use crate::log::scan::{self, Scan, Stop};
@@ -125,6 +125,37 @@ fn needed(files: &[FoundFile], proof: &Proof, options: &LogOptions) -> Vec<Node>
     }
     nodes.reverse();
     nodes
+}
+
+/// A file that begins the log anew behind `floor`, and of which nothing says where it ends.
+pub(super) fn behind(
+    files: &[FoundFile],
+    options: &LogOptions,
+    number: u32,
+    floor: LastFrame,
+) -> Lost {
+    let first = Tail::from(floor);
+    let file_len = options.max_segment_bytes.max(options.first_segment_bytes);
+    let header = SegmentHeader {
+        owner: options.owner,
+        salt: salt_of(files).unwrap_or(options.salt),
+        origin: Origin::Reset,
+        number,
+        file_len: file_len.next_multiple_of(u64::from(SEGMENT_HEADER)),
+        max_unsynced: options.max_unsynced_bytes,
+        first_index: first.next_index,
+        first_offset: first.next_offset,
+        previous: Some(floor),
+        continues: None,
+        durable: Position::default(),
+        reused: false,
+    };
+    Lost {
+        at: None,
+        header,
+        start: Start::Known,
+        goal: Goal::Unknown,
+    }
 }
 
 /// A file in its place.

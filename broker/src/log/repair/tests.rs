@@ -8,6 +8,7 @@ use super::*;
 use crate::log::tests::{all, append_and_wait, batch_frame, local, open, tiny};
 use crate::log::{Dir, Frame, FrameKind, Log, MemDir};
 
+mod behind;
 mod voted;
 
 const ENTRIES: u64 = 40;
@@ -16,10 +17,7 @@ const ENTRIES: u64 = 40;
 fn built(entries: u64) -> (MemDir, Vec<Frame>) {
     let dir = MemDir::new();
     let mut log = open(&dir);
-    append_and_wait(
-        &mut log,
-        vec![local(0, 0, FrameKind::Blank, bytes::Bytes::new())],
-    );
+    append_and_wait(&mut log, vec![local(0, 0, FrameKind::Blank, Bytes::new())]);
     for index in 1..entries {
         append_and_wait(
             &mut log,
@@ -35,6 +33,8 @@ struct Other<'a> {
     frames: &'a [Frame],
     committed: Option<LogIndex>,
     leads: bool,
+    /// What it has purged.
+    floor: Option<LastFrame>,
 }
 
 impl<'a> Other<'a> {
@@ -44,6 +44,7 @@ impl<'a> Other<'a> {
             frames,
             committed,
             leads: true,
+            floor: None,
         }
     }
 
@@ -62,6 +63,7 @@ impl<'a> Other<'a> {
             && end.is_none_or(|f| f.head.index == self.frames[self.frames.len() - 1].head.index);
         Supply {
             before,
+            floor: self.floor.filter(|floor| from <= floor.index.next()),
             frames,
             committed: self.committed,
             complete,
@@ -318,10 +320,7 @@ fn frames_of_another_history_are_refused() {
     let foreign = {
         let dir = MemDir::new();
         let mut log = open(&dir);
-        append_and_wait(
-            &mut log,
-            vec![local(0, 0, FrameKind::Blank, bytes::Bytes::new())],
-        );
+        append_and_wait(&mut log, vec![local(0, 0, FrameKind::Blank, Bytes::new())]);
         for index in 1..ENTRIES {
             append_and_wait(&mut log, vec![batch_frame(index, 1, 300)]);
         }

@@ -62,6 +62,7 @@ fn a_later_term_is_the_end_even_before_it_is_committed() {
         frames: &theirs,
         committed: Some(LogIndex(committed)),
         leads: false,
+        floor: None,
     };
     let found = without_newest(&dir, &options, &other(29));
     assert!(same(&found, &theirs[..30]));
@@ -76,6 +77,18 @@ fn a_later_term_is_the_end_even_before_it_is_committed() {
         refused.to_string().contains("not known to be committed"),
         "{refused}"
     );
+}
+
+#[test]
+fn a_lost_file_gets_back_more_than_it_could_hold() {
+    let (dir, _) = built(27);
+    let (_, theirs) = built(150);
+    let options = LogOptions {
+        max_segment_bytes: tiny().max_segment_bytes,
+        ..voted(1, newest_number(&dir))
+    };
+    let found = without_newest(&dir, &options, &Other::leader(&theirs));
+    assert!(same(&found, &theirs), "{} frames", found.len());
 }
 
 #[test]

@@ -83,7 +83,9 @@ impl Rebuild {
         let name = file_name(header.number);
         let beside = format!("{name}.{SUFFIX}");
         let left = dir.list().map_err(OpenError::io("list", "the directory"))?;
-        for left in left.iter().filter(|left| left.starts_with(&beside)) {
+        // Of this file or of another one that was to begin the log anew.
+        let half = format!(".seg.{SUFFIX}");
+        for left in left.iter().filter(|left| left.contains(&half)) {
             dir.remove(left).map_err(OpenError::io("remove", left))?;
         }
         let new = dir

@@ -164,6 +164,9 @@ fn a_crash_or_an_error_anywhere_leaves_the_log_damaged_or_begun_again() {
             let kept: Vec<_> = kept.cloned().collect();
             let whole = same(&kept, &other.frames[..kept.len()]) && kept.len() >= 30 - FLOOR - 1;
             assert!(whole, "loss {nth}, operation {operation}");
+            let names = hurt.list().unwrap();
+            let half = names.iter().find(|name| name.contains("repair"));
+            assert_eq!(half, None, "operation {operation} leaves half a file");
             if done {
                 break;
             }

@@ -19,7 +19,7 @@ use super::refusal::Refusal;
 mod read;
 mod write;
 
-pub use read::check_rack;
+pub use read::{check_rack, is_address};
 pub(super) use read::{
     incarnation_of, read_endpoints, read_incarnation, read_producer_name, read_rack, read_topic_id,
 };

@@ -21,7 +21,8 @@ mod takeover;
 mod times;
 
 pub use command::{
-    Command, CommandError, Endpoints, MAX_PARTITIONS, ProducerIncarnation, Registration, check_rack,
+    Command, CommandError, Endpoints, MAX_PARTITIONS, ProducerIncarnation, Registration,
+    check_rack, is_address,
 };
 pub use config::{ConfigError, TopicConfig};
 pub use leaders::{Leader, Leaders};

@@ -48,8 +48,7 @@ fn would_follow(view: &GroupView, replica: ReplicaId, group: GroupId, term: Term
 }
 
 fn is_majority(members: &Members, present: &BTreeSet<ReplicaId>) -> bool {
-    let of = |set: &BTreeSet<ReplicaId>| set.intersection(present).count() > set.len() / 2;
-    !members.voters.is_empty() && members.voters.iter().all(of)
+    !members.voters.is_empty() && members.have_majorities(|id| present.contains(id))
 }
 
 #[cfg(test)]

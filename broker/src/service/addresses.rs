@@ -5,10 +5,8 @@ use highwater_proto::BrokerId;
 use highwater_proto::pb::peer::{Endpoints, Member};
 
 use super::Services;
+use crate::cluster::is_address;
 use crate::peer::Link;
-
-/// The longest address: a host name of 255 bytes, a colon and a port.
-const MAX_ADDRESS: usize = 261;
 
 impl Services {
     /// The brokers that answer this one, with their addresses for brokers.
@@ -44,28 +42,6 @@ impl Services {
         };
         if lost && self.peers.redirect(broker, address) {
             tracing::info!(%broker, %address, "the broker is at another address than before");
-        }
-    }
-}
-
-fn is_address(address: &str) -> bool {
-    let parts = address.rsplit_once(':');
-    let sound = |(host, port): (&str, &str)| !host.is_empty() && port.parse::<u16>().is_ok();
-    address.len() <= MAX_ADDRESS && parts.is_some_and(sound)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_a_host_and_a_port_and_not_long() {
-        for address in ["127.0.0.1:7655", "b1.example.com:1", "[::1]:7655"] {
-            assert!(is_address(address), "{address}");
-        }
-        let long = format!("{}:7655", "h".repeat(300));
-        for address in ["", "host", ":7655", "host:", "host:x", "host:70000", &long] {
-            assert!(!is_address(address), "{address}");
         }
     }
 }

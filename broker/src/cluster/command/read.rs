@@ -96,17 +96,23 @@ pub(in crate::cluster) fn read_endpoints(
     })
 }
 
-/// A host and a port other than 0. Whether anything answers there is not asked.
 fn address(kind: &str, text: &str) -> Result<String, Refusal> {
-    let fits =
-        text.len() <= MAX_ADDRESS && !text.chars().any(|c| c.is_whitespace() || c.is_control());
-    let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
-    match port.and_then(|(_, port)| port.parse::<u16>().ok()) {
-        Some(1..) if fits => Ok(text.to_owned()),
-        _ => Err(invalid(format!(
+    match is_address(text) {
+        true => Ok(text.to_owned()),
+        false => Err(invalid(format!(
             "the {kind} address of a broker must be host:port, of at most {MAX_ADDRESS} bytes"
         ))),
     }
+}
+
+/// Whether it is a host and a port other than 0, and not too long. Whether anything answers there is not
+/// asked.
+pub fn is_address(text: &str) -> bool {
+    let fits =
+        text.len() <= MAX_ADDRESS && !text.chars().any(|c| c.is_whitespace() || c.is_control());
+    let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+    let port = port.and_then(|(_, port)| port.parse::<u16>().ok());
+    fits && port.is_some_and(|port| port > 0)
 }
 
 pub(in crate::cluster) fn read_rack(text: &str) -> Result<String, Refusal> {

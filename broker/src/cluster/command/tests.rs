@@ -218,3 +218,17 @@ fn a_setting_cannot_be_set_and_unset_at_once() {
     });
     assert_eq!(reason(command), Reason::InvalidRequest);
 }
+
+#[test]
+fn an_address_is_a_host_and_a_port_and_not_long() {
+    for address in ["127.0.0.1:7655", "b1.example.com:1", "[::1]:7655"] {
+        assert!(is_address(address), "{address}");
+    }
+    let long = format!("{}:7655", "h".repeat(300));
+    for address in ["", "host", ":7655", "host:", "host:x", "host:70000", &long] {
+        assert!(!is_address(address), "{address}");
+    }
+    for address in ["host:0", "a host:1", "host\n:1"] {
+        assert!(!is_address(address), "{address}");
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use highwater_broker::cluster::TopicConfig;
 use highwater_client::topic::Topic;
 use highwater_client::{Client, Error, NewTopic, Outcome};
 use highwater_proto::Reason;
@@ -15,19 +16,6 @@ use crate::output::{self, count};
 use crate::view::TopicRow;
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-
-/// The units that a setting may be given in; brokers tell bytes and milliseconds.
-const UNITS: [(&str, u64); 9] = [
-    ("KiB", 1 << 10),
-    ("MiB", 1 << 20),
-    ("GiB", 1 << 30),
-    ("TiB", 1 << 40),
-    ("ms", 1),
-    ("s", 1000),
-    ("m", 60 * 1000),
-    ("h", 60 * 60 * 1000),
-    ("d", 24 * 60 * 60 * 1000),
-];
 
 /// A topic that was created, or was there.
 #[derive(Debug, Serialize)]
@@ -134,7 +122,7 @@ async fn existing(client: &Client, args: &CreateArgs) -> Result<Topic, Failure> 
     }
     for (key, wanted) in &args.config {
         let is = found.config.get(key).map_or("not set", String::as_str);
-        if !is_wanted(is, wanted) {
+        if !is_wanted(key, is, wanted) {
             let name = &args.name;
             talk(format!(
                 "warning: {key} of {name} is {is}, not {wanted}; it was not changed"
@@ -144,13 +132,12 @@ async fn existing(client: &Client, args: &CreateArgs) -> Result<Topic, Failure> 
     Ok(found.topic)
 }
 
-/// Whether a setting that a broker tells as `is` is the one that is `wanted`.
-fn is_wanted(is: &str, wanted: &str) -> bool {
-    let unit = wanted.trim_start_matches(|c: char| c.is_ascii_digit());
-    let number = &wanted[..wanted.len() - unit.len()];
-    let factor = UNITS.iter().find(|(name, _)| *name == unit);
-    let given = factor.and_then(|(_, factor)| number.parse::<u64>().ok()?.checked_mul(*factor));
-    is == wanted || given.is_some_and(|given| given.to_string() == is)
+/// Whether the setting `key` that a broker tells as `is` is the one that is `wanted`: a broker tells it
+/// without the unit that it may be given in.
+fn is_wanted(key: &str, is: &str, wanted: &str) -> bool {
+    let told = TopicConfig::resolve([(key, wanted)]).ok();
+    let told = told.and_then(|config| config.describe().remove(key));
+    is == wanted || told.is_some_and(|told| told == is)
 }
 
 #[cfg(test)]
@@ -203,23 +190,25 @@ mod tests {
 
     #[test]
     fn a_setting_with_a_unit_is_the_one_that_brokers_tell_without() {
-        for (is, wanted) in [
-            ("604800000", "7d"),
-            ("2097152", "2MiB"),
-            ("1000", "1000"),
-            ("-1", "-1"),
-            ("delete", "delete"),
+        for (key, is, wanted) in [
+            ("retention.ms", "604800000", "7d"),
+            ("retention.bytes", "2097152", "2MiB"),
+            ("retention.ms", "1000", "1000"),
+            ("retention.ms", "-1", "-1"),
+            ("cleanup.policy", "delete", "delete"),
+            ("a.later.one", "x", "x"),
         ] {
-            assert!(is_wanted(is, wanted), "{is} {wanted}");
+            assert!(is_wanted(key, is, wanted), "{key} {is} {wanted}");
         }
-        for (is, wanted) in [
-            ("-1", "7d"),
-            ("7", "7d"),
-            ("0", "d"),
-            ("0", "99999999999999TiB"),
-            ("delete", "compact"),
+        for (key, is, wanted) in [
+            ("retention.ms", "-1", "7d"),
+            ("retention.ms", "7", "7d"),
+            ("retention.ms", "0", "d"),
+            ("retention.bytes", "0", "99999999999999TiB"),
+            ("cleanup.policy", "delete", "compact"),
+            ("a.later.one", "60000", "1m"),
         ] {
-            assert!(!is_wanted(is, wanted), "{is} {wanted}");
+            assert!(!is_wanted(key, is, wanted), "{key} {is} {wanted}");
         }
     }
 }

@@ -16,7 +16,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::channels::{Address, Api, Channels};
 use crate::entropy;
-use crate::error::{Error, NotLeader, Outcome, Result};
+use crate::error::{Error, Outcome, Result};
 use crate::request::{retried, too_late};
 use crate::retry::Backoff;
 use crate::topology::{TopicRoutes, Topology};
@@ -111,13 +111,11 @@ impl Metadata {
         topology.topic(topic).is_some_and(|routes| routes.id != id)
     }
 
-    /// Uses the leader that an error names, if it does. True if that gave a new route.
-    pub(crate) fn learn_from(&self, error: &Error) -> bool {
-        error.not_leader().is_some_and(|hint| self.hint(hint))
-    }
-
-    fn hint(&self, hint: &NotLeader) -> bool {
-        self.topology().hint(hint)
+    /// Uses the leader that an error about the topic with this id names, if it does. True if that
+    /// gave a new route.
+    pub(crate) fn learn_from(&self, error: &Error, topic_id: &str) -> bool {
+        let hint = error.not_leader();
+        hint.is_some_and(|hint| self.topology().hint(hint, topic_id))
     }
 
     /// Contacts the cluster: each known address has one chance, and one that is starting is waited

@@ -188,7 +188,8 @@ impl Reader {
         self.return_at = Instant::now() + RETURN_AFTER;
         let first = self.backoff.is_fresh();
         let wait = self.backoff.next(entropy::random()).min(SEEK_EVERY);
-        match self.source.metadata.learn_from(&error) && first {
+        let source = &self.source;
+        match source.metadata.learn_from(&error, &source.topic_id) && first {
             true => self.connect(Duration::ZERO, None),
             false => self.connect(wait, Some(Instant::now())),
         }

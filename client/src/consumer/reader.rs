@@ -1,9 +1,9 @@
 //! The reader of one partition: subscribes to the leader or to a near replica, follows it, and goes
 //! on where it was after every loss. Polled by the consumer; has no task of its own.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use tokio::time::{Instant, Sleep, sleep};
 use tonic::Streaming;
 
 use super::Progress;
+use super::connections::Connections;
 use super::cursor::Cursor;
 use super::event::{CaughtUp, Event};
 use super::freshness::ReadFrom;
 use super::route::Route;
-use crate::channels::{Address, Api, Windows};
 use crate::entropy;
 use crate::error::{Error, Outcome, Result};
 use crate::metadata::{BELIEVE_AFTER, Metadata};
@@ -38,7 +38,6 @@ const RETURN_AFTER: Duration = Duration::from_secs(30);
 pub(super) struct Source {
     pub(super) metadata: Arc<Metadata>,
     pub(super) topic_id: String,
-    pub(super) windows: Windows,
     /// The most bytes of batches in one message.
     pub(super) message_bytes: i32,
     pub(super) freshness: v1::Freshness,
@@ -46,22 +45,10 @@ pub(super) struct Source {
     pub(super) read_from: ReadFrom,
     /// Spreads consumers over replicas that are equally near.
     pub(super) salt: usize,
-    // guards: the consumer's own connections, so that a slow reader holds up nobody else.
-    pub(super) connections: Mutex<HashMap<Address, Api>>,
+    pub(super) connections: Connections,
 }
 
 impl Source {
-    fn connection(&self, address: &Address) -> Result<Api> {
-        let connections = self.connections.lock();
-        let mut connections = connections.unwrap_or_else(PoisonError::into_inner);
-        if let Some(api) = connections.get(address) {
-            return Ok(api.clone());
-        }
-        let api = self.metadata.channels().dedicated(address, self.windows)?;
-        connections.insert(Arc::clone(address), api.clone());
-        Ok(api)
-    }
-
     /// Subscribes where `route` leads, as it is known now.
     async fn subscribe(
         &self,
@@ -78,7 +65,9 @@ impl Source {
         let Some(address) = route.choose(&near).cloned().or_else(leader) else {
             return Err(no_leader(topic, partition));
         };
-        let mut log = self.connection(&address)?.log();
+        let channels = self.metadata.channels();
+        let api = self.connections.get(channels, &address, partition)?;
+        let mut log = api.log();
         let answer = log.subscribe(request).await;
         answer
             .map(|answer| Box::new(answer.into_inner()))

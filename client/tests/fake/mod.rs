@@ -269,6 +269,7 @@ impl FakeCluster {
             shared: Arc::clone(&self.shared),
         };
         let server = Server::builder()
+            .max_concurrent_streams(Some(1024))
             .max_frame_size(Some(256 << 10))
             .initial_stream_window_size(Some(8 << 20))
             .initial_connection_window_size(Some(16 << 20))

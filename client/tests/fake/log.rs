@@ -263,6 +263,13 @@ impl LogService for FakeBroker {
         request: Request<InitProducerRequest>,
     ) -> Answer<InitProducerResponse> {
         self.note_patience(&request);
+        if self.shared.state().faults.foreign.contains(&self.id) {
+            return Ok(Response::new(InitProducerResponse {
+                cluster_id: "another-cluster".to_owned(),
+                producer_id: 1,
+                producer_epoch: 7,
+            }));
+        }
         let identity = self.shared.state().identify(&request.into_inner());
         self.shared.note_change();
         let held = |state: &State| state.faults.hold_identities;

@@ -14,7 +14,7 @@ mod runs;
 mod session;
 mod status;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -93,6 +93,8 @@ pub(crate) struct Faults {
     pub(crate) hold_identities: bool,
     /// Identities are refused for this reason.
     pub(crate) refuse_identities: Option<Reason>,
+    /// Identities of these brokers are those of another cluster.
+    pub(crate) foreign: BTreeSet<i32>,
     /// Questions about topics wait until this is lifted.
     pub(crate) hold_metadata: bool,
     /// What a session may have on its way.

@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use futures_util::{Stream, StreamExt};
 use highwater_proto::pb::v1;
 use highwater_proto::{PartitionIndex, Reason};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 use tonic::Streaming;
 
 use super::Progress;
@@ -28,7 +28,8 @@ use crate::retry::Backoff;
 
 /// A leader that is being looked for is asked for at least this often.
 const SEEK_EVERY: Duration = Duration::from_millis(100);
-/// Brokers report progress every 10 s; a subscription silent for longer than this is given up.
+/// Brokers report progress every 10 s; one that does not answer a subscription for longer than this, or
+/// is silent on it, is given up.
 const SILENCE: Duration = Duration::from_secs(25);
 /// A reader that could not have the nearest replica tries it again after this long.
 const RETURN_AFTER: Duration = Duration::from_secs(30);
@@ -68,10 +69,11 @@ impl Source {
         let channels = self.metadata.channels();
         let api = self.connections.get(channels, &address, partition)?;
         let mut log = api.log();
-        let answer = log.subscribe(request).await;
-        answer
-            .map(|answer| Box::new(answer.into_inner()))
-            .map_err(|status| Error::from(status).in_context(&address))
+        match timeout(SILENCE, log.subscribe(request)).await {
+            Ok(Ok(answer)) => Ok(Box::new(answer.into_inner())),
+            Ok(Err(status)) => Err(Error::from(status).in_context(&address)),
+            Err(_) => Err(silent().in_context(&address)),
+        }
     }
 }
 
@@ -242,14 +244,19 @@ impl Reader {
                 }
                 Poll::Pending => {
                     ready!(self.silence.as_mut().poll(cx));
-                    let why = format!("the broker was silent for {SILENCE:?}");
-                    self.recover(Error::new(Reason::Unreachable, why));
+                    self.recover(silent());
                 }
             },
             State::Ended => {}
         }
         Poll::Ready(())
     }
+}
+
+/// The error of a broker that holds the connection and says nothing.
+fn silent() -> Error {
+    let why = format!("the broker was silent for {SILENCE:?}");
+    Error::new(Reason::Unreachable, why)
 }
 
 fn is_damage(error: &Error) -> bool {

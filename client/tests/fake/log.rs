@@ -210,6 +210,9 @@ impl LogService for FakeBroker {
     async fn subscribe(&self, request: Request<SubscribeRequest>) -> Answer<Self::SubscribeStream> {
         let request = request.into_inner();
         assert!(request.batches, "the client reads whole batches");
+        let unanswered = Some((self.id, request.partition));
+        let held = |state: &State| state.faults.unanswered == unanswered;
+        self.shared.wait_while(held).await;
         // What is wrong from the start is the answer to the call.
         self.served(&mut self.shared.state(), &request)?;
         self.shared

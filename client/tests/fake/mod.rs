@@ -83,6 +83,8 @@ pub(crate) struct Faults {
     pub(crate) followers_serve: bool,
     /// This broker serves no subscription, as long as it is this one.
     pub(crate) away: Option<i32>,
+    /// This broker never answers a subscription of this partition, as long as it is these.
+    pub(crate) unanswered: Option<(i32, i32)>,
     /// This broker takes questions and commands, and answers none, as long as it is this one.
     pub(crate) mum: Option<i32>,
     /// This broker cannot make sure how fresh what it has is, as long as it is this one.

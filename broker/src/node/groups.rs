@@ -287,6 +287,14 @@ pub(super) async fn offloaded<T: Send + 'static>(
     raft::offloaded(dir, work).await.map_err(ended)?
 }
 
+/// Runs file work that may take minutes, like reading a whole log, beside everything else.
+pub(super) async fn apart<T: Send + 'static>(
+    dir: &Arc<dyn Dir>,
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    raft::apart(dir, work).await.map_err(ended)?
+}
+
 fn ended(error: std::io::Error) -> String {
     error.to_string()
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use highwater_proto::pb::peer::FetchEntriesRequest;
 use highwater_proto::{BrokerId, LogIndex, ReplicaId};
 
-use super::groups::{Groups, PartitionLog, offloaded};
+use super::groups::{Groups, PartitionLog, apart};
 use crate::log::repair::{Repair, RepairError, RepairedFile, Step, Supply};
 use crate::log::{Dir, LastFrame, LogOptions};
 use crate::peer;
@@ -91,9 +91,19 @@ impl Groups {
         log: &DamagedLog<'_>,
         others: &[BrokerId],
     ) -> Result<Option<RepairedFile>, String> {
+        let Some(repair) = self.begin(log, None).await? else {
+            return Ok(None);
+        };
+        let file = repair.file().to_owned();
+        // To begin takes a look through all files before that one.
+        let mut begun = Some(repair);
         let mut reasons = Vec::new();
         for broker in others {
-            let Some(repair) = self.begin(log, None).await? else {
+            let repair = match begun.take() {
+                Some(repair) => Some(repair),
+                None => self.begin(log, None).await?,
+            };
+            let Some(repair) = repair else {
                 return Ok(None);
             };
             match self.repair_from(log, repair, *broker).await {
@@ -101,18 +111,13 @@ impl Groups {
                 Err(why) => reasons.push(format!("broker {broker}: {why}")),
             }
         }
-        match self.begin(log, None).await? {
-            None => Ok(None),
-            Some(repair) if reasons.is_empty() => Err(format!(
-                "{} is damaged and there is no other replica to repair it from",
-                repair.file()
-            )),
-            Some(repair) => Err(format!(
-                "{} is damaged and not repaired yet: {}",
-                repair.file(),
+        Err(match reasons.is_empty() {
+            true => format!("{file} is damaged and there is no other replica to repair it from"),
+            false => format!(
+                "{file} is damaged and not repaired yet: {}",
                 reasons.join("; ")
-            )),
-        }
+            ),
+        })
     }
 
     /// Begins to repair the oldest damaged file, or to begin the log anew behind `floor`.
@@ -126,7 +131,7 @@ impl Groups {
             Some(floor) => Repair::behind(&dir, &options, floor),
             None => Repair::begin(&dir, &options),
         };
-        offloaded(&self.root, move || {
+        apart(&self.root, move || {
             begun().map_err(|error| error.to_string())
         })
         .await
@@ -142,7 +147,7 @@ impl Groups {
         loop {
             let (there, floor) = supply.take().unzip();
             let step;
-            (repair, step) = offloaded(&self.root, move || {
+            (repair, step) = apart(&self.root, move || {
                 let step = repair.step(there);
                 Ok((repair, step))
             })
@@ -199,3 +204,6 @@ impl Groups {
         supply.ok_or_else(|| "its replica of the group is not open".to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,7 +48,7 @@ mod watcher;
 mod wire;
 
 pub use begin_again::FloorState;
-pub(crate) use blocking::{beside, offloaded};
+pub(crate) use blocking::{apart, beside, offloaded};
 pub use error::{OpenError, ProposeError, ReadError};
 pub use founding::founding_entry;
 pub use group::GroupId;

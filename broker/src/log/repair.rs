@@ -23,6 +23,7 @@ use super::segment::file_name;
 use super::segment_header::HeaderFault;
 use super::view::Frame;
 
+mod past;
 mod rebuild;
 mod survey;
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use highwater_proto::{LogIndex, Term};
 
+use super::past::Search;
 use super::survey::{Goal, Lost, Start};
 use super::{RepairError, RepairedFile, Supply};
 use crate::log::dir::{Dir, File};
@@ -20,6 +21,7 @@ use crate::log::segment_header::{Origin, SEGMENT_HEADER, SegmentHeader};
 use crate::log::view::Frame;
 
 mod place;
+mod seek;
 
 /// How much of the damaged file is copied at once.
 const COPY: usize = 1 << 20;
@@ -52,6 +54,7 @@ pub(super) struct Rebuild {
     header: SegmentHeader,
     generation: u32,
     start: Start,
+    search: Option<Search>,
     goal: Goal,
     /// What is left of the damaged file; empty when it is missing, or of no use.
     old: Bytes,
@@ -95,6 +98,7 @@ impl Rebuild {
             dir,
             generation: header.generation(),
             start: lost.start,
+            search: lost.search,
             goal: lost.goal,
             old,
             damaged,
@@ -124,6 +128,9 @@ impl Rebuild {
     pub(super) fn advance(&mut self) -> Result<Reached, RepairError> {
         if let Start::Behind(first) = self.start {
             return Ok(Reached::Missing(first));
+        }
+        if let Some(search) = &self.search {
+            return Ok(Reached::Missing(search.at().next()));
         }
         loop {
             if let Goal::Joint(end, tail) = self.goal
@@ -173,6 +180,9 @@ impl Rebuild {
     pub(super) fn take(&mut self, supply: Supply) -> Result<Reached, RepairError> {
         if let Start::Behind(first) = self.start {
             self.begin_behind(first, &supply)?;
+        }
+        if let Some(missing) = self.seek(&supply)? {
+            return Ok(Reached::Missing(missing));
         }
         let mut reached = self.advance()?;
         if let Some(before) = supply.before
@@ -237,7 +247,8 @@ impl Rebuild {
     }
 
     /// Whether the end of this log was never committed, because something else is: then what was
-    /// behind it was not either, and nobody needs it back.
+    /// behind it was not either, and nobody needs it back. Not so if the header is made up: what is
+    /// before the file may not have been before it.
     fn superseded(
         &self,
         theirs: &LastFrame,
@@ -258,7 +269,7 @@ impl Rebuild {
             });
         }
         let committed = committed.is_some_and(|committed| committed >= theirs.index);
-        match committed && self.is_newest() {
+        match committed && self.is_newest() && self.start == Start::Known {
             true => Ok(true),
             false => Err(self.mismatch("the logs differ before the damaged place")),
         }

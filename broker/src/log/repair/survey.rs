@@ -4,6 +4,7 @@
 use highwater_proto::{LogIndex, Offset};
 
 use super::RepairError;
+use super::past::{Joint, Past, Search};
 use crate::log::found::FoundFile;
 use crate::log::frame::{LastFrame, Position, RawFrame, Tail};
 use crate::log::options::LogOptions;
@@ -21,6 +22,8 @@ pub(super) struct Lost {
     pub(super) header: SegmentHeader,
     /// What another replica has to say before the header is complete: where the log stood.
     pub(super) start: Start,
+    /// For the newest file, if its header is made up: finds what it went on from.
+    pub(super) search: Option<Search>,
     /// Where it has to lead.
     pub(super) goal: Goal,
 }
@@ -30,6 +33,8 @@ pub(super) struct Lost {
 pub(super) enum Start {
     /// As the header says.
     Known,
+    /// As the header says, which is made up: nothing tells what the file went on from.
+    MadeUp,
     /// The file begins the log here; the frame with this index is its first.
     Behind(LogIndex),
 }
@@ -61,7 +66,7 @@ pub(super) fn survey(
     let reach = |file: &FoundFile| file.reach(options.max_unsynced_bytes);
     let proof = Proof::gather(files, &options.owner, reach);
     let nodes = needed(files, &proof, options);
-    let mut before: Option<(u32, Scan)> = None;
+    let mut past = Past::default();
     for (nth, node) in nodes.iter().enumerate() {
         let newest = nth + 1 == nodes.len();
         let place = Place {
@@ -73,17 +78,18 @@ pub(super) fn survey(
         };
         match node.header.zip(node.at) {
             Some((header, at)) => match place.damage(&header, at)? {
-                Ok(scan) => before = Some((node.number, scan)),
+                Ok(scan) => past.push(header, files[at].bytes.clone(), scan),
                 Err(goal) => {
                     return Ok(Some(Lost {
                         at: node.at,
                         header,
                         start: Start::Known,
+                        search: None,
                         goal,
                     }));
                 }
             },
-            None => return place.without_header(before).map(Some),
+            None => return place.without_header(past).map(Some),
         }
     }
     Ok(None)
@@ -155,6 +161,7 @@ pub(super) fn behind(
         at: None,
         header,
         start: Start::Known,
+        search: None,
         goal: Goal::Unknown,
     }
 }
@@ -215,32 +222,13 @@ impl Place<'_> {
         })
     }
 
-    /// The file without its header, behind the one that was scanned last.
-    fn without_header(&self, before: Option<(u32, Scan)>) -> Result<Lost, RepairError> {
+    /// The file without its header, behind what is whole.
+    fn without_header(&self, past: Past) -> Result<Lost, RepairError> {
         let (number, options) = (self.node.number, self.options);
         let salt = salt_of(self.files).unwrap_or(options.salt);
-        let bytes = self.node.at.map(|at| &self.files[at].bytes);
-        let first = bytes.and_then(|bytes| {
-            let frames = bytes.get(SEGMENT_HEADER as usize..)?;
-            RawFrame::parse(frames, generation(&options.owner, salt, number)).ok()
-        });
-        let (mut start, mut tail) = (Start::Known, Tail::start(LogIndex(0), Offset::ZERO));
-        match (&before, first) {
-            (Some((_, scan)), first) => {
-                tail = scan.tail;
-                if first.is_some_and(|first| first.head.index != tail.next_index) {
-                    return Err(self.unclear("it went on from a place that is not known any more"));
-                }
-            }
-            (None, Some(first)) if first.head.index > LogIndex(0) => {
-                start = Start::Behind(first.head.index);
-            }
-            (None, _) => {}
-        }
-        let continues = before.map(|(file, scan)| Position {
-            file,
-            byte: scan.end,
-        });
+        let (start, joint) = self.start(&past, salt)?;
+        let tail = joint.map_or(Tail::start(LogIndex(0), Offset::ZERO), |(_, tail)| tail);
+        let continues = joint.map(|(at, _)| at);
         let goal = match self.node.joint {
             Some((end, tail)) => Goal::Joint(end, tail),
             None if !self.newest => {
@@ -261,17 +249,48 @@ impl Place<'_> {
             max_unsynced: options.max_unsynced_bytes,
             first_index: tail.next_index,
             first_offset: tail.next_offset,
-            previous: before.and_then(|_| tail.last()),
+            previous: joint.and_then(|_| tail.last()),
             continues,
             durable: continues.unwrap_or_default(),
             reused: false,
         };
+        let is_sought = start == Start::MadeUp && goal == Goal::Unknown;
         Ok(Lost {
             at: self.node.at,
             header,
             start,
+            search: is_sought.then(|| Search::begin(past)).flatten(),
             goal,
         })
+    }
+
+    /// What the file without its header went on from. Its first frame says so, if that is whole;
+    /// otherwise it may have been begun to cut off what the file before it ends with.
+    fn start(&self, past: &Past, salt: u32) -> Result<(Start, Option<Joint>), RepairError> {
+        let generation = generation(&self.options.owner, salt, self.node.number);
+        let bytes = self.node.at.map(|at| &self.files[at].bytes[..]);
+        let frames = bytes.and_then(|bytes| bytes.get(SEGMENT_HEADER as usize..));
+        let first = frames.and_then(|frames| {
+            let frame = RawFrame::parse(frames, generation).ok()?;
+            let body = frames.get(frame.body_start..)?;
+            Some((frame, body.get(..frame.head.body_len as usize)?))
+        });
+        let Some((frame, body)) = first else {
+            return Ok((Start::MadeUp, past.end()));
+        };
+        let index = frame.head.index;
+        if past.is_empty() {
+            return Ok(match index > LogIndex(0) {
+                true => (Start::Behind(index), None),
+                false => (Start::Known, None),
+            });
+        }
+        let before = index.0.checked_sub(1).map(LogIndex);
+        let joint = before.and_then(|before| past.behind(before));
+        match joint.filter(|(_, tail)| frame.follows(tail, body).is_ok()) {
+            Some(joint) => Ok((Start::Known, Some(joint))),
+            None => Err(self.unclear("it went on from a place that is not known any more")),
+        }
     }
 
     /// The size of a file whose header is lost.

@@ -162,7 +162,7 @@ impl Metadata {
                 return Err(last_words(last, error));
             }
             sleep(wait).await;
-            if !self.learn_from(&error)
+            if !self.learn_from(&error, topic_id)
                 && let Err(error) = self.refresh(topic, asked, deadline).await
                 && error.outcome() == Outcome::Refused
             {

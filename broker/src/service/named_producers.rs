@@ -59,11 +59,7 @@ impl Services {
         };
         let state = self.metadata.state();
         let named = state.named_producer(producer.id);
-        let named = named.filter(|named| named.incarnation == producer);
-        let Some(named) = named else {
-            let message = format!("{:?} was taken by yet another producer", request.name);
-            return Err(Error::new(Reason::ProducerFenced, message));
-        };
+        let named = in_force(named, producer)?;
         Ok(Initialized {
             response: self.initialized(producer),
             fences: self.fences(named),
@@ -165,6 +161,33 @@ impl Services {
     }
 }
 
+/// The producer as it is known here, if `given`, which the metadata group gave it, is its life still.
+/// What is known here may be older than what the group gave: that nobody else took the name is known
+/// to the group alone, which gives whoever asks again under the same attempt the same.
+fn in_force(
+    named: Option<&NamedProducer>,
+    given: ProducerIncarnation,
+) -> Result<&NamedProducer, Error> {
+    let ProducerIncarnation { id, epoch } = given;
+    match named {
+        Some(named) if named.incarnation == given => Ok(named),
+        Some(named) if named.incarnation.epoch > epoch => {
+            let now = named.incarnation.epoch;
+            let message = format!(
+                "producer {id} was given epoch {epoch}, and its name was taken since: it has epoch {now}"
+            );
+            Err(Error::new(Reason::ProducerFenced, message))
+        }
+        Some(_) | None => {
+            let message = format!(
+                "the name has producer {id} with epoch {epoch}, which this broker has not learned in \
+                 time: it is behind with the metadata; ask again under the same attempt"
+            );
+            Err(Error::new(Reason::TimedOut, message))
+        }
+    }
+}
+
 /// What the caller says that it holds.
 fn held(request: &v1::InitProducerRequest) -> Result<Option<ProducerIncarnation>, Error> {
     if request.producer_id == 0 {
@@ -183,5 +206,50 @@ fn held(request: &v1::InitProducerRequest) -> Result<Option<ProducerIncarnation>
             let message = format!("producer {id} with epoch {epoch} cannot be");
             Err(Error::invalid(message))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use highwater_proto::{ClusterId, Timestamp};
+
+    use super::*;
+    use crate::cluster::ClusterState;
+
+    #[test]
+    fn a_broker_that_is_behind_does_not_say_that_a_name_was_taken() {
+        let apply = |state: &mut ClusterState, command: &Command| {
+            state.apply(&command.to_pb(), Timestamp(1)).unwrap()
+        };
+        let mut founded = ClusterState::new();
+        let found = Command::FoundCluster {
+            cluster: ClusterId::from_bytes([1; 16]),
+            group_shards: 1,
+        };
+        apply(&mut founded, &found);
+        let (mut states, mut lives) = (vec![founded], Vec::new());
+        for attempt in 1..=3 {
+            let command = Command::InitNamedProducer {
+                name: ProducerName::parse("billing").unwrap(),
+                held: None,
+                attempt,
+            };
+            let mut next = states[states.len() - 1].clone();
+            match apply(&mut next, &command) {
+                Reply::NamedProducer(life) => lives.push(life),
+                other => panic!("{other:?}"),
+            }
+            states.push(next);
+        }
+        // What a broker says of the second life that has learned of so many.
+        let answer = |learned: usize| {
+            let known = states[learned].named_producer(lives[1].id);
+            in_force(known, lives[1]).map(|named| named.incarnation)
+        };
+        for learned in [0, 1] {
+            assert_eq!(answer(learned).unwrap_err().reason, Reason::TimedOut);
+        }
+        assert_eq!(answer(2).unwrap(), lives[1]);
+        assert_eq!(answer(3).unwrap_err().reason, Reason::ProducerFenced);
     }
 }

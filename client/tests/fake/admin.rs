@@ -294,6 +294,14 @@ impl ClusterService for FakeBroker {
         Ok(Response::new(tokio_stream::empty()))
     }
 
+    async fn get_drain(&self, _: Request<GetDrainRequest>) -> Answer<GetDrainResponse> {
+        Ok(Response::new(GetDrainResponse {
+            cluster_id: CLUSTER.to_owned(),
+            state: BrokerState::Up.into(),
+            ..GetDrainResponse::default()
+        }))
+    }
+
     async fn drain_broker(
         &self,
         request: Request<DrainBrokerRequest>,

@@ -14,7 +14,7 @@ mod runs;
 mod session;
 mod status;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -83,6 +83,8 @@ pub(crate) struct Faults {
     pub(crate) followers_serve: bool,
     /// This broker serves no subscription, as long as it is this one.
     pub(crate) away: Option<i32>,
+    /// This broker never answers a subscription of this partition, as long as it is these.
+    pub(crate) unanswered: Option<(i32, i32)>,
     /// This broker takes questions and commands, and answers none, as long as it is this one.
     pub(crate) mum: Option<i32>,
     /// This broker cannot make sure how fresh what it has is, as long as it is this one.
@@ -93,6 +95,8 @@ pub(crate) struct Faults {
     pub(crate) hold_identities: bool,
     /// Identities are refused for this reason.
     pub(crate) refuse_identities: Option<Reason>,
+    /// Identities of these brokers are those of another cluster.
+    pub(crate) foreign: BTreeSet<i32>,
     /// Questions about topics wait until this is lifted.
     pub(crate) hold_metadata: bool,
     /// What a session may have on its way.
@@ -269,6 +273,7 @@ impl FakeCluster {
             shared: Arc::clone(&self.shared),
         };
         let server = Server::builder()
+            .max_concurrent_streams(Some(1024))
             .max_frame_size(Some(256 << 10))
             .initial_stream_window_size(Some(8 << 20))
             .initial_connection_window_size(Some(16 << 20))

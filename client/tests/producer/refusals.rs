@@ -115,3 +115,25 @@ async fn whatever_may_help_to_try_again_is_tried_again() {
     });
     send_all(&mut cluster, 1, 500, |_, _| {}).await;
 }
+
+#[tokio::test]
+async fn a_record_of_too_many_headers_is_refused_at_once_and_alone() {
+    let cluster = FakeCluster::start(1);
+    cluster.create_topic("t", 1);
+    let client = cluster.client().await;
+    let producer = producer(&client).linger(PATIENCE).build().await.unwrap();
+    let with = |headers| (0..headers).fold(Record::new("x"), |record, _| record.header("", ""));
+    let good = producer.send("a").await.unwrap();
+    let error = producer.send(with(65_537)).await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::BadBatch), "{error}");
+    assert_eq!(error.outcome(), Outcome::Refused);
+    let some = [Record::new("b"), with(65_537), Record::new("c")];
+    let error = producer.send_all(&some).await.unwrap_err();
+    assert_eq!(error.sent.len(), 1);
+    assert_eq!(error.error.reason(), Some(Reason::BadBatch));
+    let most = producer.send(with(65_536)).await.unwrap();
+    patiently(producer.flush()).await.unwrap();
+    patiently(good).await.unwrap();
+    patiently(most).await.unwrap();
+    assert_eq!(cluster.values("t", P0), ["a", "b", "x"]);
+}

@@ -152,9 +152,7 @@ impl Session {
                 return Err(status(&Error::invalid(message)));
             }
             expected += 1;
-            let bytes = u32::try_from(request.batch.len()).unwrap_or(u32::MAX);
-            let permits = bytes.clamp(LEAST_BYTES, CREDIT_BYTES);
-            let permit = Arc::clone(&credit).acquire_many_owned(permits);
+            let permit = Arc::clone(&credit).acquire_many_owned(credit_of(&request));
             let Ok(permit) = self.meanwhile(permit).await else {
                 return Ok(());
             };
@@ -245,6 +243,14 @@ fn place(lines: &mut Lines, number: u64, partition: Option<(TopicId, PartitionIn
     }
 }
 
+/// What a message takes of the credit: with its batch all of it may have to wait, and its topic also
+/// names the queue in which it does.
+fn credit_of(request: &v1::ProduceSessionRequest) -> u32 {
+    let names = 3 * request.topic.len() + request.topic_id.len();
+    let bytes = u32::try_from(request.batch.len() + names).unwrap_or(u32::MAX);
+    bytes.clamp(LEAST_BYTES, CREDIT_BYTES)
+}
+
 /// A first message that carries nothing: it lets a client begin before it has a batch.
 fn only_opens(request: &v1::ProduceSessionRequest) -> bool {
     request.number == 0 && request.topic.is_empty() && request.batch.is_empty()
@@ -314,5 +320,31 @@ impl Answer {
             acks: runs::acks(&mut self.durable),
             errors: std::mem::take(&mut self.errors),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn a_message_takes_credit_for_all_that_waits_with_its_batch() {
+        let credit = |topic: usize, topic_id: usize, batch: usize| {
+            credit_of(&v1::ProduceSessionRequest {
+                topic: "t".repeat(topic),
+                topic_id: "i".repeat(topic_id),
+                batch: Bytes::from(vec![0; batch]),
+                ..Default::default()
+            })
+        };
+        assert_eq!(credit(5, 36, 100), LEAST_BYTES);
+        assert_eq!(credit(5, 36, 1 << 20), (1 << 20) + 3 * 5 + 36);
+        // No batch, and no topic that there could be.
+        assert_eq!(credit(4, 4 << 20, 0), (4 << 20) + 3 * 4);
+        assert_eq!(credit(4 << 20, 0, 0), 12 << 20);
+        // What is larger than all of it goes alone.
+        assert_eq!(credit(6 << 20, 0, 0), CREDIT_BYTES);
     }
 }

@@ -34,7 +34,8 @@ impl Sender {
         tracing::debug!(%partition, %error, "batches will be sent again");
         let first = slot.backoff.is_fresh();
         let mut wait = slot.backoff.next(entropy::random());
-        if self.metadata.learn_from(error) && first && self.has_new_leader(partition) {
+        let learned = (self.metadata).learn_from(error, &self.shared.target.topic_id);
+        if learned && first && self.has_new_leader(partition) {
             return self.pump(partition);
         }
         if let Some(hint) = error.retry_after() {

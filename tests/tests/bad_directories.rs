@@ -143,6 +143,17 @@ fn hard_state_of_a_newer_format_is_refused() {
 }
 
 #[test]
+fn replicas_without_their_hard_state_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(used(dir.path()));
+    fs::remove_dir_all(dir.path().join("hard-state")).unwrap();
+    for _ in 0..2 {
+        let why = &["hard-state", "must not vote again"];
+        assert_refused(&program!(), dir.path(), why);
+    }
+}
+
+#[test]
 fn a_place_that_cannot_be_written_is_refused() {
     let file = tempfile::NamedTempFile::new().unwrap();
     for path in ["/proc", file.path().to_str().unwrap()] {

@@ -44,10 +44,10 @@ pub struct Supply {
     pub frames: Vec<Frame>,
     /// What stands before its log, if it has purged the entry asked for, or the one before that.
     pub floor: Option<LastFrame>,
-    /// The last entry that it knows to be committed.
+    /// What it gives up to here is committed.
     pub committed: Option<LogIndex>,
-    /// True if it leads, a majority has confirmed that since the question, all it has is committed,
-    /// and nothing follows these frames.
+    /// True if it leads, a majority has confirmed that since the question, and these frames go up to
+    /// where its log ended then, all of which is committed.
     pub complete: bool,
 }
 

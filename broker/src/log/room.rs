@@ -314,10 +314,16 @@ impl Room {
         let replaced = std::mem::replace(&mut state.next, Next::Preparing(number));
         drop(state);
         let room = self.clone();
+        let replaced = match replaced {
+            Next::Ready(blank) => Some((room.set_aside(blank.number), blank)),
+            Next::Preparing(_) | Next::None => None,
+        };
         self.shared.dir.offload(Box::new(move || {
             let dir = &*room.shared.dir;
-            if let Next::Ready(blank) = replaced {
-                discard(dir, blank.number);
+            if let Some((aside, blank)) = replaced {
+                drop(blank);
+                // What cannot be removed now is removed at the next start.
+                let _ = dir.remove(&aside);
             }
             let prepared = BlankFile::prepare(dir, number, len, fill_within);
             room.lock().failures += u64::from(prepared.is_err());

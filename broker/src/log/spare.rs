@@ -56,20 +56,26 @@ impl BlankFile {
 
     /// Makes the dead file that is called `old` file `number`; its name is durable. None if somebody
     /// still reads it or the disk fails: then the dead file is gone, and nothing else has changed.
+    ///
+    /// This may come so late that the log was opened again: the dead file is gone by then, and
+    /// `number` may be a file of that log. So it is removed only if it is the dead one.
     pub(super) fn reuse(dir: &dyn Dir, old: &str, number: u32) -> Option<Self> {
-        let reused = Self::take_over(dir, old, number);
-        let reused = reused.ok().flatten();
-        if reused.is_none() {
-            let _ = dir.remove(old);
-            discard(dir, number);
+        match Self::rename_dead(dir, old, number) {
+            Ok(true) => {}
+            Ok(false) | Err(_) => {
+                let _ = dir.remove(old);
+                return None;
+            }
         }
-        reused
+        let reused = Self::open_renamed(dir, number);
+        reused.inspect_err(|_| discard(dir, number)).ok()
     }
 
-    fn take_over(dir: &dyn Dir, old: &str, number: u32) -> io::Result<Option<Self>> {
+    /// Gives the dead file its new name; false if somebody reads it.
+    fn rename_dead(dir: &dyn Dir, old: &str, number: u32) -> io::Result<bool> {
         // Nobody can begin to read it: no log knows this name.
         if dir.is_in_use(old)? {
-            return Ok(None);
+            return Ok(false);
         }
         let file = dir.open(old)?;
         // No header and no hint of its last use may be there when it has its new name.
@@ -77,16 +83,19 @@ impl BlankFile {
         file.write_at(&[IoSlice::new(&blank)], 0)?;
         file.sync_now()?;
         drop(file);
-        let name = file_name(number);
-        dir.rename(old, &name)?;
+        dir.rename(old, &file_name(number))?;
+        Ok(true)
+    }
+
+    fn open_renamed(dir: &dyn Dir, number: u32) -> io::Result<Self> {
         dir.sync_dir()?;
-        Ok(Some(Self {
+        Ok(Self {
             number,
-            file: dir.open(&name)?,
+            file: dir.open(&file_name(number))?,
             named: true,
             filling: None,
             reused: true,
-        }))
+        })
     }
 
     /// Ends the filling, wherever it is: nothing else writes to the file from now on. False if the

@@ -1,7 +1,7 @@
 //! Replicas that are out of their groups: when each is tried again, and whether it has to be
 //! repaired before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use highwater_proto::ReplicaId;
@@ -31,7 +31,11 @@ pub(super) fn explained(why: &str, place: &str) -> String {
 
 /// Replicas that could not be opened or have stopped.
 #[derive(Debug, Default)]
-pub(super) struct Broken(BTreeMap<ReplicaId, Out>);
+pub(super) struct Broken {
+    out: BTreeMap<ReplicaId, Out>,
+    /// Those that were stopped and whose cores have not ended: nobody else may have their logs.
+    ending: BTreeSet<ReplicaId>,
+}
 
 #[derive(Debug)]
 struct Out {
@@ -65,7 +69,7 @@ impl Broken {
         full: bool,
         now: Instant,
     ) -> Duration {
-        let out = self.0.entry(replica).or_insert(Out {
+        let out = self.out.entry(replica).or_insert(Out {
             again_at: now,
             patience: Duration::ZERO,
             damaged: false,
@@ -88,26 +92,37 @@ impl Broken {
         out.patience
     }
 
+    /// Notes that the core of a replica that was stopped goes on: until it has ended, nothing is done
+    /// with the replica.
+    pub(super) fn ends_late(&mut self, replica: ReplicaId) {
+        self.ending.insert(replica);
+    }
+
+    /// Notes that it has ended.
+    pub(super) fn has_ended(&mut self, replica: ReplicaId) {
+        self.ending.remove(&replica);
+    }
+
     /// The replica is open again, or is gone.
     pub(super) fn remove(&mut self, replica: ReplicaId) {
-        self.0.remove(&replica);
+        self.out.remove(&replica);
     }
 
     /// Notes that a repair has begun; nothing else happens until it is over.
     pub(super) fn repairing(&mut self, replica: ReplicaId) {
-        if let Some(out) = self.0.get_mut(&replica) {
+        if let Some(out) = self.out.get_mut(&replica) {
             out.repairing = true;
         }
     }
 
     /// Whether a repair of the replica is under way, and somebody waits for it.
     pub(super) fn is_repairing(&self, replica: ReplicaId) -> bool {
-        self.0.get(&replica).is_some_and(|out| out.repairing)
+        self.out.get(&replica).is_some_and(|out| out.repairing)
     }
 
     /// Notes that nothing of the replica is damaged any more: it is to be opened at once.
     pub(super) fn repaired(&mut self, replica: ReplicaId) {
-        if let Some(out) = self.0.get_mut(&replica) {
+        if let Some(out) = self.out.get_mut(&replica) {
             (out.damaged, out.repairing) = (false, false);
             out.again_at = clock::monotonic();
         }
@@ -119,7 +134,8 @@ impl Broken {
     }
 
     fn next_after(&self, replica: ReplicaId, now: Instant) -> Next {
-        match self.0.get(&replica) {
+        match self.out.get(&replica) {
+            _ if self.ending.contains(&replica) => Next::Wait,
             None => Next::Open,
             Some(out) if out.for_good || out.repairing || out.again_at > now => Next::Wait,
             Some(out) if out.damaged => Next::Repair,
@@ -129,11 +145,10 @@ impl Broken {
 
     /// When something is to be tried again.
     pub(super) fn next_at(&self) -> Option<Instant> {
-        let waiting = self
-            .0
-            .values()
-            .filter(|out| !out.repairing && !out.for_good);
-        waiting.map(|out| out.again_at).min()
+        let waiting = self.out.iter().filter(|(replica, out)| {
+            !out.repairing && !out.for_good && !self.ending.contains(replica)
+        });
+        waiting.map(|(_, out)| out.again_at).min()
     }
 }
 
@@ -213,5 +228,22 @@ mod tests {
         let later = clock::monotonic() + Duration::from_secs(3600);
         assert_eq!(broken.next_after(ID, later), Next::Wait);
         assert_eq!(broken.next_at(), None);
+    }
+
+    #[test]
+    fn nothing_is_done_with_a_replica_before_its_old_core_has_ended() {
+        let (mut broken, id, now) = (Broken::default(), ReplicaId(7), clock::monotonic());
+        let later = now + Duration::from_secs(3600);
+        for kind in [FaultKind::Stopped, FaultKind::Damaged] {
+            broken.ends_late(id);
+            assert_eq!(broken.next_after(id, later), Next::Wait);
+            broken.put_at(id, kind, false, now);
+            assert_eq!(broken.next_after(id, later), Next::Wait);
+            assert_eq!(broken.next_at(), None, "it says so when it has ended");
+            broken.has_ended(id);
+            assert_ne!(broken.next_after(id, later), Next::Wait);
+            assert!(broken.next_at().is_some());
+            broken.remove(id);
+        }
     }
 }

@@ -22,7 +22,7 @@ use crate::tasks::Tasks;
 /// Notes that a replica's log was begun: if its directory or the log is missing later, data is
 /// missing.
 const PLACED: u8 = 2;
-const GROUPS_DIR: &str = "groups";
+pub(super) const GROUPS_DIR: &str = "groups";
 
 /// Where the replicas of this broker are kept.
 #[derive(Debug)]

@@ -22,6 +22,7 @@ mod start;
 #[cfg(test)]
 mod tests;
 mod to_open;
+mod votes;
 mod watching;
 
 use std::net::SocketAddr;

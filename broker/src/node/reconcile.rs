@@ -56,6 +56,9 @@ pub(super) struct Reconciler {
     /// Where repairs say how they ended.
     repairing: mpsc::UnboundedSender<Repaired>,
     repaired: mpsc::UnboundedReceiver<Repaired>,
+    /// Where cores that ended late say so.
+    going: mpsc::UnboundedSender<ReplicaId>,
+    gone: mpsc::UnboundedReceiver<ReplicaId>,
 }
 
 /// How a repair ended.
@@ -77,6 +80,7 @@ impl Reconciler {
     ) -> Self {
         let (ending, ended) = mpsc::unbounded_channel();
         let (repairing, repaired) = mpsc::unbounded_channel();
+        let (going, gone) = mpsc::unbounded_channel();
         let (broken, addresses) = (Broken::default(), BTreeMap::new());
         let removals = Removals::default();
         Self {
@@ -94,6 +98,8 @@ impl Reconciler {
             ended,
             repairing,
             repaired,
+            going,
+            gone,
         }
     }
 
@@ -130,6 +136,7 @@ impl Reconciler {
                 }
                 Some(ended) = self.ended.recv() => self.close_ended(ended).await,
                 Some(repaired) = self.repaired.recv() => self.end_repair(repaired),
+                Some(replica) = self.gone.recv() => self.broken.has_ended(replica),
                 () = tokio::time::sleep_until(retry) => {}
             }
         }
@@ -267,7 +274,7 @@ impl Reconciler {
         self.addresses = now;
     }
 
-    async fn close(&self, topic: TopicId, index: PartitionIndex, id: ReplicaId) {
+    async fn close(&mut self, topic: TopicId, index: PartitionIndex, id: ReplicaId) {
         let group = GroupId::Partition(topic, index);
         if self
             .replicas
@@ -279,7 +286,14 @@ impl Reconciler {
         self.replicas.remove(group);
         if let Some(partition) = self.services.partitions.get(topic, index) {
             self.services.partitions.remove(topic, index);
-            partition.stop().await;
+            if let Some(ending) = partition.stop().await {
+                self.broken.ends_late(id);
+                let gone = self.going.clone();
+                self.tasks.spawn(async move {
+                    ending.await;
+                    let _ = gone.send(id);
+                });
+            }
         }
         self.services.leaders.forget(group);
     }

@@ -19,6 +19,7 @@ use super::reconcile::Reconciler;
 use super::register::register;
 use super::scrub::Scrub;
 use super::serve::{Sockets, serve};
+use super::votes::open_hard_state;
 use super::watching::{
     reaches_majority, watch_end, watch_leadership, watch_notes, watch_successors,
 };
@@ -28,7 +29,7 @@ use crate::cluster::{Leaders, Liveness, Metadata, MetadataMachine, Takeover};
 use crate::entropy;
 use crate::listener::AllSlots;
 use crate::listener::grpc::bind;
-use crate::log::{Dir, DirLock, FsDir, HardState, MemDir, MeteredDir};
+use crate::log::{Dir, DirLock, FsDir, MemDir, MeteredDir};
 use crate::metrics::Metrics;
 use crate::peer::Peers;
 use crate::raft::suspicion::SuspicionConfig;
@@ -230,13 +231,6 @@ async fn listen(addresses: &Addresses) -> Result<(Sockets, TcpListener, Bound), 
         http: http_at,
     };
     Ok((Sockets { listen, peer }, http, bound))
-}
-
-fn open_hard_state(root: &dyn Dir) -> Result<HardState, String> {
-    let dir = root
-        .subdir("hard-state")
-        .map_err(|error| error.to_string())?;
-    HardState::open(dir).map_err(|error| error.to_string())
 }
 
 fn applicant(config: &BrokerConfig, addresses: &Addresses, bound: Bound) -> Applicant {

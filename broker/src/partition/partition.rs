@@ -19,7 +19,7 @@ use super::retention::Retention;
 use super::trim::Trimmer;
 use crate::clock::{Clock, monotonic};
 use crate::metrics::Metrics;
-use crate::raft::{GroupId, Leadership, Line, Replica};
+use crate::raft::{Ending, GroupId, Leadership, Line, Replica};
 use crate::tasks::Tasks;
 
 /// Bytes of batches that may be on their way into one partition.
@@ -263,11 +263,12 @@ impl Partition {
         self.shared.wake();
     }
 
-    /// Stops serving: the append loop ends and the replica shuts down.
-    pub async fn stop(&self) {
+    /// Stops serving: the append loop ends and the replica shuts down. If its core has not ended by
+    /// then, this gives back what ends with it.
+    pub async fn stop(&self) -> Option<Ending> {
         self.tasks.stop().await;
         self.shared.wake();
-        self.replica.shutdown().await;
+        self.replica.shutdown().await
     }
 }
 

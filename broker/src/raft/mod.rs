@@ -60,7 +60,7 @@ pub use lost_state::LostState;
 pub use noted::{durable_file, has_begun, unpurged, voted};
 pub use propose::{Answered, Settling};
 pub use release::Released;
-pub use replica::{OpenReplica, Replica};
+pub use replica::{Ending, OpenReplica, Replica};
 pub use replicas::Replicas;
 pub use replicated::{Committed, NotUnderstood, Replicated};
 pub use resident::make_resident;

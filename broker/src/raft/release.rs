@@ -186,10 +186,15 @@ impl Replica {
 
     /// The last entry that is applied here.
     pub fn applied(&self) -> Option<LogIndex> {
+        self.applied_id().map(|id| LogIndex(id.index))
+    }
+
+    /// The same with its term.
+    pub(super) fn applied_id(&self) -> Option<LogId> {
         use openraft::async_runtime::WatchReceiver;
         let metrics = self.raft().metrics();
         let metrics = metrics.borrow_watched();
-        metrics.last_applied.map(|id| LogIndex(id.index))
+        metrics.last_applied
     }
 
     /// Has openraft take up the state at the floor, or make one as of now, at `least` or later.

@@ -1,5 +1,6 @@
 //! One replica of one group: our API over openraft.
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -27,6 +28,12 @@ use crate::clock::{Clock, monotonic};
 use crate::log::{Dir, FileLimits, HardState, LastFrame, Log, LogReader, Room};
 use crate::metrics::Metrics;
 use crate::peer::Peers;
+
+/// How long a stop waits for the core.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
+
+/// Resolves when the core of a replica that was stopped has ended.
+pub type Ending = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What a replica is opened with.
 pub struct OpenReplica {
@@ -333,14 +340,22 @@ impl Replica {
         changed.map(drop).map_err(|e| e.to_string())
     }
 
-    /// Stops the replica; what is proposed and not committed stays unknown.
-    pub async fn shutdown(&self) {
-        if tokio::time::timeout(Duration::from_secs(5), self.raft.shutdown())
-            .await
-            .is_err()
-        {
-            tracing::warn!(group = %self.group, "the group did not stop within 5 s");
-        }
+    /// Stops the replica; what is proposed and not committed stays unknown. A core that hangs, in a call
+    /// to the disk for example, is not waited for longer than 5 s: this gives back what ends with it,
+    /// and before that nobody else may have its log.
+    pub async fn shutdown(&self) -> Option<Ending> {
+        self.shutdown_within(SHUTDOWN_LIMIT).await
+    }
+
+    pub(super) async fn shutdown_within(&self, limit: Duration) -> Option<Ending> {
+        let raft = self.raft.clone();
+        // One future from beginning to end: whoever asks a second time does not wait for the core.
+        let mut ending: Ending = Box::pin(async move { drop(raft.shutdown().await) });
+        let ended = tokio::time::timeout(limit, &mut ending).await;
+        ended.is_err().then(|| {
+            tracing::warn!(group = %self.group, "the group did not stop within {limit:?}");
+            ending
+        })
     }
 
     pub(super) fn raft(&self) -> &OpenRaft {

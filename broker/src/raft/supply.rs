@@ -1,6 +1,7 @@
 //! Entries for a replica that lost some: what this one has, and how far it is known to be committed.
 
 use std::cmp::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use highwater_proto::pb::peer::{Entry, FetchEntriesResponse};
@@ -8,11 +9,20 @@ use highwater_proto::{LogIndex, Term};
 
 use super::begin_again::FloorState;
 use super::replica::Replica;
+use super::types::LogId;
 use super::wire::{WireError, encode_log_id};
 use crate::log::repair::Supply;
 use crate::log::{Frame, Head, LastFrame, LogError, LogReader};
 use crate::peer::MAX_MESSAGE_BYTES;
 
+mod gather;
+#[cfg(test)]
+mod tests;
+
+use gather::{Source, gather};
+
+/// How long a leader waits for what is in its log to be applied: less than who asks waits for it.
+const APPLY_LIMIT: Duration = Duration::from_secs(3);
 /// The most bytes of entries in one answer.
 const SUPPLY_BYTES: usize = 1 << 20;
 /// The largest state that fits into an answer without entries.
@@ -22,30 +32,15 @@ impl Replica {
     /// The entries from `from` on, as many as fit into one answer. Above what is committed they may
     /// be replaced one day: who asked has to prove them by their chain.
     pub async fn supply(&self, from: LogIndex) -> Result<FetchEntriesResponse, LogError> {
-        let until = LogIndex(u64::MAX);
-        let read = move |reader: &LogReader| match reader.frames(from, until, SUPPLY_BYTES) {
-            Err(LogError::Purged { .. }) => Ok(Vec::new()),
-            read => read,
-        };
-        let mut frames = self.read_beside(read).await?;
-        let mut complete = false;
-        if self.ends_with(from, &frames) && self.read_barrier().await.is_ok() {
-            frames = self.read_beside(read).await?;
-            complete = self.ends_with(from, &frames) && self.applied() == self.last_index();
-        }
-        let before = move |reader: &LogReader| match from.0.checked_sub(1).map(LogIndex) {
-            Some(before) if before >= reader.first_index() => reader.head(before),
-            Some(_) | None => Ok(None),
-        };
-        let before = self.read_beside(before).await?;
-        let floor = self.floor_for(from);
+        let gathered = gather(self, from).await?;
+        let before = gathered.before;
         Ok(FetchEntriesResponse {
             replica: self.id().0,
             before: before.map_or_else(Default::default, |head| encode_head(&head)),
-            entries: frames.into_iter().map(encode).collect(),
-            committed: self.committed().as_ref().map(encode_log_id),
-            complete,
-            floor,
+            entries: gathered.frames.into_iter().map(encode).collect(),
+            committed: gathered.committed.as_ref().map(encode_log_id),
+            complete: gathered.complete,
+            floor: self.floor_for(from),
         })
     }
 
@@ -87,14 +82,44 @@ impl Replica {
     fn last_index(&self) -> Option<LogIndex> {
         self.reader().last().map(|last| last.index)
     }
+}
 
-    /// Whether nothing follows these frames, which begin at `from`.
-    fn ends_with(&self, from: LogIndex, frames: &[Frame]) -> bool {
-        match (frames.last(), self.last_index()) {
-            (Some(given), Some(last)) => given.head.index == last,
-            (None, last) => last.is_none_or(|last| last < from),
-            (Some(_), None) => false,
-        }
+impl Source for Replica {
+    fn last(&self) -> Option<LogIndex> {
+        self.last_index()
+    }
+
+    fn applied(&self) -> Option<LogId> {
+        self.applied_id()
+    }
+
+    async fn frames(&self, from: LogIndex, until: LogIndex) -> Result<Vec<Frame>, LogError> {
+        let read = move |reader: &LogReader| match reader.frames(from, until, SUPPLY_BYTES) {
+            Err(LogError::Purged { .. }) => Ok(Vec::new()),
+            read => read,
+        };
+        self.read_beside(read).await
+    }
+
+    async fn head(&self, index: LogIndex) -> Result<Option<Head>, LogError> {
+        let read = move |reader: &LogReader| match index >= reader.first_index() {
+            true => reader.head(index),
+            false => Ok(None),
+        };
+        self.read_beside(read).await
+    }
+
+    async fn is_confirmed(&self) -> bool {
+        self.read_barrier().await.is_ok()
+    }
+
+    async fn until_applied(&self, index: LogIndex) {
+        let wait = self.raft().wait(Some(APPLY_LIMIT));
+        let applied = wait.metrics(
+            |metrics| metrics.last_applied.is_some_and(|id| id.index >= index.0),
+            "what is in the log",
+        );
+        drop(applied.await);
     }
 }
 

@@ -19,7 +19,8 @@ use super::types::{LeaderId, StoredMembership, Vote, log_id};
 use super::*;
 use crate::clock::SystemClock;
 use crate::log::{
-    Dir, FrameKind, HardState, LastFrame, Log, LogOptions, MemDir, NewFrame, Owner, Source,
+    Dir, FrameKind, HardState, HeldDisk, LastFrame, Log, LogOptions, MemDir, NewFrame, Owner,
+    Source,
 };
 use crate::metrics::Metrics;
 use crate::peer::{Identity, Peers};
@@ -203,6 +204,40 @@ async fn a_state_beyond_the_end_of_the_log_does_not_empty_the_log() {
         .frames(LogIndex(0), LogIndex(9), usize::MAX);
     assert_eq!(all.unwrap().len(), 5);
     replica.shutdown().await;
+    tasks.stop().await;
+}
+
+#[tokio::test]
+async fn a_core_that_hangs_in_a_call_to_the_disk_has_not_ended_before_that_call_has() {
+    let (mut held, root) = HeldDisk::new();
+    let disk = Disk::of_a_leader_on(root).await;
+    let tasks = Tasks::new();
+    let replica = disk.open(&tasks).await;
+    held.hold();
+    let raft = replica.raft().clone();
+    let heartbeat = openraft::raft::AppendEntriesRequest {
+        vote: Vote {
+            leader_id: LeaderId {
+                term: 99,
+                voted_for: 12,
+            },
+            committed: true,
+        },
+        prev_log_id: None,
+        entries: Vec::new(),
+        leader_commit: None,
+    };
+    let asking = tokio::spawn(async move { raft.append_entries(heartbeat).await });
+    let vote_sync = tokio::time::timeout(LIMIT, held.next()).await.unwrap();
+    let ending = replica.shutdown_within(Duration::from_millis(10)).await;
+    let mut ending = ending.expect("the core waits for its vote to be durable");
+    let early = tokio::time::timeout(Duration::from_millis(10), &mut ending).await;
+    assert!(early.is_err(), "it goes on");
+    vote_sync();
+    held.release();
+    tokio::time::timeout(LIMIT, ending).await.unwrap();
+    assert!(replica.stopped().is_some());
+    drop(asking.await);
     tasks.stop().await;
 }
 

@@ -1,6 +1,6 @@
 //! A dead file of the log as its next one.
 
-use super::super::segment::dead_name;
+use super::super::segment::{dead_name, file_name};
 use super::super::spare::BlankFile;
 use super::{Next, Room};
 
@@ -11,6 +11,14 @@ impl Room {
         let lacks_next = matches!(self.lock().next, Next::None);
         let space = self.shared.dir.space();
         lacks_next && !space.is_short() && space.for_files() >= len
+    }
+
+    /// Gives a prepared file that is not used the name of a dead one, which this gives back. It is
+    /// removed so late, maybe, that the log was opened again and has a file of that number.
+    pub(super) fn set_aside(&self, number: u32) -> String {
+        let aside = dead_name(number);
+        let _ = self.shared.dir.rename(&file_name(number), &aside);
+        aside
     }
 
     /// Has file `dead`, which has the name of a dead file and is read by nobody who could not read it

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::log::MemDir;
+use crate::log::{HeldDisk, MemDir};
 
 const MIB: u64 = 1 << 20;
 
@@ -74,6 +74,27 @@ fn the_next_file_is_made_before_anything_is_granted_that_needs_it() {
     ));
     assert_eq!(room.take_file(MIB, MIB).unwrap().number, 1);
     drop(held);
+}
+
+#[tokio::test]
+async fn a_file_too_small_is_removed_late_without_harm_to_one_that_has_its_number_by_then() {
+    let (mut disk, dir) = HeldDisk::new();
+    dir.set_capacity(100 * MIB);
+    let room = Room::new(Arc::new(dir.clone()), MIB, 1);
+    drop(insist(&room, MIB / 2, Purpose::Data).unwrap());
+    assert_eq!(dir.list().unwrap(), ["00000001.seg"]);
+    disk.hold();
+    let Err(Shortage::Wait(_)) = ask(&room, 3 * MIB, Purpose::Data) else {
+        panic!("the file is too small");
+    };
+    let replacing = tokio::time::timeout(Duration::from_secs(30), disk.next());
+    let replacing = replacing.await.expect("it is replaced");
+    // As the log does that is opened meanwhile.
+    drop(dir.remove("00000001.seg"));
+    dir.create("00000001.seg", MIB).unwrap();
+    replacing();
+    let names = dir.list().unwrap();
+    assert_eq!(names, ["00000001.seg", "00000002.seg"]);
 }
 
 #[test]

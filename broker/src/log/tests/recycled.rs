@@ -2,7 +2,7 @@
 //! keeps them.
 
 use super::*;
-use crate::log::dir::MeteredDir;
+use crate::log::dir::{HeldDisk, MeteredDir};
 use crate::log::dump::dump;
 use crate::log::{File, LogError};
 use crate::metrics::Metrics;
@@ -213,6 +213,38 @@ fn a_dead_file_that_is_read_is_removed() {
     let newest = format!("{:08}.seg", log.newest_file());
     assert_eq!(segments(&dir).last(), Some(&newest), "none is prepared yet");
     assert!(reader.slice(0..u64::MAX) == before);
+}
+
+#[tokio::test]
+async fn what_a_closed_log_still_had_to_recycle_leaves_the_files_of_the_next_one_alone() {
+    let (mut disk, dir) = HeldDisk::new();
+    let mut log = recycled(&dir);
+    let before = log.newest_file();
+    while log.newest_file() == before {
+        let index = log.last().unwrap().index.0 + 1;
+        log.append([entry(index)], ignore()).unwrap();
+    }
+    let oldest = log.reader().segments()[0];
+    let newest = log.newest_file();
+    disk.hold();
+    log.purge(LogIndex(oldest.next_index.0 - 1)).unwrap();
+    let recycling = tokio::time::timeout(Duration::from_secs(30), disk.next());
+    let recycling = recycling.await.expect("it is recycled");
+    assert_eq!(disk.release(), 0);
+    let names = dir.list().unwrap();
+    assert!(names.iter().any(|name| name.ends_with(".old")), "{names:?}");
+    drop(log);
+
+    let mut log = open(&dir);
+    roll(&mut log, || ());
+    assert_eq!(log.newest_file(), newest + 1);
+    let (last, names) = (log.last(), dir.list().unwrap());
+    recycling();
+    assert_eq!(dir.list().unwrap(), names);
+    drop(log);
+    let log = open(&dir);
+    assert_eq!(log.last(), last);
+    check(&log);
 }
 
 #[test]

@@ -8,9 +8,10 @@ use futures_util::FutureExt;
 use futures_util::future::Shared;
 use highwater_proto::batch::RecordBatch;
 use highwater_proto::{Offset, Term, Timestamp};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::budget::{Budget, Share};
 use super::error::AppendError;
 use super::fence::FenceRequest;
 use super::group::{Group, Merged};
@@ -29,6 +30,7 @@ mod mend;
 #[cfg(test)]
 mod tests;
 
+pub(super) use admit::elsewhere;
 pub(super) use mend::Mending;
 
 /// Batches taken up at once.
@@ -59,7 +61,18 @@ pub(super) struct Request {
     pub(super) batch: RecordBatch,
     /// When it came to the partition.
     pub(super) arrived: Instant,
+    /// Its bytes of the partition's budget, for as long as they are here.
+    pub(super) share: Share,
     pub(super) answer: oneshot::Sender<Verdict>,
+}
+
+impl Request {
+    /// Tells whoever waits, if anybody does, once the batch is gone.
+    fn resolve(self, verdict: Verdict) {
+        let Self { share, answer, .. } = self;
+        drop(share);
+        drop(answer.send(verdict));
+    }
 }
 
 /// What comes to the loop, in order.
@@ -128,7 +141,7 @@ pub(super) struct AppendLoop {
     pub(super) metrics: Arc<Metrics>,
     pub(super) permission: Permission,
     /// What is left of it is not on its way.
-    pub(super) budget: Arc<Semaphore>,
+    pub(super) budget: Budget,
     /// The term that the proposals in flight belong to.
     pub(super) term: Term,
     pub(super) proposals: u64,
@@ -140,8 +153,8 @@ pub(super) struct AppendLoop {
     pub(super) mending: Mending,
     /// What came before the leader was ready, in order: nothing that came later passes it.
     pub(super) early: Vec<Work>,
-    /// Repetitions of batches in flight: judged again when more is applied. The bytes of both count
-    /// against the partition's budget.
+    /// Repetitions of batches in flight: judged again when more is applied. The batches of both have
+    /// their shares of the partition's budget.
     pub(super) repeated: Vec<Request>,
     /// Judged, and proposed before the loop waits again.
     pub(super) group: Group,
@@ -228,7 +241,7 @@ impl AppendLoop {
         match sequenced.map(|batch| self.judge(&batch, term, header.record_count)) {
             None | Some(Next::Propose) => self.gather(request, term, held).await,
             Some(Next::Park) => self.repeated.push(request),
-            Some(Next::Answer(verdict)) => drop(request.answer.send(verdict)),
+            Some(Next::Answer(verdict)) => request.resolve(verdict),
         }
     }
 
@@ -237,7 +250,7 @@ impl AppendLoop {
         let leadership = *self.leadership.borrow_and_update();
         if !leadership.mine {
             let permitted = (self.permission)(self.on_its_way());
-            return Err(admit::elsewhere(&leadership, &permitted));
+            return Err(elsewhere(&leadership, &permitted));
         }
         (self.permission)(self.on_its_way())?;
         let ready = self.published.borrow_and_update().term == leadership.term;
@@ -321,6 +334,7 @@ impl AppendLoop {
             body,
             members,
             held,
+            share,
         }) = self.group.take()
         else {
             return;
@@ -334,7 +348,7 @@ impl AppendLoop {
             line: self.line.clone(),
         };
         let now = monotonic();
-        let fate = self.replica.propose(term, proposal).await;
+        let fate = self.replica.propose_with(term, proposal, share).await;
         let fate = fate.map(FutureExt::shared);
         for member in members {
             let verdict = match &fate {
@@ -366,7 +380,7 @@ fn sequenced(request: &Request) -> Option<Sequenced> {
 
 fn refuse(work: Work, error: AppendError) {
     match work {
-        Work::Batch(request) => drop(request.answer.send(Verdict::Refused(error))),
+        Work::Batch(request) => request.resolve(Verdict::Refused(error)),
         Work::Fence(fence) => fence.refuse(error),
     }
 }

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::append::{Request, Verdict};
+use super::budget::Share;
 use crate::log::Held;
 
 /// The most bytes that are put together. Merging copies, and what is larger than this is not worth
@@ -29,6 +30,8 @@ pub(super) struct Merged {
     pub(super) members: Vec<Member>,
     /// The room in the log that was granted to them.
     pub(super) held: Vec<Held>,
+    /// Their shares of the budget.
+    pub(super) share: Option<Share>,
 }
 
 /// One batch of an entry.
@@ -63,13 +66,19 @@ impl Group {
         let mut members = Vec::with_capacity(requests.len());
         let mut joined = BytesMut::with_capacity(if merging { total } else { 0 });
         let mut only = None;
+        let mut share: Option<Share> = None;
         let mut before = 0;
         for Request {
             batch,
             arrived,
+            share: own,
             answer,
         } in requests
         {
+            match &mut share {
+                Some(share) => share.merge(own),
+                None => share = Some(own),
+            }
             let record_count = u32::try_from(batch.header().record_count).unwrap_or(0);
             members.push(Member {
                 arrived,
@@ -93,19 +102,22 @@ impl Group {
             body,
             members,
             held: std::mem::take(&mut self.held),
+            share,
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
     use highwater_proto::Timestamp;
     use highwater_proto::batch::{BatchBuilder, Codec, RecordBatch};
 
+    use super::super::budget::Budget;
     use super::*;
     use crate::clock::monotonic;
 
-    fn request(records: u32, value: usize) -> (Request, Bytes) {
+    fn request(budget: &Budget, records: u32, value: usize) -> (Request, Bytes) {
         let mut builder = BatchBuilder::new();
         for _ in 0..records {
             builder.push(Timestamp(1), None, Some(&vec![7; value]), &[]);
@@ -113,9 +125,11 @@ mod tests {
         let bytes = builder.build(Codec::None, None).unwrap();
         let batch = RecordBatch::parse(bytes.clone(), 1 << 20).unwrap();
         let answer = oneshot::channel().0;
+        let len = u32::try_from(bytes.len()).unwrap();
         let request = Request {
             batch,
             arrived: monotonic(),
+            share: budget.share(len).now_or_never().unwrap().unwrap(),
             answer,
         };
         (request, bytes)
@@ -123,10 +137,10 @@ mod tests {
 
     #[test]
     fn small_batches_become_one_entry_in_their_order() {
-        let mut group = Group::default();
+        let (mut group, budget) = (Group::default(), Budget::default());
         let mut expected = Vec::new();
         for records in [3, 1, 2] {
-            let (request, bytes) = request(records, 100);
+            let (request, bytes) = request(&budget, records, 100);
             assert!(group.admits(bytes.len(), Term(4)));
             group.push(request, Term(4), None);
             expected.extend_from_slice(&bytes);
@@ -136,12 +150,20 @@ mod tests {
         let places = merged.members.iter().map(|m| (m.before, m.record_count));
         assert_eq!(places.collect::<Vec<_>>(), [(0, 3), (3, 1), (4, 2)]);
         assert!(group.take().is_none());
+
+        assert_eq!(
+            budget.taken(),
+            expected.len() as u64,
+            "also of those nobody waits for"
+        );
+        drop(merged.share);
+        assert_eq!(budget.taken(), 0);
     }
 
     #[test]
     fn a_batch_alone_is_not_copied() {
         let mut group = Group::default();
-        let (request, bytes) = request(1, 100_000);
+        let (request, bytes) = request(&Budget::default(), 1, 100_000);
         assert!(group.admits(bytes.len(), Term(1)), "any batch may be first");
         group.push(request, Term(1), None);
         assert!(!group.admits(100, Term(1)), "it is large enough");
@@ -151,7 +173,7 @@ mod tests {
     #[test]
     fn batches_of_different_terms_are_not_mixed() {
         let mut group = Group::default();
-        group.push(request(1, 10).0, Term(1), None);
+        group.push(request(&Budget::default(), 1, 10).0, Term(1), None);
         assert!(group.admits(100, Term(1)));
         assert!(!group.admits(100, Term(2)));
     }

@@ -3,6 +3,7 @@
 //! them the replicated machine, the append loop of the leader, and the reads.
 
 mod append;
+mod budget;
 mod command;
 mod confirmed;
 mod error;

@@ -7,9 +7,10 @@ use std::time::Duration;
 use highwater_proto::batch::RecordBatch;
 use highwater_proto::pb::peer::PartitionStatus;
 use highwater_proto::{Offset, PartitionIndex, Term, TopicId};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::append::{AppendLoop, Appended, Mending, Permission, Request, Work};
+use super::budget::Budget;
 use super::confirmed::Confirmed;
 use super::error::AppendError;
 use super::group::Group;
@@ -22,8 +23,6 @@ use crate::metrics::Metrics;
 use crate::raft::{Ending, GroupId, Leadership, Line, Replica};
 use crate::tasks::Tasks;
 
-/// Bytes of batches that may be on their way into one partition.
-pub(super) const BUDGET_BYTES: u32 = 32 << 20;
 /// How long a read waits for a new leader to be ready.
 const SETTLE_LIMIT: Duration = Duration::from_secs(2);
 /// Batches that may wait for the append loop; the budget bounds their bytes.
@@ -44,7 +43,7 @@ pub struct Partition {
     pub(super) published: watch::Receiver<Published>,
     pub(super) leadership: watch::Receiver<Leadership>,
     pub(super) requests: mpsc::Sender<Work>,
-    budget: Arc<Semaphore>,
+    pub(super) budget: Budget,
     pub(super) trimmer: Trimmer,
     retention: Arc<watch::Sender<Retention>>,
     metrics: Arc<Metrics>,
@@ -90,7 +89,7 @@ impl Partition {
         let retention = Arc::new(watch::Sender::new(retention));
         let (requests, queue) = mpsc::channel(QUEUE);
         let (published, leadership) = (shared.published(), replica.leadership());
-        let budget = Arc::new(Semaphore::new(BUDGET_BYTES as usize));
+        let budget = Budget::default();
         let line = Line::begin();
         let trimmer = Trimmer {
             replica: replica.clone(),
@@ -107,7 +106,7 @@ impl Partition {
             clock,
             metrics: Arc::clone(&metrics),
             permission,
-            budget: Arc::clone(&budget),
+            budget: budget.clone(),
             term: Term(0),
             proposals: 0,
             cuts: line.cuts(),
@@ -179,14 +178,13 @@ impl Partition {
         let arrived = monotonic();
         let stopped = || AppendError::Stopped("the partition is closed".to_owned());
         let bytes = u32::try_from(batch.len()).unwrap_or(u32::MAX);
-        let permits = bytes.clamp(1, BUDGET_BYTES);
-        let permit = Arc::clone(&self.budget).acquire_many_owned(permits).await;
-        let permit = permit.map_err(|_| stopped())?;
+        let share = self.share(bytes).await?;
         let (answer, verdict) = oneshot::channel();
         self.requests
             .send(Work::Batch(Request {
                 batch,
                 arrived,
+                share,
                 answer,
             }))
             .await
@@ -197,7 +195,6 @@ impl Partition {
                 Ok(verdict) => verdict.resolve(&metrics).await,
                 Err(_) => Err(AppendError::Stopped("the partition is closed".to_owned())),
             };
-            drop(permit);
             match &appended {
                 Ok(appended) if appended.duplicate => metrics.duplicate_batches.add(1),
                 Ok(appended) => {

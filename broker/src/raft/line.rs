@@ -80,7 +80,7 @@ mod tests {
     fn after_the_first_that_is_refused_nothing_of_a_line_is_written() {
         let (line, other) = (Line::begin(), Line::begin());
         let answer = |refused: bool| {
-            let (answer, _fate) = Answer::channel(line.clone(), |refused: &bool| *refused);
+            let (answer, _fate) = Answer::channel(line.clone(), None, |refused: &bool| *refused);
             answer.on_complete(refused);
         };
         answer(false);

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use highwater_proto::{Term, Timestamp};
 use openraft::ReadPolicy;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::error::{ProposeError, ReadError};
 use super::line::Line;
@@ -35,7 +35,18 @@ impl Replica {
     /// majority has answered for a lease. The first await hands it to the core, in the order of the
     /// calls; the result resolves with its fate.
     pub async fn propose(&self, term: Term, proposal: Proposal) -> Result<Answered, ProposeError> {
-        let fate = self.hand_over(term, proposal).await?;
+        self.propose_with(term, proposal, None).await
+    }
+
+    /// The same, and `share` is given back when the entry is applied or refused, or never will be;
+    /// before the result is known, and also when nobody waits for that.
+    pub async fn propose_with(
+        &self,
+        term: Term,
+        proposal: Proposal,
+        share: Option<OwnedSemaphorePermit>,
+    ) -> Result<Answered, ProposeError> {
+        let fate = self.hand_over(term, proposal, share).await?;
         Ok(Box::pin(async move {
             match decode(fate.await)? {
                 // A blank entry stands where it would have been.
@@ -59,7 +70,7 @@ impl Replica {
             append_time: Timestamp(0),
             line: Line::ended(),
         };
-        let fate = self.hand_over(term, blank).await?;
+        let fate = self.hand_over(term, blank, None).await?;
         Ok(Settling(fate))
     }
 
@@ -67,8 +78,9 @@ impl Replica {
         &self,
         term: Term,
         proposal: Proposal,
+        share: Option<OwnedSemaphorePermit>,
     ) -> Result<oneshot::Receiver<Written>, ProposeError> {
-        let (answer, fate) = Answer::channel(proposal.line.clone(), is_refused);
+        let (answer, fate) = Answer::channel(proposal.line.clone(), share, is_refused);
         let written = self
             .raft()
             .write(proposal)

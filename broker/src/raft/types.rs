@@ -8,7 +8,7 @@ use openraft::errors::ClientWriteError;
 use openraft::impls::{InlineBatch, leader_id_std};
 use openraft::raft::responder::Responder;
 use openraft::{EntryPayload, OptionalSend, RaftTypeConfig};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::line::Line;
 use super::wire;
@@ -261,15 +261,23 @@ pub(crate) fn is_refused(written: &Written) -> bool {
 pub(crate) struct Answer<T> {
     waits: oneshot::Sender<T>,
     line: Line,
+    /// What the entry takes of somebody's budget; nobody may wait for the result, and the core is not
+    /// done with it all the same.
+    share: Option<OwnedSemaphorePermit>,
     is_refused: fn(&T) -> bool,
 }
 
 impl<T> Answer<T> {
-    pub(crate) fn channel(line: Line, is_refused: fn(&T) -> bool) -> (Self, oneshot::Receiver<T>) {
+    pub(crate) fn channel(
+        line: Line,
+        share: Option<OwnedSemaphorePermit>,
+        is_refused: fn(&T) -> bool,
+    ) -> (Self, oneshot::Receiver<T>) {
         let (waits, fate) = oneshot::channel();
         let answer = Self {
             waits,
             line,
+            share,
             is_refused,
         };
         (answer, fate)
@@ -281,6 +289,7 @@ impl<T: OptionalSend + 'static> Responder<Types, T> for Answer<T> {
         if (self.is_refused)(&result) {
             self.line.cut();
         }
+        drop(self.share);
         drop(self.waits.send(result));
     }
 }

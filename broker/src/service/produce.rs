@@ -32,7 +32,8 @@ impl Services {
         } else {
             parse_batch(request.batch, limit)?
         };
-        let committed = self.enqueue(&target, batch).await?;
+        // A partition that takes nothing may keep a batch waiting for ever.
+        let committed = async { self.enqueue(&target, batch).await?.await };
         let appended = match tokio::time::timeout(context.deadline, committed).await {
             Ok(appended) => appended?,
             Err(_) => {

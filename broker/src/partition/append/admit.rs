@@ -5,7 +5,6 @@ use std::time::Duration;
 use highwater_proto::Term;
 
 use super::super::error::AppendError;
-use super::super::partition::BUDGET_BYTES;
 use super::super::producers::Judgement;
 use super::{AppendLoop, Work, sequenced};
 use crate::log::{Held, Purpose, Shortage};
@@ -18,7 +17,7 @@ const FENCE_BYTES: usize = 64;
 
 /// Why a replica that does not lead judges nothing. What this broker leaves to others waits until it is
 /// known to whom: then it is sent there, while without a leader its sender would have to look for one.
-pub(super) fn elsewhere(
+pub(in crate::partition) fn elsewhere(
     leadership: &Leadership,
     permitted: &Result<(), AppendError>,
 ) -> AppendError {
@@ -79,8 +78,7 @@ impl AppendLoop {
 
     /// Bytes of batches that wait here or are not yet committed.
     pub(super) fn on_its_way(&self) -> u64 {
-        let left = u32::try_from(self.budget.available_permits()).unwrap_or(u32::MAX);
-        u64::from(BUDGET_BYTES.saturating_sub(left))
+        self.budget.taken()
     }
 }
 

@@ -21,6 +21,7 @@ use crate::peer::{Identity, Peers};
 use crate::raft::{GroupId, OpenReplica, founding_entry};
 use crate::tasks::Tasks;
 
+mod abandoned;
 mod silent_brokers;
 mod slow_disk;
 
@@ -235,7 +236,7 @@ fn in_line(partition: &Partition, term: Term, line: &Line) -> AppendLoop {
         clock: Arc::new(SystemClock),
         metrics: Arc::new(Metrics::new([])),
         permission: Arc::new(|_| Ok(())),
-        budget: Arc::new(Semaphore::new(1 << 20)),
+        budget: partition.budget.clone(),
         term,
         proposals: 1,
         cuts: line.cuts(),
@@ -253,6 +254,7 @@ async fn append(requests: &mpsc::Sender<Work>) -> Result<Appended, AppendError> 
     let request = Request {
         batch: batch(),
         arrived: monotonic(),
+        share: Budget::default().share(1).await.unwrap(),
         answer,
     };
     drop(requests.send(Work::Batch(request)).await);
@@ -330,6 +332,7 @@ async fn a_repetition_is_answered_when_what_it_repeats_is_cut_off() {
     let repetition = Request {
         batch,
         arrived,
+        share: partition.budget.share(1).await.unwrap(),
         answer,
     };
     let mut looks = looks;

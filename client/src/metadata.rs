@@ -27,7 +27,13 @@ const REFRESH_EVERY: Duration = Duration::from_millis(20);
 const HEDGE_AFTER: Duration = Duration::from_millis(250);
 /// How long brokers may say that a topic in use does not exist before it is believed: those that
 /// know better may be down, and one that has just started has yet to learn of it.
-pub(crate) const BELIEVE_AFTER: Duration = Duration::from_secs(5);
+const BELIEVE_AFTER: Duration = Duration::from_secs(5);
+
+/// Whether it is to be believed that a topic in use is gone, which is said now and was since `missing`.
+pub(crate) fn is_believed(missing: &mut Option<Instant>) -> bool {
+    let since = missing.get_or_insert_with(Instant::now);
+    since.elapsed() >= BELIEVE_AFTER
+}
 
 /// The cluster as the client sees it.
 #[derive(Debug)]
@@ -105,7 +111,8 @@ impl Metadata {
             .nearest(topic, partition, (&self.rack, salt))
     }
 
-    /// True if the name is known to stand for another topic than the one with this id.
+    /// True if a broker told, when last asked, that the name stands for another topic than the one with
+    /// this id. It may lag, and know only the one before.
     pub(crate) fn is_recreated(&self, topic: &str, id: &str) -> bool {
         let topology = self.topology();
         topology.topic(topic).is_some_and(|routes| routes.id != id)

@@ -22,7 +22,7 @@ use super::freshness::ReadFrom;
 use super::route::Route;
 use crate::entropy;
 use crate::error::{Error, Outcome, Result};
-use crate::metadata::{BELIEVE_AFTER, Metadata};
+use crate::metadata::{Metadata, is_believed};
 use crate::request::{no_leader, recreated};
 use crate::retry::Backoff;
 
@@ -195,11 +195,13 @@ impl Reader {
             return refused.then(|| error.clone());
         }
         let (topic, source) = (self.cursor.topic(), &self.source);
-        if source.metadata.is_recreated(topic, &source.topic_id) {
-            return Some(recreated(topic));
-        }
-        let since = self.missing.get_or_insert_with(Instant::now);
-        (since.elapsed() >= BELIEVE_AFTER).then(|| error.clone())
+        let another = source.metadata.is_recreated(topic, &source.topic_id);
+        let certain = another && error.is_another_topic();
+        let believed = is_believed(&mut self.missing) || certain;
+        believed.then(|| match another {
+            true => recreated(topic),
+            false => error.clone(),
+        })
     }
 
     fn take(&mut self, message: v1::SubscribeResponse) {

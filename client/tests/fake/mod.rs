@@ -91,6 +91,8 @@ pub(crate) struct Faults {
     pub(crate) stale: Option<i32>,
     /// What brokers tell as the largest batch of every topic, as those do that lag behind.
     pub(crate) told_limit: Option<i32>,
+    /// What brokers that lag behind tell as the id of every topic.
+    pub(crate) told_id: Option<&'static str>,
     /// Identities are given out, and the answers wait until this is lifted.
     pub(crate) hold_identities: bool,
     /// Identities are refused for this reason.

@@ -74,6 +74,31 @@ async fn a_topic_that_was_created_anew_is_not_written_to() {
 }
 
 #[tokio::test]
+async fn a_broker_that_lags_does_not_make_a_topic_another_one() {
+    let cluster = FakeCluster::start(2);
+    cluster.create_topic("t", 1);
+    let client = cluster.client().await;
+    let producer = producer(&client).build().await.unwrap();
+    cluster.faults(|faults| {
+        faults.told_id = Some("the one before");
+        faults.no_hints = true;
+    });
+    // Whoever writes there has to ask where the leader is.
+    cluster.lead("t", 0, 2);
+    loop {
+        let began = Instant::now();
+        match patiently(producer.send("a").await.unwrap()).await {
+            Ok(_) => break,
+            // What is said for so long (the machine stood still) is believed.
+            Err(error) => assert!(began.elapsed() >= Duration::from_secs(5), "{error}"),
+        }
+    }
+    let mut values = cluster.values("t", P0);
+    values.dedup();
+    assert_eq!(values, ["a"]);
+}
+
+#[tokio::test]
 async fn a_leader_that_has_yet_to_learn_of_the_topic_is_asked_again() {
     let mut cluster = FakeCluster::start(1);
     cluster.create_topic("t", 1);

@@ -50,8 +50,9 @@ impl Groups {
                 dir: &dir,
                 options: &options,
             };
-            let Some(file) = self.repair_one(&log, others).await? else {
-                self.restore_state(&log, others).await?;
+            // Both futures are large, and a start has them in its own.
+            let Some(file) = Box::pin(self.repair_one(&log, others)).await? else {
+                Box::pin(self.restore_state(&log, others)).await?;
                 return Ok(repaired);
             };
             let (name, kept) = (&file.file, &file.quarantined);

@@ -191,6 +191,9 @@ impl Dir for NoSync {
     fn run_beside(&self, job: Job) {
         self.0.run_beside(job);
     }
+    fn run_apart(&self, job: Job) {
+        self.0.run_apart(job);
+    }
     fn space(&self) -> &Space {
         self.0.space()
     }

@@ -101,6 +101,10 @@ pub(crate) struct DrainView {
 }
 
 impl DrainView {
+    /// What is said when a drain has ended before everything was handed over.
+    pub(crate) const ENDED: &str = "the drain has ended: it was cancelled, or the broker restarted; \
+         drain it again if it is still to lead nothing";
+
     pub(crate) fn new(broker: BrokerId, drain: Drain) -> Self {
         Self {
             broker: broker.0,

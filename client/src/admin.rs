@@ -197,7 +197,10 @@ impl Client {
     }
 
     /// Has a broker hand over what it leads, and keeps it from leading until the drain is cancelled
-    /// or the broker restarts. Returns at once with how far it is; ask again for the progress.
+    /// or the broker restarts. Returns at once with how far it is; [`Client::drain`] tells the progress.
+    ///
+    /// An error whose outcome is unknown means that the broker may be drained, also later: one that
+    /// stands still may get to it when it goes on.
     ///
     /// Dropped before it is ready, it may have been done or not.
     pub async fn drain_broker(&self, broker: BrokerId) -> Result<Drain> {
@@ -218,6 +221,20 @@ impl Client {
                 cancel,
             };
             api.cluster().drain_broker(request).await
+        };
+        // Asked of several brokers, a copy that comes late would undo what was said after it.
+        self.metadata.command(call).await.result.map(Into::into)
+    }
+
+    /// How far a broker is with handing over what it leads.
+    ///
+    /// Reads only; cancel-safe.
+    pub async fn drain(&self, broker: BrokerId) -> Result<Drain> {
+        let call = |api: Api| async move {
+            let request = v1::GetDrainRequest {
+                broker: wire_count(broker.0),
+            };
+            api.cluster().get_drain(request).await
         };
         self.metadata.ask(call).await.map(Into::into)
     }

@@ -10,6 +10,7 @@ use crate::channels::{Address, Channels};
 use crate::consumer::ConsumerBuilder;
 use crate::error::{Error, Result};
 use crate::metadata::Metadata;
+use crate::patience::at_most_a_year;
 use crate::producer::ProducerBuilder;
 
 /// The port that an address without one means.
@@ -92,17 +93,18 @@ impl ClientBuilder {
     }
 
     /// How long a request may take with all its retries; 30 s by default. Records that are being
-    /// produced have a deadline of their own.
+    /// produced have a deadline of their own. At most a year; what is longer counts as that.
     #[must_use]
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
-        self.request_timeout = timeout;
+        self.request_timeout = at_most_a_year(timeout);
         self
     }
 
-    /// How long one connection attempt may take; 3 s by default.
+    /// How long one connection attempt may take; 3 s by default. At most a year; what is longer counts
+    /// as that.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
+        self.connect_timeout = at_most_a_year(timeout);
         self
     }
 

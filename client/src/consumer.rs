@@ -6,6 +6,7 @@
 mod assignment;
 mod batch;
 mod builder;
+mod connections;
 mod cursor;
 mod event;
 mod freshness;

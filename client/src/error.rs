@@ -164,6 +164,12 @@ impl Error {
         )
     }
 
+    /// True if a broker refused what was for another topic than the one that has the name. It has made
+    /// sure first that its metadata is current.
+    pub(crate) fn is_another_topic(&self) -> bool {
+        self.is_answer() && self.reason() == Some(Reason::TopicIdMismatch)
+    }
+
     /// What, where and why, in a sentence for people.
     pub fn message(&self) -> &str {
         &self.0.message

@@ -21,6 +21,7 @@ mod consumer;
 mod entropy;
 pub mod error;
 mod metadata;
+mod patience;
 mod producer;
 mod record;
 mod request;

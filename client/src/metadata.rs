@@ -16,7 +16,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::channels::{Address, Api, Channels};
 use crate::entropy;
-use crate::error::{Error, NotLeader, Outcome, Result};
+use crate::error::{Error, Outcome, Result};
 use crate::request::{retried, too_late};
 use crate::retry::Backoff;
 use crate::topology::{TopicRoutes, Topology};
@@ -27,7 +27,13 @@ const REFRESH_EVERY: Duration = Duration::from_millis(20);
 const HEDGE_AFTER: Duration = Duration::from_millis(250);
 /// How long brokers may say that a topic in use does not exist before it is believed: those that
 /// know better may be down, and one that has just started has yet to learn of it.
-pub(crate) const BELIEVE_AFTER: Duration = Duration::from_secs(5);
+const BELIEVE_AFTER: Duration = Duration::from_secs(5);
+
+/// Whether it is to be believed that a topic in use is gone, which is said now and was since `missing`.
+pub(crate) fn is_believed(missing: &mut Option<Instant>) -> bool {
+    let since = missing.get_or_insert_with(Instant::now);
+    since.elapsed() >= BELIEVE_AFTER
+}
 
 /// The cluster as the client sees it.
 #[derive(Debug)]
@@ -105,19 +111,24 @@ impl Metadata {
             .nearest(topic, partition, (&self.rack, salt))
     }
 
-    /// True if the name is known to stand for another topic than the one with this id.
+    /// True if a broker told, when last asked, that the name stands for another topic than the one with
+    /// this id. It may lag, and know only the one before.
     pub(crate) fn is_recreated(&self, topic: &str, id: &str) -> bool {
         let topology = self.topology();
         topology.topic(topic).is_some_and(|routes| routes.id != id)
     }
 
-    /// Uses the leader that an error names, if it does. True if that gave a new route.
-    pub(crate) fn learn_from(&self, error: &Error) -> bool {
-        error.not_leader().is_some_and(|hint| self.hint(hint))
+    /// Refuses the answer of a broker that belongs to another cluster, so that the next one is asked.
+    pub(crate) fn of_this_cluster(&self, cluster: &str) -> Result<(), Status> {
+        let known = self.topology().learn_brokers(cluster, &[]);
+        known.map_err(|error| judged(Reason::WrongCluster, error.message()))
     }
 
-    fn hint(&self, hint: &NotLeader) -> bool {
-        self.topology().hint(hint)
+    /// Uses the leader that an error about the topic with this id names, if it does. True if that
+    /// gave a new route.
+    pub(crate) fn learn_from(&self, error: &Error, topic_id: &str) -> bool {
+        let hint = error.not_leader();
+        hint.is_some_and(|hint| self.topology().hint(hint, topic_id))
     }
 
     /// Contacts the cluster: each known address has one chance, and one that is starting is waited
@@ -323,10 +334,14 @@ fn no_client_port(status: &Status) -> Option<Status> {
     (!known).then(|| {
         let message =
             "that is no port for clients of a broker; perhaps it is its HTTP or peer port";
-        let reason = Reason::Unreachable;
-        let details = ErrorDetails::with_error_info(reason.as_str(), DOMAIN, HashMap::new());
-        Status::with_error_details(reason.code(), message, details)
+        judged(Reason::Unreachable, message)
     })
+}
+
+/// The status to take in place of a broker's answer.
+fn judged(reason: Reason, message: &str) -> Status {
+    let details = ErrorDetails::with_error_info(reason.as_str(), DOMAIN, HashMap::new());
+    Status::with_error_details(reason.code(), message, details)
 }
 
 /// Of two brokers' errors, the one that says more: a refusal beats a broker that answered something

@@ -23,6 +23,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use highwater_proto::batch::MAX_RECORD_HEADERS;
 use highwater_proto::{PartitionIndex, Reason};
 use tokio::time::{Instant, timeout};
 
@@ -80,7 +81,7 @@ impl Producer {
     /// acknowledgement. Records of a partition are written in the order of the calls, each once.
     /// Cancel-safe: a call that is dropped has sent nothing.
     ///
-    /// Fails with `BATCH_TOO_LARGE`, `PARTITION_NOT_FOUND`, after [`Producer::shutdown`] with
+    /// Fails with `BATCH_TOO_LARGE`, with `BAD_BATCH` for more than 65,536 headers, `PARTITION_NOT_FOUND`, after [`Producer::shutdown`] with
     /// `NOT_READY`, and with what ended the producer if something did. The outcome is `Refused` then:
     /// nothing was sent, and sending it again cannot help.
     pub fn send<'a>(
@@ -173,8 +174,15 @@ impl Handle {
     fn admit(&self, record: &Record<'_>) -> Result<usize> {
         let bytes = record.size_bound();
         let limit = self.shared.max_record_bytes();
-        if bytes <= limit {
+        let headers = record.headers.len();
+        if bytes <= limit && headers <= MAX_RECORD_HEADERS {
             return Ok(bytes);
+        }
+        if headers > MAX_RECORD_HEADERS {
+            let message = format!(
+                "the record has {headers} headers, and a record has at most {MAX_RECORD_HEADERS}"
+            );
+            return Err(Error::new(Reason::BadBatch, message));
         }
         let message =
             format!("the record takes about {bytes} bytes, and a batch holds at most {limit}");

@@ -12,7 +12,7 @@ use tonic::{Response, Status};
 use crate::channels::{Address, Api};
 use crate::entropy;
 use crate::error::{Error, Outcome, Result};
-use crate::metadata::{Metadata, more_telling, no_address, silent};
+use crate::metadata::{Metadata, is_believed, more_telling, no_address, silent};
 use crate::retry::Backoff;
 
 /// An attempt with less time than this is not begun.
@@ -127,8 +127,8 @@ impl Metadata {
     }
 
     /// Asks the partition's leader, following it, until `deadline`. A leader that does not
-    /// know the topic is asked again as long as others do, unless they say that the name stands for
-    /// another topic than the one with `topic_id` now.
+    /// know the topic is asked again as long as others do, unless it says that the name stands for
+    /// another topic than the one with `topic_id` now, or others have said so for a while.
     pub(crate) async fn ask_leader<T, F>(
         self: &Arc<Self>,
         (topic, topic_id): (&str, &str),
@@ -140,7 +140,7 @@ impl Metadata {
         F: Future<Output = Result<Response<T>, Status>>,
     {
         let mut backoff = Backoff::default();
-        let mut last = None;
+        let (mut last, mut missing) = (None, None);
         loop {
             if let Err(error) = self.topic(topic, deadline).await {
                 return Err(last_words(last, error));
@@ -162,13 +162,15 @@ impl Metadata {
                 return Err(last_words(last, error));
             }
             sleep(wait).await;
-            if !self.learn_from(&error)
+            if !self.learn_from(&error, topic_id)
                 && let Err(error) = self.refresh(topic, asked, deadline).await
                 && error.outcome() == Outcome::Refused
             {
                 return Err(error);
             }
-            if self.is_recreated(topic, topic_id) {
+            if !self.is_recreated(topic, topic_id) {
+                missing = None;
+            } else if error.is_another_topic() || is_believed(&mut missing) {
                 return Err(recreated(topic));
             }
             last = Some(last_words(last, error));

@@ -199,9 +199,9 @@ pub struct Broker {
 pub struct Drain {
     /// True while it leaves leading to others.
     pub draining: bool,
-    /// Groups it leads that another broker is about to take over.
+    /// Groups it leads that another broker could take over.
     pub leaderships: u32,
-    /// Groups it goes on leading, because no other broker that answers has a replica of them.
+    /// Groups it goes on leading, because no other broker could lead them now.
     pub unmovable: u32,
 }
 
@@ -321,6 +321,16 @@ impl From<v1::GetClusterResponse> for Cluster {
 
 impl From<v1::DrainBrokerResponse> for Drain {
     fn from(answer: v1::DrainBrokerResponse) -> Self {
+        Self {
+            draining: answer.state() == v1::BrokerState::Draining,
+            leaderships: count(answer.leaderships),
+            unmovable: count(answer.unmovable),
+        }
+    }
+}
+
+impl From<v1::GetDrainResponse> for Drain {
+    fn from(answer: v1::GetDrainResponse) -> Self {
         Self {
             draining: answer.state() == v1::BrokerState::Draining,
             leaderships: count(answer.leaderships),

@@ -132,7 +132,11 @@ impl Topology {
     }
 
     /// Takes the leader that an error named, unless a later one is known. True if it helps.
-    pub(crate) fn hint(&mut self, hint: &NotLeader) -> bool {
+    ///
+    /// The hint is about the topic that the caller asked for, the one with `topic_id`. It may be old,
+    /// and the name may stand for another topic since: that one has epochs of its own, which begin
+    /// low, and would never get past those of a hint for another.
+    pub(crate) fn hint(&mut self, hint: &NotLeader, topic_id: &str) -> bool {
         let Some(leader) = broker_id(hint.leader) else {
             return false;
         };
@@ -141,6 +145,7 @@ impl Topology {
         }
         let index = usize::try_from(hint.partition).unwrap_or(usize::MAX);
         let routes = self.topics.get_mut(&hint.topic);
+        let routes = routes.filter(|routes| routes.id == topic_id);
         let Some(route) = routes.and_then(|topic| topic.partitions.get_mut(index)) else {
             return false;
         };

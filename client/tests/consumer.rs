@@ -362,3 +362,19 @@ async fn partitions_that_do_not_exist_are_refused() {
     let error = client.consumer("nope").build().await.unwrap_err();
     assert_eq!(error.reason(), Some(Reason::TopicNotFound));
 }
+
+#[tokio::test]
+async fn one_broker_serves_more_partitions_than_it_takes_streams_of_a_connection() {
+    const PARTITIONS: u32 = 1100;
+    let cluster = FakeCluster::start(1);
+    cluster.create_topic("t", PARTITIONS);
+    let client = cluster.client().await;
+    write(&client, 0..PARTITIONS, Codec::None).await;
+    let mut consumer = client.consumer("t").build().await.unwrap();
+    let mut values = Vec::new();
+    for _ in 0..PARTITIONS {
+        values.push(value(&next(&mut consumer).await));
+    }
+    values.sort_unstable();
+    assert!(values.into_iter().eq(0..PARTITIONS));
+}

@@ -1,4 +1,5 @@
-//! What asks for several things one after another has one deadline for all of them.
+//! Deadlines: what asks for several things one after another has one for all of them, and none is too
+//! far away.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod fake;
@@ -55,4 +56,30 @@ async fn a_consumer_is_built_within_one_deadline() {
     cluster.create_topic("t", 1);
     let client = client(&cluster).await;
     assert_one_deadline(&cluster, client.consumer("t").build()).await;
+}
+
+#[tokio::test]
+async fn times_without_end_are_times_as_well() {
+    let cluster = FakeCluster::start(1);
+    cluster.create_topic("t", 1);
+    let builder = Client::builder().bootstrap(cluster.bootstrap());
+    let builder = builder.request_timeout(Duration::MAX);
+    let client = builder.connect_timeout(Duration::MAX).build().unwrap();
+    let passing = async {
+        for linger in [Duration::ZERO, Duration::MAX] {
+            let builder = client.producer("t").linger(linger);
+            let builder = builder.delivery_timeout(Duration::MAX);
+            let producer = builder.build().await.unwrap();
+            let delivery = producer.send("v").await.unwrap();
+            producer.flush().await.unwrap();
+            delivery.await.unwrap();
+            producer.shutdown(Duration::MAX).await.unwrap();
+        }
+        let mut consumer = client.consumer("t").build().await.unwrap();
+        for offset in 0..2 {
+            assert_eq!(consumer.next().await.unwrap().unwrap().offset.0, offset);
+        }
+    };
+    let passed = tokio::time::timeout(PATIENCE, passing).await;
+    passed.expect("in time");
 }

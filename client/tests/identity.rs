@@ -248,6 +248,31 @@ async fn a_named_producer_whose_next_epoch_is_not_answered_for_long_goes_on() {
 }
 
 #[tokio::test]
+async fn an_identity_of_another_cluster_is_not_taken() {
+    let cluster = FakeCluster::start(2);
+    cluster.create_topic("t", 1);
+    let client = cluster.client().await;
+    // Brokers are asked by their numbers.
+    cluster.faults(|faults| faults.foreign = [1].into());
+    let plain = client.producer("t").build().await.unwrap();
+    for producer in [plain, named(&client).await] {
+        write(&producer, P0, "a").await;
+    }
+    let epochs = cluster.shared.state().partition("t", 0).unwrap().epochs();
+    assert_eq!(epochs, [0, 0]);
+
+    cluster.faults(|faults| faults.foreign = [1, 2].into());
+    let builder = client.producer("t").name("writer");
+    let error = patiently(builder.build()).await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::WrongCluster), "{error}");
+    let plain = client.producer("t").build().await.unwrap();
+    let delivery = plain.send(Record::new("b").partition(P0)).await.unwrap();
+    let error = patiently(delivery).await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::WrongCluster), "{error}");
+    assert_eq!(error.outcome(), Outcome::Refused);
+}
+
+#[tokio::test]
 async fn a_name_that_cannot_be_is_refused_before_anything_is_asked() {
     let cluster = FakeCluster::start(1);
     cluster.create_topic("t", 1);

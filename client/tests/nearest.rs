@@ -6,7 +6,7 @@ mod fake;
 use std::time::Duration;
 
 use fake::{FakeCluster, PATIENCE};
-use highwater_client::{BrokerId, Consumer, Freshness, PartitionIndex, Producer, ReadFrom};
+use highwater_client::{BrokerId, Consumer, Freshness, PartitionIndex, Producer, ReadFrom, Record};
 use tokio::time::Instant;
 
 const P0: PartitionIndex = PartitionIndex(0);
@@ -137,4 +137,41 @@ async fn a_replica_that_cannot_make_sure_how_fresh_it_is_is_left_for_another_one
     assert!(waits.is_err(), "{waits:?}");
     alone.faults(|faults| faults.stale = None);
     assert!(patiently(next).await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn a_replica_that_never_answers_a_subscription_is_left_for_another_one() {
+    const P2: PartitionIndex = PartitionIndex(2);
+    let cluster = FakeCluster::start(2);
+    cluster.faults(|faults| {
+        faults.followers_serve = true;
+        faults.unanswered = Some((2, 0));
+    });
+    // The first broker leads both partitions that are read, so the other one is the nearest of both.
+    cluster.create_topic("t", 3);
+    let client = cluster.client().await;
+    let producer = client.producer("t").build().await.unwrap();
+    let write = async |partition| {
+        let record = Record::new("v").partition(partition);
+        patiently(producer.send(record).await.unwrap())
+            .await
+            .unwrap();
+    };
+    let builder = client.consumer("t").read_from(ReadFrom::Nearest);
+    let mut consumer = builder.partitions([P0, P2]).build().await.unwrap();
+    write(P0).await;
+    // What comes over the same connection shows that it lives, however far the clock jumps.
+    let reading = async {
+        loop {
+            write(P2).await;
+            let record = consumer.next().await.unwrap().unwrap();
+            if record.partition == P0 {
+                break;
+            }
+            jump().await;
+        }
+    };
+    // The jumps count, too.
+    let read = tokio::time::timeout(4 * PATIENCE, reading).await;
+    read.expect("another replica answers");
 }

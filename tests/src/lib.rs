@@ -36,6 +36,7 @@ pub mod reflect;
 pub mod session;
 mod stderr;
 pub mod storage;
+pub mod unfinished;
 mod wait;
 
 pub use api::{Answer, Api, Refusal};
@@ -49,6 +50,7 @@ pub use neighbour::Neighbour;
 pub use program::{Ended, Program};
 pub use proxy::Proxy;
 pub use session::Session;
+pub use unfinished::Unfinished;
 
 /// The program under test. Only the tests themselves can know where cargo has put it.
 #[macro_export]

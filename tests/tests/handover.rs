@@ -10,7 +10,8 @@
 
 use std::time::{Duration, Instant};
 
-use highwater_tests::{Cluster, Load, figure, long_form, may_take, program};
+use highwater_tests::{Cluster, Load, Unfinished, figure, long_form, may_take, program};
+use rustix::process::Signal;
 use serde_json::Value;
 
 const RATE: u32 = 2_000;
@@ -79,6 +80,24 @@ fn with_one_of_three_brokers_gone_a_drained_one_hands_over_to_the_last() {
     let gone = (cluster.leader_of("t", 0) + 1) % 3;
     cluster.brokers[gone].kill();
     is_drained_again_and_again("drain with one gone", &cluster, load);
+}
+
+#[test]
+fn with_one_of_three_brokers_frozen_a_drained_one_hands_over_to_the_last() {
+    let cluster = three_with_topic("1");
+    let leader = cluster.leader_of("t", 0);
+    let frozen = (leader + 1) % 3;
+    let asked = [leader, (leader + 2) % 3].map(|broker| cluster.brokers[broker].listen());
+    let mut load = Load::start(&asked.join(","), "t", RATE);
+    load.until_acknowledged(u64::from(RATE), Instant::now());
+    cluster.brokers[frozen].signal(Signal::STOP);
+    let id = cluster.brokers[leader].id().to_string();
+    let began = Instant::now();
+    let said = cluster.brokers[leader].run(&["cluster", "drain", &id, "-o", "json"]);
+    assert_eq!(said.ok().json()["leaderships"], 0);
+    load.until_acknowledged(u64::from(RATE), began);
+    cluster.brokers[frozen].signal(Signal::CONT);
+    assert_eq!(load.end().errors, Vec::<String>::new());
 }
 
 /// Drains the leader, sees that another leads and takes the load, and cancels that.
@@ -230,4 +249,23 @@ fn what_nobody_else_can_lead_stays_and_a_broker_that_is_not_there_is_refused() {
             .stderr
             .contains("no broker 9")
     );
+}
+
+#[test]
+fn a_drain_that_is_waited_for_does_not_undo_its_cancel() {
+    let cluster = Cluster::start(&program!(), 1);
+    let mut unfinished = Unfinished::before(cluster.brokers[0].listen());
+    let drain = ["cluster", "drain", "1", "-o", "json", "--wait", "10m"];
+    let at = ["--brokers", unfinished.address()];
+    let waiting = program!().run(drain.iter().chain(&at)).start();
+    unfinished.until_looked_at();
+    until_state(&cluster, 0, 0, "draining");
+
+    let cancel = cluster.run(&["cluster", "drain", "1", "--cancel", "-o", "json"]);
+    assert_eq!(cancel.ok().json()["state"], "up");
+    let ended = waiting.end().exited(4);
+    assert_eq!(ended.json()["state"], "up");
+    assert!(ended.stderr.contains("it was cancelled"), "{ended}");
+    // Nobody is left who could drain it again.
+    until_state(&cluster, 0, 0, "up");
 }

@@ -36,8 +36,10 @@ pub struct Liveness {
     started: Instant,
     // guards: the detector; held for its methods only.
     suspicion: Mutex<Suspicion>,
-    /// True while this broker hands over what it leads: it is stopping, or drained.
-    leaving: AtomicBool,
+    /// True from when this broker is drained until that is cancelled.
+    drained: AtomicBool,
+    /// True once this broker stops, which no cancel takes back.
+    stopping: AtomicBool,
     // guards: the peers that say they are stopping or drained; held for set operations only.
     left: Mutex<BTreeSet<BrokerId>>,
     clock: Arc<GuardedClock>,
@@ -75,7 +77,8 @@ impl Liveness {
             config,
             started: clock::monotonic(),
             suspicion: Mutex::new(Suspicion::new(config)),
-            leaving: AtomicBool::new(false),
+            drained: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
             left: Mutex::default(),
             suspected: watch::Sender::default(),
         }
@@ -121,9 +124,26 @@ impl Liveness {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// True while this broker leaves leading to others.
+    /// True while this broker leaves leading to others: it is drained, or stopping.
     pub fn is_leaving(&self) -> bool {
-        self.leaving.load(Ordering::Relaxed)
+        self.drained.load(Ordering::Relaxed) || self.is_stopping()
+    }
+
+    /// True once this broker stops.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Begins or ends a drain of this broker; true if that changed whether it leaves leading to
+    /// others. [`Self::tell`] has the peers know at once.
+    pub fn set_drained(&self, drained: bool) -> bool {
+        let before = self.drained.swap(drained, Ordering::Relaxed);
+        before != drained && !self.is_stopping()
+    }
+
+    /// This broker leaves leading to others until it ends. [`Self::tell`] has the peers know at once.
+    pub fn set_stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
     }
 
     /// Takes what a peer says of itself: that it leaves leading to others, or does not any more.
@@ -138,10 +158,9 @@ impl Liveness {
         }
     }
 
-    /// Tells every peer at once that this broker leaves leading to others, so that they take over
-    /// what it leads, or that it does not any more. Further pings say the same.
-    pub async fn set_leaving(&self, leaving: bool, peers: &Peers) {
-        self.leaving.store(leaving, Ordering::Relaxed);
+    /// Tells every peer at once whether this broker leaves leading to others, so that they take over
+    /// what it leads, or do not any more. Further pings say the same.
+    pub async fn tell(&self, peers: &Peers) {
         let links = peers.all();
         let told = links.values().map(|link| async move {
             let ping = self.request(peers, 0);

@@ -14,7 +14,7 @@ use super::leaders::Leaders;
 use super::liveness::Liveness;
 use crate::clock;
 use crate::peer::{self, Peers};
-use crate::raft::succession::{Succession, View, VoteView, decide};
+use crate::raft::succession::{Succession, View, VoteView, Waited};
 use crate::raft::{GroupId, Leadership, Members, Replica, Replicas};
 
 /// How often groups without a living leader are looked for.
@@ -54,6 +54,8 @@ struct Leaderless {
     known: Leadership,
     stand_after: Option<Instant>,
     patience: Duration,
+    /// Which voters were to stand first.
+    waited: Waited,
 }
 
 impl Leaderless {
@@ -157,9 +159,10 @@ impl Takeover {
             let group = orphan.replica.group();
             let mine = own_view(&orphan.replica, self.liveness.is_leaving());
             let others: Vec<View> = views.get(&group).cloned().unwrap_or_default();
-            match decide(&orphan.voters, &mine, &others) {
+            let since = leaderless.entry(group).or_default();
+            match since.waited.decide(&orphan.voters, &mine, &others) {
                 Succession::TakeOver => {
-                    leaderless.entry(group).or_default().stands();
+                    since.stands();
                     orphan.replica.take_over().await;
                 }
                 Succession::Wait(why) => tracing::debug!(%group, ?why, "not standing"),

@@ -90,6 +90,10 @@ pub trait Dir: fmt::Debug + Send + Sync {
     /// Runs work that may block and that somebody waits for, beside other such work.
     fn run_beside(&self, job: Job);
 
+    /// Runs work that may take minutes, like reading a whole log, after other such work and beside
+    /// everything else.
+    fn run_apart(&self, job: Job);
+
     /// The room on the disk.
     fn space(&self) -> &Space;
 }

@@ -24,6 +24,7 @@ mod error;
 mod fill;
 mod flusher;
 mod formats;
+mod found;
 mod frame;
 mod index;
 mod limits;

@@ -8,10 +8,11 @@ use highwater_proto::{LogIndex, Offset};
 
 use super::dir::{Dir, File, is_full};
 use super::error::OpenError;
+use super::found::FoundFile;
 use super::frame::{LastFrame, Position, Tail};
 use super::index::SegmentIndex;
 use super::options::LogOptions;
-use super::recovery::{self, Decision, FoundFile, Live, Recovered};
+use super::recovery::{self, Decision, Live, Recovered};
 use super::scan::Scan;
 use super::seal;
 use super::segment::{Segment, dead_name, file_name, index_name};
@@ -103,20 +104,13 @@ pub(super) fn read_files(
             opened => opened.map_err(OpenError::io("open", name))?,
         };
         let bytes = handle.slice(0..handle.len());
-        let header = SegmentHeader::read(&bytes, &options.owner, number, handle.len());
-        match header {
+        match FoundFile::read(bytes, &options.owner, number) {
+            Ok(file) => files.push(file),
             Err(fault @ HeaderFault::Version(_)) => {
                 let (file, fault) = (name.clone(), fault.to_string());
                 return Err(OpenError::Unsupported { file, fault });
             }
-            Err(fault @ HeaderFault::Foreign(_)) => {
-                return Err(not_ours(name, fault));
-            }
-            header => files.push(FoundFile {
-                number,
-                header,
-                bytes,
-            }),
+            Err(fault) => return Err(not_ours(name, fault)),
         }
         handles.push(handle);
     }

@@ -4,35 +4,15 @@
 //! "Durable" is decided by proof: frames and file headers carry the position known to be on the
 //! disk when they were written, so one of them that can still be read vouches for all before it.
 
-use bytes::Bytes;
 use highwater_proto::LogIndex;
 
 use super::error::{Damage, OpenError};
+use super::found::FoundFile;
 use super::frame::{Position, Tail};
 use super::index::{GrowingIndex, SegmentIndex};
 use super::scan::{self, Evidence, Scan, Stop};
 use super::segment::file_name;
-use super::segment_header::{
-    HeaderFault, Owner, SEGMENT_HEADER, SegmentHeader, generation, read_hint,
-};
-
-/// A file found in the directory.
-#[derive(Debug)]
-pub(super) struct FoundFile {
-    pub(super) number: u32,
-    pub(super) header: Result<SegmentHeader, HeaderFault>,
-    pub(super) bytes: Bytes,
-}
-
-impl FoundFile {
-    /// How many bytes of frames can have been written and not synced.
-    pub(super) fn reach(&self, max_unsynced: u64) -> u64 {
-        let header = self.header.as_ref();
-        header
-            .map_or(0, |header| header.max_unsynced)
-            .max(max_unsynced)
-    }
-}
+use super::segment_header::{HeaderFault, Owner, SEGMENT_HEADER, generation, read_hint};
 
 /// What recovery found and did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -144,20 +124,23 @@ pub(super) fn decide(
     Ok(decision)
 }
 
-/// Refuses a log that ends before a file that is known to have been durable. Nothing in the log
-/// itself tells of its newest file.
+/// Refuses a log that ends before a file that is known to have been durable, or before one that lost
+/// its end. Nothing in the log itself tells of its newest file.
 pub(super) fn refuse_lost_end(
     files: &[FoundFile],
     decision: &Decision,
     durable_file: u32,
 ) -> Result<(), OpenError> {
     let newest = decision.live.last().map_or(0, |live| files[live.at].number);
-    if newest >= durable_file {
+    let short = files.iter().filter(|file| file.short.is_some());
+    let short = short.map(|file| file.number).max();
+    let needed = short.map_or(durable_file, |short| short.max(durable_file));
+    if newest >= needed {
         return Ok(());
     }
-    match files.iter().any(|file| file.number == durable_file) {
-        true => Err(header_damage(durable_file)),
-        false => Err(missing_file(durable_file)),
+    match files.iter().any(|file| file.number == needed) {
+        true => Err(header_damage(files, needed)),
+        false => Err(missing_file(needed)),
     }
 }
 
@@ -198,7 +181,7 @@ impl Proof {
         owner: &Owner,
         reach: impl Fn(&FoundFile) -> u64,
     ) -> Self {
-        let headers = files.iter().filter_map(|file| file.header.as_ref().ok());
+        let headers = files.iter().filter_map(FoundFile::known);
         let durable = headers
             .map(|header| header.durable)
             .max()
@@ -312,16 +295,14 @@ impl Proof {
     /// No file has a header, and something was durable.
     fn lost_header(&self, files: &[FoundFile]) -> OpenError {
         let file = files.iter().find(|file| file.number >= self.durable.file);
-        header_damage(
-            file.or(files.last())
-                .map_or(self.durable.file, |file| file.number),
-        )
+        let file = file.or(files.last());
+        header_damage(files, file.map_or(self.durable.file, |file| file.number))
     }
 }
 
 /// The secret of the log that these files are of.
 pub(super) fn salt_of(files: &[FoundFile]) -> Option<u32> {
-    let headers = files.iter().filter_map(|file| file.header.as_ref().ok());
+    let headers = files.iter().filter_map(FoundFile::known);
     headers.last().map(|header| header.salt)
 }
 
@@ -341,7 +322,7 @@ fn chain(files: &[FoundFile], proof: &Proof) -> Result<Vec<Link>, OpenError> {
             .iter()
             .find(|f| proof.covers_header(f.number))
         {
-            return Err(header_damage(lost.number));
+            return Err(header_damage(files, lost.number));
         }
         let Some(mut at) = newest else {
             return Ok(Vec::new());
@@ -365,7 +346,7 @@ fn chain(files: &[FoundFile], proof: &Proof) -> Result<Vec<Link>, OpenError> {
             };
             if files[before].header.is_err() {
                 if proof.covers_header(joint.file) {
-                    return Err(header_damage(joint.file));
+                    return Err(header_damage(files, joint.file));
                 }
                 considered = &files[..before];
                 continue 'newest;
@@ -381,8 +362,13 @@ fn chain(files: &[FoundFile], proof: &Proof) -> Result<Vec<Link>, OpenError> {
     }
 }
 
-fn header_damage(number: u32) -> OpenError {
-    damaged(number, HeaderFault::Damaged.to_string())
+fn header_damage(files: &[FoundFile], number: u32) -> OpenError {
+    let mut short = files.iter().filter(|file| file.short.is_some());
+    let reason = match short.any(|file| file.number == number) {
+        true => "the file is shorter than its header says: its end is lost".to_owned(),
+        false => HeaderFault::Damaged.to_string(),
+    };
+    damaged(number, reason)
 }
 
 fn missing_file(number: u32) -> OpenError {

@@ -15,10 +15,10 @@ use highwater_proto::{LogIndex, Term};
 
 use super::dir::Dir;
 use super::error::{LogError, OpenError};
+use super::found::FoundFile;
 use super::frame::LastFrame;
 use super::open::read_files;
 use super::options::LogOptions;
-use super::recovery::FoundFile;
 use super::segment::file_name;
 use super::segment_header::HeaderFault;
 use super::view::Frame;

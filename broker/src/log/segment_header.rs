@@ -187,13 +187,8 @@ impl SegmentHeader {
         Ok(header)
     }
 
-    /// Reads the header of file `number` of `owner`'s log, which has `len` bytes.
-    pub(super) fn read(
-        bytes: &[u8],
-        owner: &Owner,
-        number: u32,
-        len: u64,
-    ) -> Result<Self, HeaderFault> {
+    /// Reads the header of file `number` of `owner`'s log, whatever the size of the file.
+    pub(super) fn read(bytes: &[u8], owner: &Owner, number: u32) -> Result<Self, HeaderFault> {
         let header = Self::decode(bytes)?;
         if header.owner != *owner || header.number != number {
             return Err(HeaderFault::Foreign(format!(
@@ -205,10 +200,9 @@ impl SegmentHeader {
                 header.number
             )));
         }
-        let sane = header.file_len == len
-            && header
-                .continues
-                .is_none_or(|p| p.file < number && p.byte >= SEGMENT_HEADER);
+        let sane = header
+            .continues
+            .is_none_or(|p| p.file < number && p.byte >= SEGMENT_HEADER);
         if sane {
             Ok(header)
         } else {

@@ -29,7 +29,7 @@ pub enum SmallFileError {
         source: io::Error,
     },
     /// The content is not what was written.
-    #[error("{file} is damaged: {reason}; restore it or repair the replica from its peers")]
+    #[error("{file} is damaged: {reason}")]
     Damaged {
         /// The file.
         file: String,
@@ -97,13 +97,17 @@ pub fn read_file(dir: &dyn Dir, name: &str) -> Result<Option<Vec<u8>>, SmallFile
         return Err(damaged("it does not begin as it should"));
     }
     let version = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
+    let expected = header(payload);
+    if version != VERSION && head[12..] == expected[12..] {
+        return Err(damaged("its version is not the one that was written"));
+    }
     if version != VERSION {
         return Err(SmallFileError::Version {
             file: name.to_owned(),
             version,
         });
     }
-    if *head != header(payload) {
+    if *head != expected {
         return Err(damaged("its length or its CRC does not match"));
     }
     Ok(Some(payload.to_vec()))

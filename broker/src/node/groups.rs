@@ -153,9 +153,10 @@ impl Groups {
             metrics: Arc::clone(&self.metrics),
         };
         let opened = Replica::open(open, tasks).await;
-        opened.map_err(|error| match reader.damage() {
-            Some(damage) => NotOpened::Damaged(damage.to_string()),
-            None => NotOpened::Failed(error.to_string()),
+        opened.map_err(|error| match (reader.damage(), error) {
+            (Some(damage), _) => NotOpened::Damaged(damage.to_string()),
+            (None, error @ raft::OpenError::StateLost(_)) => NotOpened::Damaged(error.to_string()),
+            (None, error) => NotOpened::Failed(error.to_string()),
         })
     }
 
@@ -272,7 +273,7 @@ fn directory_name(group: GroupId, id: ReplicaId) -> String {
 }
 
 /// Runs blocking file work on one of several I/O threads: logs are opened beside each other.
-async fn beside<T: Send + 'static>(
+pub(super) async fn beside<T: Send + 'static>(
     dir: &Arc<dyn Dir>,
     work: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
@@ -285,6 +286,14 @@ pub(super) async fn offloaded<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
     raft::offloaded(dir, work).await.map_err(ended)?
+}
+
+/// Runs file work that may take minutes, like reading a whole log, beside everything else.
+pub(super) async fn apart<T: Send + 'static>(
+    dir: &Arc<dyn Dir>,
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    raft::apart(dir, work).await.map_err(ended)?
 }
 
 fn ended(error: std::io::Error) -> String {

@@ -7,11 +7,11 @@ use std::time::Duration;
 use highwater_proto::pb::peer::FetchEntriesRequest;
 use highwater_proto::{BrokerId, LogIndex, ReplicaId};
 
-use super::groups::{Groups, PartitionLog, offloaded};
+use super::groups::{Groups, PartitionLog, apart, beside};
 use crate::log::repair::{Repair, RepairError, RepairedFile, Step, Supply};
-use crate::log::{Dir, LastFrame, LogOptions};
+use crate::log::{Dir, LastFrame, Log, LogOptions};
 use crate::peer;
-use crate::raft::{FloorState, GroupId, decode_supply};
+use crate::raft::{FloorState, GroupId, LostState, decode_supply};
 
 /// How long another broker may take for one answer: it may have to ask a majority first.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
@@ -30,8 +30,9 @@ struct DamagedLog<'a> {
 }
 
 impl Groups {
-    /// Repairs every damaged file of the replica, asking the brokers in turn. Without damage it
-    /// does nothing. An error says what is damaged and why nobody could help.
+    /// Repairs every damaged file of the replica, asking the brokers in turn, and then the state
+    /// before its log if that is lost. Without damage it does nothing. An error says what is damaged
+    /// and why nobody could help.
     pub(super) async fn repair(
         &self,
         group: GroupId,
@@ -50,6 +51,7 @@ impl Groups {
                 options: &options,
             };
             let Some(file) = self.repair_one(&log, others).await? else {
+                self.restore_state(&log, others).await?;
                 return Ok(repaired);
             };
             let (name, kept) = (&file.file, &file.quarantined);
@@ -91,9 +93,19 @@ impl Groups {
         log: &DamagedLog<'_>,
         others: &[BrokerId],
     ) -> Result<Option<RepairedFile>, String> {
+        let Some(repair) = self.begin(log, None).await? else {
+            return Ok(None);
+        };
+        let file = repair.file().to_owned();
+        // To begin takes a look through all files before that one.
+        let mut begun = Some(repair);
         let mut reasons = Vec::new();
         for broker in others {
-            let Some(repair) = self.begin(log, None).await? else {
+            let repair = match begun.take() {
+                Some(repair) => Some(repair),
+                None => self.begin(log, None).await?,
+            };
+            let Some(repair) = repair else {
                 return Ok(None);
             };
             match self.repair_from(log, repair, *broker).await {
@@ -101,18 +113,13 @@ impl Groups {
                 Err(why) => reasons.push(format!("broker {broker}: {why}")),
             }
         }
-        match self.begin(log, None).await? {
-            None => Ok(None),
-            Some(repair) if reasons.is_empty() => Err(format!(
-                "{} is damaged and there is no other replica to repair it from",
-                repair.file()
-            )),
-            Some(repair) => Err(format!(
-                "{} is damaged and not repaired yet: {}",
-                repair.file(),
+        Err(match reasons.is_empty() {
+            true => format!("{file} is damaged and there is no other replica to repair it from"),
+            false => format!(
+                "{file} is damaged and not repaired yet: {}",
                 reasons.join("; ")
-            )),
-        }
+            ),
+        })
     }
 
     /// Begins to repair the oldest damaged file, or to begin the log anew behind `floor`.
@@ -126,7 +133,7 @@ impl Groups {
             Some(floor) => Repair::behind(&dir, &options, floor),
             None => Repair::begin(&dir, &options),
         };
-        offloaded(&self.root, move || {
+        apart(&self.root, move || {
             begun().map_err(|error| error.to_string())
         })
         .await
@@ -142,7 +149,7 @@ impl Groups {
         loop {
             let (there, floor) = supply.take().unzip();
             let step;
-            (repair, step) = offloaded(&self.root, move || {
+            (repair, step) = apart(&self.root, move || {
                 let step = repair.step(there);
                 Ok((repair, step))
             })
@@ -180,6 +187,67 @@ impl Groups {
         noted.await.map_err(|error| error.to_string())
     }
 
+    /// Gives a whole log the state before it back, if that is lost: from what this replica saved
+    /// itself, or from another one.
+    async fn restore_state(&self, log: &DamagedLog<'_>, others: &[BrokerId]) -> Result<(), String> {
+        let (group, replica) = (log.group, log.id);
+        let lost = LostState::find(log.dir, &self.hard_state, replica).await;
+        let Some(lost) = lost.map_err(|error| error.to_string())? else {
+            return Ok(());
+        };
+        let why = lost.why().to_owned();
+        let (dir, options) = (Arc::clone(log.dir), log.options.clone());
+        let restored = beside(&self.root, move || {
+            let (log, _) =
+                Log::open(Arc::clone(&dir), options).map_err(|error| error.to_string())?;
+            let restored = lost.restore_here(&dir, &log.reader());
+            restored.map_err(|error| error.to_string())
+        });
+        if restored.await? {
+            tracing::warn!(
+                %group, %replica, %why,
+                "the state before a log was lost; the replica goes on with one that it saved itself",
+            );
+            return Ok(());
+        }
+        let mut reasons = Vec::new();
+        for broker in others {
+            match self.state_from(log, *broker).await {
+                Ok(after) => {
+                    tracing::warn!(
+                        %group, %replica, %why, %broker, %after,
+                        "the state before a log was lost; the replica goes on with another one's",
+                    );
+                    return Ok(());
+                }
+                Err(why) => reasons.push(format!("broker {broker}: {why}")),
+            }
+        }
+        Err(match reasons.is_empty() {
+            true => format!(
+                "the state before its log is lost ({why}), and there is no other replica to get one \
+                 from; put the file snapshot back from a copy of the data directory that was made \
+                 since the log was purged last, or put an older copy of the whole data directory \
+                 in its place"
+            ),
+            false => format!(
+                "the state before its log is lost ({why}) and not replaced yet: {}",
+                reasons.join("; ")
+            ),
+        })
+    }
+
+    /// Takes the state before another replica's log; says after which entry that stands.
+    async fn state_from(&self, log: &DamagedLog<'_>, broker: BrokerId) -> Result<LogIndex, String> {
+        let (_, state) = self.ask(log.group, broker, LogIndex(0)).await?;
+        let state =
+            state.ok_or("it has purged nothing, or its state does not fit into a message")?;
+        let after = state.end().index;
+        let taken = state.stand_in(log.dir, &self.hard_state, log.id).await;
+        taken.map_err(|error| error.to_string())?;
+        Ok(after)
+    }
+
     async fn ask(
         &self,
         group: GroupId,
@@ -199,3 +267,6 @@ impl Groups {
         supply.ok_or_else(|| "its replica of the group is not open".to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,7 @@ use crate::service::Context;
 
 mod asking;
 mod cold_reads;
+mod drains;
 mod every_operation;
 mod failing_write;
 mod held_up;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use highwater_proto::ReplicaId;
 
-use super::blocking::offloaded;
+use super::blocking::beside;
 use super::error::OpenError;
 use super::floor::Floor;
 use super::noted::{note_file, note_purged, note_vote, purged, vote};
@@ -69,20 +69,44 @@ impl FloorState {
         note_file(hard_state, replica, file)
             .await?
             .map_err(io::Error::other)?;
-        if stored.leader_id.term < term {
-            let raised = Vote {
-                leader_id: LeaderId {
-                    term,
-                    voted_for: replica.0,
-                },
-                committed: false,
-            };
-            let noted = note_vote(hard_state, replica, &raised).await?;
-            noted.map_err(io::Error::other)?;
+        raise_vote(hard_state, replica, &stored, term).await?;
+        let after = self.after;
+        self.keep(dir).await?;
+        let noted = note_purged(hard_state, replica, &after).await?;
+        Ok(noted.map_err(io::Error::other)?)
+    }
+
+    /// Makes this the state before the log in `dir`, which is whole and is purged up to `purged`, in
+    /// the place of one that is lost. Durable when this returns. Where the log does not reach this
+    /// state, it begins behind it once it is opened: all that it had up to there is committed, or
+    /// never was.
+    ///
+    /// The vote's term is raised as in [`Self::note`], before anything else.
+    pub async fn stand_in(
+        self,
+        dir: &Arc<dyn Dir>,
+        hard_state: &Arc<HardState>,
+        replica: ReplicaId,
+    ) -> Result<(), OpenError> {
+        let purged = purged(hard_state, replica)?;
+        if let Some(purged) = purged.filter(|purged| purged.index > self.after.index) {
+            return Err(OpenError::Floor(format!(
+                "the state there stands after entry {}, and the log here begins behind entry {}",
+                self.after.index, purged.index
+            )));
         }
+        let term = self.after.leader_id.term;
+        let stored = vote(hard_state, replica)?;
+        let stored = stored.ok_or(OpenError::VoteLost { log: term, vote: 0 })?;
+        raise_vote(hard_state, replica, &stored, term).await?;
+        self.keep(dir).await
+    }
+
+    /// Keeps the state, durably, in the place of whatever is there.
+    async fn keep(self, dir: &Arc<dyn Dir>) -> Result<(), OpenError> {
         let (home, after) = (Arc::clone(dir), self.after);
-        let kept = offloaded(dir, move || {
-            let floor = Floor::load(home)?;
+        let kept = beside(dir, move || {
+            let floor = Floor::load_beyond_damage(home)?;
             floor.keep(self.state)?;
             io::Result::Ok(floor.index())
         });
@@ -90,7 +114,28 @@ impl FloorState {
             let why = format!("a state after entry {} stands before it", after.index);
             return Err(OpenError::Floor(why));
         }
-        let noted = note_purged(hard_state, replica, &after).await?;
-        Ok(noted.map_err(io::Error::other)?)
+        Ok(())
     }
+}
+
+/// Raises the term of the vote, durably, if it is below `term`.
+async fn raise_vote(
+    hard_state: &Arc<HardState>,
+    replica: ReplicaId,
+    stored: &Vote,
+    term: u64,
+) -> Result<(), OpenError> {
+    if stored.leader_id.term >= term {
+        return Ok(());
+    }
+    let leader_id = LeaderId {
+        term,
+        voted_for: replica.0,
+    };
+    let raised = Vote {
+        leader_id,
+        committed: false,
+    };
+    let noted = note_vote(hard_state, replica, &raised).await?;
+    Ok(noted.map_err(io::Error::other)?)
 }

@@ -23,6 +23,14 @@ pub(crate) async fn beside<T: Send + 'static>(
     run(|job| dir.run_beside(job), work).await
 }
 
+/// Runs work that may take minutes after other such work, beside everything else.
+pub(crate) async fn apart<T: Send + 'static>(
+    dir: &Arc<dyn Dir>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    run(|job| dir.run_apart(job), work).await
+}
+
 async fn run<T: Send + 'static>(
     start: impl FnOnce(Job),
     work: impl FnOnce() -> T + Send + 'static,

@@ -20,6 +20,9 @@ pub enum OpenError {
     /// A file cannot be read.
     #[error("the saved state cannot be read: {0}")]
     Io(#[from] std::io::Error),
+    /// The log is whole, and the state before its first entry is lost: other replicas have it.
+    #[error("the state before the replica's log is lost: {0}")]
+    StateLost(String),
     /// The log and the state before its first entry do not fit together.
     #[error("the replica's log is incomplete: {0}")]
     Floor(String),

@@ -13,12 +13,14 @@ use tokio::sync::watch;
 
 use super::blocking::offloaded;
 use super::error::OpenError;
+use super::lost_state::intact;
 use super::noted::{note_purged, purged};
 use super::saved::{self, Saved};
 use super::types::LogId;
 use crate::log::{Dir, HardState, LastFrame, Log};
 
-const FILE: &str = "snapshot";
+/// The file with the state.
+pub(super) const FILE: &str = "snapshot";
 
 /// The state that stands before the floor of one replica's log. Cheap to clone.
 #[derive(Clone)]
@@ -34,15 +36,28 @@ pub(crate) struct Floor {
 }
 
 impl Floor {
-    /// Reads the state that the replica in `dir` has, if any.
+    /// Reads the state that the replica in `dir` has, if any. `ErrorKind::InvalidData`: it is damaged.
     pub(crate) fn load(dir: Arc<dyn Dir>) -> io::Result<Self> {
-        let state = Arc::new(Mutex::new(saved::load(dir.as_ref(), FILE)?));
-        Ok(Self {
+        let state = saved::load(dir.as_ref(), FILE)?;
+        Ok(Self::with(dir, state))
+    }
+
+    /// The same where another state is about to take the place of one that is damaged: none.
+    pub(super) fn load_beyond_damage(dir: Arc<dyn Dir>) -> io::Result<Self> {
+        let state = match saved::load(dir.as_ref(), FILE) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
+            loaded => loaded?,
+        };
+        Ok(Self::with(dir, state))
+    }
+
+    fn with(dir: Arc<dyn Dir>, state: Option<Saved>) -> Self {
+        Self {
             dir,
-            state,
+            state: Arc::new(Mutex::new(state)),
             writing: Arc::default(),
             saving: Arc::new(watch::Sender::new(0)),
-        })
+        }
     }
 
     /// The state.
@@ -140,8 +155,9 @@ pub(crate) async fn settle(
     replica: ReplicaId,
 ) -> Result<(Log, Floor), OpenError> {
     let home = Arc::clone(dir);
-    let floor = offloaded(dir, move || Floor::load(home)).await??;
+    let floor = offloaded(dir, move || Floor::load(home)).await?;
     let noted = purged(hard_state, replica)?;
+    let floor = intact(floor, noted.as_ref())?;
     let state = floor.state();
     let remedy = remedy(&log, noted, state.as_ref()).map_err(OpenError::Floor)?;
     tracing::debug!(%replica, ?remedy, "the floor of the log");
@@ -168,13 +184,6 @@ fn remedy(log: &Log, noted: Option<LogId>, state: Option<&Saved>) -> Result<Reme
     let first = log.first_index().0;
     let noted = noted.map(|id| id.index);
     let floor = state.and_then(Saved::index);
-    if noted > floor {
-        return Err(format!(
-            "the log is purged up to entry {}, and the state that stands there is missing; restore \
-             the file {FILE}, or repair the replica from its peers",
-            noted.unwrap_or_default()
-        ));
-    }
     let end = state.and_then(|state| state.log_end);
     if let Some(floor) = floor
         && !reaches(log, floor, end)?

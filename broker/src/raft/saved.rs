@@ -11,7 +11,7 @@ use prost::Message;
 
 use super::types::{LogId, StoredMembership};
 use super::wire::{self, WireError};
-use crate::log::small_file::{read_file, write_file};
+use crate::log::small_file::{SmallFileError, read_file, write_file};
 use crate::log::{Dir, LastFrame};
 
 const PREFIX: &str = "state-";
@@ -132,9 +132,13 @@ pub(crate) fn load_at(dir: &dyn Dir, index: u64) -> io::Result<Option<Saved>> {
     load(dir, &file_name(index))
 }
 
-/// The state in a file, if there is one.
+/// The state in a file, if there is one. `ErrorKind::InvalidData`: the file is not what was written.
 pub(crate) fn load(dir: &dyn Dir, name: &str) -> io::Result<Option<Saved>> {
-    let Some(bytes) = read_file(dir, name).map_err(io::Error::other)? else {
+    let read = read_file(dir, name).map_err(|error| match error {
+        SmallFileError::Damaged { .. } => io::Error::new(io::ErrorKind::InvalidData, error),
+        SmallFileError::Io { .. } | SmallFileError::Version { .. } => io::Error::other(error),
+    });
+    let Some(bytes) = read? else {
         return Ok(None);
     };
     Saved::decode(&bytes).map(Some).map_err(io::Error::other)

@@ -7,6 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use highwater_proto::{EntryId, ReplicaId, Term};
 
+/// So many rounds a voter waits for one with a greater claim whose vote stays what it is. Longer than an
+/// election takes, and much shorter than a leader holds back what it hands over.
+const PATIENCE: u32 = 15;
+
 /// The vote of a replica: whom it supports in which term.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct VoteView {
@@ -64,10 +68,57 @@ pub enum WaitReason {
     AnotherIsGreater(ReplicaId),
 }
 
+/// Those that this voter waited for because they had the greater claim, and that did not stand: their
+/// disk may be stuck, which neither pings nor what they say of themselves shows.
+#[derive(Debug, Default)]
+pub struct Waited(BTreeMap<ReplicaId, Wait>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Wait {
+    /// Its vote's term meanwhile: one that stands comes to a later one.
+    term: Term,
+    rounds: u32,
+}
+
+impl Waited {
+    /// As [`decide`], among those that were not waited for in vain. Counts the round.
+    pub fn decide(
+        &mut self,
+        voters: &[BTreeSet<ReplicaId>],
+        mine: &View,
+        others: &[View],
+    ) -> Succession {
+        let terms: BTreeMap<_, _> = others
+            .iter()
+            .map(|view| (view.replica, view.vote.term))
+            .collect();
+        self.0
+            .retain(|replica, wait| terms.get(replica) == Some(&wait.term));
+        let decision = decide(voters, mine, others, self);
+        if let Succession::Wait(WaitReason::AnotherIsGreater(replica)) = decision
+            && let Some(term) = terms.get(&replica).copied()
+        {
+            let wait = self.0.entry(replica).or_insert(Wait { term, rounds: 0 });
+            wait.rounds += 1;
+        }
+        decision
+    }
+
+    fn in_vain(&self, replica: ReplicaId) -> bool {
+        let wait = self.0.get(&replica);
+        wait.is_some_and(|wait| wait.rounds >= PATIENCE)
+    }
+}
+
 /// Decides for the voter `mine`, given the voters of the group (two sets while its membership
-/// changes, each of which needs a majority) and what other voters answered. Views of replicas that
-/// are no voters, of replica 0 (none there) and repeated ones are ignored.
-pub fn decide(voters: &[BTreeSet<ReplicaId>], mine: &View, others: &[View]) -> Succession {
+/// changes, each of which needs a majority), what other voters answered and who was `waited` for. Views of
+/// replicas that are no voters, of replica 0 (none there) and repeated ones are ignored.
+fn decide(
+    voters: &[BTreeSet<ReplicaId>],
+    mine: &View,
+    others: &[View],
+    waited: &Waited,
+) -> Succession {
     let is_voter = |replica: &ReplicaId| voters.iter().any(|set| set.contains(replica));
     if !is_voter(&mine.replica) {
         return Succession::Wait(WaitReason::NotAVoter);
@@ -112,6 +163,9 @@ pub fn decide(voters: &[BTreeSet<ReplicaId>], mine: &View, others: &[View]) -> S
     {
         return Succession::Wait(WaitReason::BehindTheLeader(leader));
     }
+    // Nobody who was waited for in vain holds up the others. Should it stand after all, or its log be
+    // needed, the votes decide.
+    views.retain(|replica, _| *replica == mine.replica || !waited.in_vain(*replica));
     match greatest_claim(&views) {
         Some(replica) if replica != mine.replica => {
             Succession::Wait(WaitReason::AnotherIsGreater(replica))

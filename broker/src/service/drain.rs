@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use highwater_proto::pb::v1;
-use highwater_proto::{BrokerId, ReplicaId};
+use highwater_proto::{BrokerId, Reason, ReplicaId};
 
 use super::{Context, Error, Resource, Services};
 use crate::clock::monotonic;
@@ -24,46 +24,88 @@ pub struct Led {
 }
 
 impl Services {
-    /// Begins or ends a drain of this broker, and says how far it is. It is forgotten at a restart.
+    /// Begins or ends a drain of this broker, and says how far it is. It is forgotten at a restart:
+    /// a broker that is stopping does not begin to lead again before.
     pub async fn drain_broker(
         &self,
         context: &Context,
         request: v1::DrainBrokerRequest,
     ) -> Result<v1::DrainBrokerResponse, Error> {
         context.authorize("highwater.v1.ClusterService/DrainBroker", Resource::Cluster)?;
-        if self.drained_broker(&request)? != self.me.broker {
-            let message = format!("broker {} was asked to drain another", self.me.broker);
-            return Err(Error::invalid(message));
+        self.is_about_this_broker(request.broker)?;
+        if request.cancel && self.liveness.is_stopping() {
+            let message = format!(
+                "broker {} is stopping; a drain ends with its restart",
+                self.me.broker
+            );
+            return Err(Error::new(Reason::NotReady, message));
         }
-        let leaving = !request.cancel;
-        if self.liveness.is_leaving() != leaving {
-            tracing::info!(leaving, "leading is left to others, or is not any more");
+        if self.set_drained(!request.cancel) {
+            self.liveness.tell(&self.peers).await;
+        }
+        let now = self.drain_now();
+        Ok(v1::DrainBrokerResponse {
+            cluster_id: now.cluster_id,
+            state: now.state,
+            leaderships: now.leaderships,
+            unmovable: now.unmovable,
+        })
+    }
+
+    /// How far a drain of this broker is.
+    pub fn get_drain(
+        &self,
+        context: &Context,
+        request: &v1::GetDrainRequest,
+    ) -> Result<v1::GetDrainResponse, Error> {
+        context.authorize("highwater.v1.ClusterService/GetDrain", Resource::Cluster)?;
+        self.is_about_this_broker(request.broker)?;
+        Ok(self.drain_now())
+    }
+
+    /// Begins or ends a drain; true if that is news to the peers. At once and as a whole, since the
+    /// caller may go away at any await: what was held back goes on.
+    fn set_drained(&self, drained: bool) -> bool {
+        let changed = self.liveness.set_drained(drained);
+        if changed {
+            tracing::info!(drained, "leading is left to others, or is not any more");
             self.holding.restart();
-            self.liveness.set_leaving(leaving, &self.peers).await;
             self.wake_partitions();
         }
+        changed
+    }
+
+    fn drain_now(&self) -> v1::GetDrainResponse {
         let Led { movable, unmovable } = self.led_here();
         let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
-        let state = match leaving {
+        let state = match self.liveness.is_leaving() {
             true => v1::BrokerState::Draining,
             false => v1::BrokerState::Up,
         };
-        Ok(v1::DrainBrokerResponse {
+        v1::GetDrainResponse {
             cluster_id: self.me.cluster.to_string(),
             state: state.into(),
             leaderships: count(movable),
             unmovable: count(unmovable),
-        })
+        }
     }
 
-    /// The broker that a request to drain is about.
-    pub fn drained_broker(&self, request: &v1::DrainBrokerRequest) -> Result<BrokerId, Error> {
+    fn is_about_this_broker(&self, broker: i32) -> Result<(), Error> {
+        if self.drained_broker(broker)? == self.me.broker {
+            return Ok(());
+        }
+        let message = format!("broker {} was asked about another's drain", self.me.broker);
+        Err(Error::invalid(message))
+    }
+
+    /// The broker that a request about a drain names.
+    pub fn drained_broker(&self, broker: i32) -> Result<BrokerId, Error> {
         let state = self.known_state()?;
-        let id = u32::try_from(request.broker).ok().map(BrokerId);
+        let id = u32::try_from(broker).ok().map(BrokerId);
         let known = id.filter(|id| state.broker(*id).is_some());
         known.ok_or_else(|| {
             let ids: Vec<String> = state.brokers().map(|b| b.id.to_string()).collect();
-            let (broker, ids) = (request.broker, ids.join(", "));
+            let ids = ids.join(", ");
             Error::invalid(format!(
                 "there is no broker {broker}; the brokers are {ids}"
             ))
@@ -72,12 +114,13 @@ impl Services {
 
     /// Has others take over what this broker leads, as far as there are others that can, and leads
     /// nothing any more that they could. True when nothing of that kind was left, and everything of it
-    /// had a leader that is known here, within `limit`.
+    /// had a leader that is known here, within `limit`. There is no way back.
     pub async fn hand_over(&self, limit: Duration) -> bool {
         let mut changes = self.leaders.changes();
         let led = self.movable_here();
         self.holding.restart();
-        self.liveness.set_leaving(true, &self.peers).await;
+        self.liveness.set_stopping();
+        self.liveness.tell(&self.peers).await;
         // What waits here is sent to the new leaders: each must be known.
         let is_led = |group: &GroupId| {
             let leader = self.leaders.leader(*group);

@@ -66,6 +66,7 @@ pub const RIGHTS: &[(&str, Action)] = &[
         Action::Describe,
     ),
     ("highwater.v1.ClusterService/DrainBroker", Action::Alter),
+    ("highwater.v1.ClusterService/GetDrain", Action::Describe),
 ];
 
 impl Context {

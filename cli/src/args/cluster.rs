@@ -38,7 +38,7 @@ pub(crate) enum ClusterVerb {
     /// Waits until others lead. The broker goes on following and voting, and leads nothing that
     /// another broker can lead until the drain is cancelled or the broker restarts. Clients see no
     /// error. JSON: {"broker","state","leaderships","unmovable"}. Exit codes: 0 handed over, 1 not
-    /// everything within --wait.
+    /// everything within --wait, 4 the drain was cancelled meanwhile or the broker restarted.
     Drain {
         /// The broker's id.
         #[arg(value_name = "BROKER")]

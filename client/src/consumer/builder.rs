@@ -1,26 +1,23 @@
 //! How a consumer is set up.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use highwater_proto::{Offset, PartitionIndex, Reason};
 use tokio::time::Instant;
 
 use super::Consumer;
+use super::connections::Connections;
 use super::freshness::{Freshness, ReadFrom};
 use super::position::{Start, Until};
 use super::reader::Source;
 use crate::admin::no_partition;
-use crate::channels::Windows;
 use crate::client::Client;
 use crate::entropy;
 use crate::error::{Error, Result};
 
 /// How many partitions are looked up at a time.
 const LOOKUPS: usize = 32;
-/// The most that one subscription may be ahead of its reader.
-const STREAM_WINDOW: usize = 8 << 20;
 /// The bounds of the bytes of batches in one message. What is larger no longer fits into the caches of
 /// the processors that copy it from one end to the other.
 const MESSAGE_BYTES: (usize, usize) = (64 << 10, 256 << 10);
@@ -81,7 +78,9 @@ impl ConsumerBuilder {
 
     /// How many bytes each broker may send ahead of what was read; 16 MiB by default, and at
     /// least 64 KiB. A batch that was handed out no longer counts, so what the program keeps of it is
-    /// beside this.
+    /// beside this. For each 512 partitions of the topic from which some are read there is a connection
+    /// to each of their brokers; those that are needed when the consumer is built share this, and one that
+    /// [`Consumer::assign`] needs later may be ahead by as much as each of them.
     pub fn prefetch_bytes(mut self, bytes: usize) -> Self {
         self.prefetch_bytes = bytes;
         self
@@ -131,16 +130,12 @@ impl ConsumerBuilder {
         let source = Arc::new(Source {
             metadata: Arc::clone(metadata),
             topic_id,
-            windows: Windows {
-                stream: prefetch.min(STREAM_WINDOW) as u32,
-                connection: prefetch as u32,
-            },
             message_bytes: share.clamp(least, most) as i32,
             freshness,
             max_age_ms,
             read_from: self.read_from,
             salt: entropy::random() as usize,
-            connections: Mutex::new(HashMap::new()),
+            connections: Connections::new(prefetch, ranges.iter().map(|(p, _)| *p)),
         });
         Ok(Consumer::new(self.client.clone(), source, topic, ranges))
     }

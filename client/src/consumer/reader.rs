@@ -1,9 +1,9 @@
 //! The reader of one partition: subscribes to the leader or to a near replica, follows it, and goes
 //! on where it was after every loss. Polled by the consumer; has no task of its own.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -11,24 +11,25 @@ use futures_util::future::BoxFuture;
 use futures_util::{Stream, StreamExt};
 use highwater_proto::pb::v1;
 use highwater_proto::{PartitionIndex, Reason};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 use tonic::Streaming;
 
 use super::Progress;
+use super::connections::Connections;
 use super::cursor::Cursor;
 use super::event::{CaughtUp, Event};
 use super::freshness::ReadFrom;
 use super::route::Route;
-use crate::channels::{Address, Api, Windows};
 use crate::entropy;
 use crate::error::{Error, Outcome, Result};
-use crate::metadata::{BELIEVE_AFTER, Metadata};
+use crate::metadata::{Metadata, is_believed};
 use crate::request::{no_leader, recreated};
 use crate::retry::Backoff;
 
 /// A leader that is being looked for is asked for at least this often.
 const SEEK_EVERY: Duration = Duration::from_millis(100);
-/// Brokers report progress every 10 s; a subscription silent for longer than this is given up.
+/// Brokers report progress every 10 s; one that does not answer a subscription for longer than this, or
+/// is silent on it, is given up.
 const SILENCE: Duration = Duration::from_secs(25);
 /// A reader that could not have the nearest replica tries it again after this long.
 const RETURN_AFTER: Duration = Duration::from_secs(30);
@@ -38,7 +39,6 @@ const RETURN_AFTER: Duration = Duration::from_secs(30);
 pub(super) struct Source {
     pub(super) metadata: Arc<Metadata>,
     pub(super) topic_id: String,
-    pub(super) windows: Windows,
     /// The most bytes of batches in one message.
     pub(super) message_bytes: i32,
     pub(super) freshness: v1::Freshness,
@@ -46,22 +46,10 @@ pub(super) struct Source {
     pub(super) read_from: ReadFrom,
     /// Spreads consumers over replicas that are equally near.
     pub(super) salt: usize,
-    // guards: the consumer's own connections, so that a slow reader holds up nobody else.
-    pub(super) connections: Mutex<HashMap<Address, Api>>,
+    pub(super) connections: Connections,
 }
 
 impl Source {
-    fn connection(&self, address: &Address) -> Result<Api> {
-        let connections = self.connections.lock();
-        let mut connections = connections.unwrap_or_else(PoisonError::into_inner);
-        if let Some(api) = connections.get(address) {
-            return Ok(api.clone());
-        }
-        let api = self.metadata.channels().dedicated(address, self.windows)?;
-        connections.insert(Arc::clone(address), api.clone());
-        Ok(api)
-    }
-
     /// Subscribes where `route` leads, as it is known now.
     async fn subscribe(
         &self,
@@ -78,11 +66,14 @@ impl Source {
         let Some(address) = route.choose(&near).cloned().or_else(leader) else {
             return Err(no_leader(topic, partition));
         };
-        let mut log = self.connection(&address)?.log();
-        let answer = log.subscribe(request).await;
-        answer
-            .map(|answer| Box::new(answer.into_inner()))
-            .map_err(|status| Error::from(status).in_context(&address))
+        let channels = self.metadata.channels();
+        let api = self.connections.get(channels, &address, partition)?;
+        let mut log = api.log();
+        match timeout(SILENCE, log.subscribe(request)).await {
+            Ok(Ok(answer)) => Ok(Box::new(answer.into_inner())),
+            Ok(Err(status)) => Err(Error::from(status).in_context(&address)),
+            Err(_) => Err(silent().in_context(&address)),
+        }
     }
 }
 
@@ -188,7 +179,8 @@ impl Reader {
         self.return_at = Instant::now() + RETURN_AFTER;
         let first = self.backoff.is_fresh();
         let wait = self.backoff.next(entropy::random()).min(SEEK_EVERY);
-        match self.source.metadata.learn_from(&error) && first {
+        let source = &self.source;
+        match source.metadata.learn_from(&error, &source.topic_id) && first {
             true => self.connect(Duration::ZERO, None),
             false => self.connect(wait, Some(Instant::now())),
         }
@@ -203,11 +195,13 @@ impl Reader {
             return refused.then(|| error.clone());
         }
         let (topic, source) = (self.cursor.topic(), &self.source);
-        if source.metadata.is_recreated(topic, &source.topic_id) {
-            return Some(recreated(topic));
-        }
-        let since = self.missing.get_or_insert_with(Instant::now);
-        (since.elapsed() >= BELIEVE_AFTER).then(|| error.clone())
+        let another = source.metadata.is_recreated(topic, &source.topic_id);
+        let certain = another && error.is_another_topic();
+        let believed = is_believed(&mut self.missing) || certain;
+        believed.then(|| match another {
+            true => recreated(topic),
+            false => error.clone(),
+        })
     }
 
     fn take(&mut self, message: v1::SubscribeResponse) {
@@ -252,14 +246,19 @@ impl Reader {
                 }
                 Poll::Pending => {
                     ready!(self.silence.as_mut().poll(cx));
-                    let why = format!("the broker was silent for {SILENCE:?}");
-                    self.recover(Error::new(Reason::Unreachable, why));
+                    self.recover(silent());
                 }
             },
             State::Ended => {}
         }
         Poll::Ready(())
     }
+}
+
+/// The error of a broker that holds the connection and says nothing.
+fn silent() -> Error {
+    let why = format!("the broker was silent for {SILENCE:?}");
+    Error::new(Reason::Unreachable, why)
 }
 
 fn is_damage(error: &Error) -> bool {

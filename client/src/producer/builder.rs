@@ -18,6 +18,7 @@ use super::{Handle, Producer};
 use crate::client::Client;
 use crate::entropy;
 use crate::error::{Error, Result};
+use crate::patience::at_most_a_year;
 
 /// Settings of a [`Producer`]. None of them changes what is promised: each record once, in the
 /// order of the calls per partition. Nothing is asked of the cluster before
@@ -71,9 +72,9 @@ impl ProducerBuilder {
     /// How long a batch that is not full waits for more records. With zero, the default, it goes
     /// at once when nothing else of its partition is on its way, and else gathers until that is
     /// answered: batches grow with the load by themselves. [`Producer::flush`] and
-    /// [`Producer::shutdown`] do not wait for it.
+    /// [`Producer::shutdown`] do not wait for it. At most a year; what is longer counts as that.
     pub fn linger(mut self, linger: Duration) -> Self {
-        self.linger = linger;
+        self.linger = at_most_a_year(linger);
         self
     }
 
@@ -104,9 +105,10 @@ impl ProducerBuilder {
 
     /// How long a batch may take from its first record to its acknowledgement; 120 s by default. Until
     /// then it is sent again whatever breaks. After that it fails with `TIMED_OUT`, and
-    /// [`Error::outcome`] says whether it may have been written.
+    /// [`Error::outcome`] says whether it may have been written. At most a year; what is longer counts
+    /// as that.
     pub fn delivery_timeout(mut self, timeout: Duration) -> Self {
-        self.delivery_timeout = timeout;
+        self.delivery_timeout = at_most_a_year(timeout);
         self
     }
 

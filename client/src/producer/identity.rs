@@ -48,7 +48,12 @@ pub(crate) async fn ask(
     }
     let call = |api: crate::channels::Api| {
         let request = request.clone();
-        async move { api.log().init_producer(request).await }
+        async move {
+            let answer = api.log().init_producer(request).await?;
+            // Another cluster's identity may be that of somebody else here.
+            metadata.of_this_cluster(&answer.get_ref().cluster_id)?;
+            Ok(answer)
+        }
     };
     metadata.ask_until(deadline, call).await.and_then(identity)
 }

@@ -249,7 +249,10 @@ impl Lane {
         batch.unanswered = batch.unanswered.saturating_sub(1);
         batch.unknown |= error.outcome() == Outcome::Unknown;
         if batch.acked.is_some() || batch.attempt != Some(attempt) {
-            return Verdict::Wait;
+            return match self.is_stuck() {
+                true => Verdict::Again,
+                false => Verdict::Wait,
+            };
         }
         match error.reason() {
             // An earlier batch has trouble whose answer is still on its way.
@@ -288,14 +291,23 @@ impl Lane {
         }
     }
 
-    /// The attempt will never be answered: its session is gone. True if it was the latest one.
+    /// The attempt will never be answered: its session is gone. True if it is time to send everything
+    /// again: it was the latest one, or the last that the lane waited for.
     pub(crate) fn lost(&mut self, serial: Serial, attempt: Attempt) -> bool {
         let Some(batch) = self.find(serial) else {
             return false;
         };
         batch.unanswered = batch.unanswered.saturating_sub(1);
         batch.unknown = true;
-        batch.acked.is_none() && batch.attempt == Some(attempt)
+        let latest = batch.acked.is_none() && batch.attempt == Some(attempt);
+        latest || self.is_stuck()
+    }
+
+    /// True if nothing is sent because the partition does not know the identity, and no answer is left
+    /// that would decide what becomes of it. Sent again, the batches are refused once more, and then
+    /// it is decided.
+    fn is_stuck(&self) -> bool {
+        self.forgotten && self.batches.iter().all(|batch| batch.unanswered == 0)
     }
 
     /// Everything that is not acknowledged is to be sent again, in order.

@@ -79,7 +79,7 @@ pub(crate) struct Sender {
     work: FuturesUnordered<BoxFuture<'static, Event>>,
     clock: Clock,
     refreshing: bool,
-    /// Since when no broker knows the topic.
+    /// Since when no broker knows the topic, or some tell that its name stands for another one.
     missing: Option<Instant>,
     identity: Option<Identity>,
     identifying: bool,
@@ -250,6 +250,7 @@ impl Sender {
         slot.progress = Instant::now();
         slot.stalls = 0;
         slot.backoff.reset();
+        self.missing = None;
         let done = slot.lane.acked(serial, ack);
         self.complete(done);
         if let Some(error) = self.slots[partition.0 as usize].lane.doom().cloned() {

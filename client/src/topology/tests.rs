@@ -49,7 +49,7 @@ fn a_hint_moves_the_leader_at_once_and_may_name_a_broker_not_seen_before() {
     let mut topology = Topology::default();
     topology.learn(&answer("x", 1, 4)).unwrap();
     assert_eq!(leader(&topology).as_deref(), Some("a:1"));
-    assert!(topology.hint(&hint(3, "c:3", 5)));
+    assert!(topology.hint(&hint(3, "c:3", 5), "x"));
     assert_eq!(leader(&topology).as_deref(), Some("c:3"));
 }
 
@@ -57,7 +57,7 @@ fn a_hint_moves_the_leader_at_once_and_may_name_a_broker_not_seen_before() {
 fn neither_an_old_hint_nor_an_old_answer_undoes_a_later_epoch() {
     let mut topology = Topology::default();
     topology.learn(&answer("x", 2, 6)).unwrap();
-    assert!(!topology.hint(&hint(1, "a:1", 5)));
+    assert!(!topology.hint(&hint(1, "a:1", 5), "x"));
     topology.learn(&answer("x", 1, 5)).unwrap();
     topology.learn(&answer("x", 0, 6)).unwrap();
     assert_eq!(leader(&topology).as_deref(), Some("b:2"));
@@ -67,11 +67,11 @@ fn neither_an_old_hint_nor_an_old_answer_undoes_a_later_epoch() {
 fn a_hint_without_a_leader_or_its_address_says_nothing() {
     let mut topology = Topology::default();
     topology.learn(&answer("x", 1, 4)).unwrap();
-    assert!(!topology.hint(&hint(0, "", 9)));
-    assert!(!topology.hint(&hint(7, "", 9)));
+    assert!(!topology.hint(&hint(0, "", 9), "x"));
+    assert!(!topology.hint(&hint(7, "", 9), "x"));
     assert_eq!(leader(&topology).as_deref(), Some("a:1"));
     assert!(
-        topology.hint(&hint(2, "", 9)),
+        topology.hint(&hint(2, "", 9), "x"),
         "a known broker needs no address"
     );
     assert_eq!(leader(&topology).as_deref(), Some("b:2"));
@@ -83,6 +83,17 @@ fn a_recreated_topic_starts_over_with_its_own_epochs() {
     topology.learn(&answer("x", 1, 9)).unwrap();
     topology.learn(&answer("y", 2, 1)).unwrap();
     assert_eq!(leader(&topology).as_deref(), Some("b:2"));
+}
+
+#[test]
+fn a_late_hint_about_a_deleted_topic_moves_no_leader_of_the_one_that_has_its_name() {
+    let mut topology = Topology::default();
+    topology.learn(&answer("x", 1, 49)).unwrap();
+    topology.learn(&answer("y", 2, 1)).unwrap();
+    assert!(!topology.hint(&hint(1, "a:1", 50), "x"));
+    assert_eq!(leader(&topology).as_deref(), Some("b:2"));
+    assert!(topology.hint(&hint(1, "a:1", 2), "y"));
+    assert_eq!(leader(&topology).as_deref(), Some("a:1"));
 }
 
 #[test]

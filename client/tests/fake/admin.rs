@@ -268,10 +268,11 @@ impl ClusterService for FakeBroker {
             },
         };
         let told = state.faults.told_limit;
+        let told_id = state.faults.told_id;
         let topics = state.topics.iter().filter(|(name, _)| is_wanted(name));
         let topics = topics.map(|(name, topic)| TopicMetadata {
             name: name.clone(),
-            id: topic.id.clone(),
+            id: told_id.map_or_else(|| topic.id.clone(), str::to_owned),
             partitions: topic.partitions.iter().enumerate().map(partition).collect(),
             max_batch_bytes: told.unwrap_or(topic.max_batch_bytes() as i32),
         });
@@ -292,6 +293,14 @@ impl ClusterService for FakeBroker {
         _: Request<WatchMetadataRequest>,
     ) -> Answer<Self::WatchMetadataStream> {
         Ok(Response::new(tokio_stream::empty()))
+    }
+
+    async fn get_drain(&self, _: Request<GetDrainRequest>) -> Answer<GetDrainResponse> {
+        Ok(Response::new(GetDrainResponse {
+            cluster_id: CLUSTER.to_owned(),
+            state: BrokerState::Up.into(),
+            ..GetDrainResponse::default()
+        }))
     }
 
     async fn drain_broker(

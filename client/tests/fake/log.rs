@@ -8,6 +8,7 @@ use highwater_client::Reason;
 use highwater_proto::pb::v1::log_service_server::LogService;
 use highwater_proto::pb::v1::*;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
@@ -15,6 +16,9 @@ use tonic::{Request, Response, Status, Streaming};
 use super::admin::CLUSTER;
 use super::partition::Partition;
 use super::{FakeBroker, State, status};
+
+/// How often a subscription says where it is when there is nothing else to say, as brokers do.
+const PROGRESS: Duration = Duration::from_secs(10);
 
 type Answer<T> = Result<Response<T>, Status>;
 pub(super) type Answers = mpsc::Sender<Result<ProduceSessionResponse, Status>>;
@@ -141,17 +145,19 @@ impl FakeBroker {
     ) {
         let mut changes = self.shared.changed.subscribe();
         let mut first = true;
+        let mut due = Instant::now();
         loop {
             changes.mark_unchanged();
             match self.next_message(&request, std::mem::take(&mut first)) {
                 Ok(Some(message)) => {
+                    due = Instant::now() + PROGRESS;
                     request.offset = message.next_offset;
                     if messages.send(Ok(message)).await.is_err() {
                         return;
                     }
                 }
                 Ok(None) => tokio::select! {
-                    _ = changes.changed() => {}
+                    changed = timeout_at(due, changes.changed()) => first = changed.is_err(),
                     () = messages.closed() => return,
                 },
                 Err(status) => {
@@ -204,6 +210,9 @@ impl LogService for FakeBroker {
     async fn subscribe(&self, request: Request<SubscribeRequest>) -> Answer<Self::SubscribeStream> {
         let request = request.into_inner();
         assert!(request.batches, "the client reads whole batches");
+        let unanswered = Some((self.id, request.partition));
+        let held = |state: &State| state.faults.unanswered == unanswered;
+        self.shared.wait_while(held).await;
         // What is wrong from the start is the answer to the call.
         self.served(&mut self.shared.state(), &request)?;
         self.shared
@@ -257,6 +266,13 @@ impl LogService for FakeBroker {
         request: Request<InitProducerRequest>,
     ) -> Answer<InitProducerResponse> {
         self.note_patience(&request);
+        if self.shared.state().faults.foreign.contains(&self.id) {
+            return Ok(Response::new(InitProducerResponse {
+                cluster_id: "another-cluster".to_owned(),
+                producer_id: 1,
+                producer_epoch: 7,
+            }));
+        }
         let identity = self.shared.state().identify(&request.into_inner());
         self.shared.note_change();
         let held = |state: &State| state.faults.hold_identities;

@@ -14,7 +14,7 @@ mod runs;
 mod session;
 mod status;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -83,16 +83,22 @@ pub(crate) struct Faults {
     pub(crate) followers_serve: bool,
     /// This broker serves no subscription, as long as it is this one.
     pub(crate) away: Option<i32>,
+    /// This broker never answers a subscription of this partition, as long as it is these.
+    pub(crate) unanswered: Option<(i32, i32)>,
     /// This broker takes questions and commands, and answers none, as long as it is this one.
     pub(crate) mum: Option<i32>,
     /// This broker cannot make sure how fresh what it has is, as long as it is this one.
     pub(crate) stale: Option<i32>,
     /// What brokers tell as the largest batch of every topic, as those do that lag behind.
     pub(crate) told_limit: Option<i32>,
+    /// What brokers that lag behind tell as the id of every topic.
+    pub(crate) told_id: Option<&'static str>,
     /// Identities are given out, and the answers wait until this is lifted.
     pub(crate) hold_identities: bool,
     /// Identities are refused for this reason.
     pub(crate) refuse_identities: Option<Reason>,
+    /// Identities of these brokers are those of another cluster.
+    pub(crate) foreign: BTreeSet<i32>,
     /// Questions about topics wait until this is lifted.
     pub(crate) hold_metadata: bool,
     /// What a session may have on its way.
@@ -269,6 +275,7 @@ impl FakeCluster {
             shared: Arc::clone(&self.shared),
         };
         let server = Server::builder()
+            .max_concurrent_streams(Some(1024))
             .max_frame_size(Some(256 << 10))
             .initial_stream_window_size(Some(8 << 20))
             .initial_connection_window_size(Some(16 << 20))

@@ -74,6 +74,31 @@ async fn a_topic_that_was_created_anew_is_not_written_to() {
 }
 
 #[tokio::test]
+async fn a_broker_that_lags_does_not_make_a_topic_another_one() {
+    let cluster = FakeCluster::start(2);
+    cluster.create_topic("t", 1);
+    let client = cluster.client().await;
+    let producer = producer(&client).build().await.unwrap();
+    cluster.faults(|faults| {
+        faults.told_id = Some("the one before");
+        faults.no_hints = true;
+    });
+    // Whoever writes there has to ask where the leader is.
+    cluster.lead("t", 0, 2);
+    loop {
+        let began = Instant::now();
+        match patiently(producer.send("a").await.unwrap()).await {
+            Ok(_) => break,
+            // What is said for so long (the machine stood still) is believed.
+            Err(error) => assert!(began.elapsed() >= Duration::from_secs(5), "{error}"),
+        }
+    }
+    let mut values = cluster.values("t", P0);
+    values.dedup();
+    assert_eq!(values, ["a"]);
+}
+
+#[tokio::test]
 async fn a_leader_that_has_yet_to_learn_of_the_topic_is_asked_again() {
     let mut cluster = FakeCluster::start(1);
     cluster.create_topic("t", 1);
@@ -114,4 +139,26 @@ async fn whatever_may_help_to_try_again_is_tried_again() {
         .into();
     });
     send_all(&mut cluster, 1, 500, |_, _| {}).await;
+}
+
+#[tokio::test]
+async fn a_record_of_too_many_headers_is_refused_at_once_and_alone() {
+    let cluster = FakeCluster::start(1);
+    cluster.create_topic("t", 1);
+    let client = cluster.client().await;
+    let producer = producer(&client).linger(PATIENCE).build().await.unwrap();
+    let with = |headers| (0..headers).fold(Record::new("x"), |record, _| record.header("", ""));
+    let good = producer.send("a").await.unwrap();
+    let error = producer.send(with(65_537)).await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::BadBatch), "{error}");
+    assert_eq!(error.outcome(), Outcome::Refused);
+    let some = [Record::new("b"), with(65_537), Record::new("c")];
+    let error = producer.send_all(&some).await.unwrap_err();
+    assert_eq!(error.sent.len(), 1);
+    assert_eq!(error.error.reason(), Some(Reason::BadBatch));
+    let most = producer.send(with(65_536)).await.unwrap();
+    patiently(producer.flush()).await.unwrap();
+    patiently(good).await.unwrap();
+    patiently(most).await.unwrap();
+    assert_eq!(cluster.values("t", P0), ["a", "b", "x"]);
 }

@@ -68,7 +68,19 @@ impl ClusterService for ClusterApi {
     ) -> Result<Response<v1::DrainBrokerResponse>, Status> {
         let context = context(request.metadata());
         let request = request.into_inner();
-        let broker = self.services.drained_broker(&request);
+        let broker = self.services.drained_broker(request.broker);
+        let broker = broker.map_err(|error| status(&error))?;
+        let answer = at_broker(&self.services, &context, broker, request).await;
+        answer.map(Response::new)
+    }
+
+    async fn get_drain(
+        &self,
+        request: Request<v1::GetDrainRequest>,
+    ) -> Result<Response<v1::GetDrainResponse>, Status> {
+        let context = context(request.metadata());
+        let request = request.into_inner();
+        let broker = self.services.drained_broker(request.broker);
         let broker = broker.map_err(|error| status(&error))?;
         let answer = at_broker(&self.services, &context, broker, request).await;
         answer.map(Response::new)

@@ -80,9 +80,21 @@ impl LeaderCall for v1::DrainBrokerRequest {
     type Reply = v1::DrainBrokerResponse;
     const METHOD: &'static str = "/highwater.v1.ClusterService/DrainBroker";
     const NOT_SENT: Reason = Reason::Unreachable;
+    /// A broker that stands still may do it when it goes on.
+    const UNANSWERED: Reason = Reason::OutcomeUnknown;
 
     async fn run(self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {
         services.drain_broker(context, self).await
+    }
+}
+
+impl LeaderCall for v1::GetDrainRequest {
+    type Reply = v1::GetDrainResponse;
+    const METHOD: &'static str = "/highwater.v1.ClusterService/GetDrain";
+    const NOT_SENT: Reason = Reason::Unreachable;
+
+    async fn run(self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {
+        services.get_drain(context, &self)
     }
 }
 
@@ -233,6 +245,7 @@ pub(super) async fn answer(services: &Arc<Services>, request: ForwardRequest) ->
         v1::DrainBrokerRequest::METHOD => {
             run::<v1::DrainBrokerRequest>(services, &context, call).await
         }
+        v1::GetDrainRequest::METHOD => run::<v1::GetDrainRequest>(services, &context, call).await,
         v1::TrimPartitionRequest::METHOD => {
             run::<v1::TrimPartitionRequest>(services, &context, call).await
         }

@@ -190,6 +190,10 @@ impl Dir for FsDir {
         self.pool.run_beside(job);
     }
 
+    fn run_apart(&self, job: Job) {
+        self.pool.run_apart(job);
+    }
+
     fn space(&self) -> &Space {
         &self.space
     }

@@ -1,6 +1,7 @@
-//! The I/O threads of one data directory: a few that sync, a few that read and open, and one for long
-//! background work, so that none of that ever stands before anybody who waits. Background jobs run one
-//! after the other; what has to be slow, like filling files with zeroes, runs in steps between them.
+//! The I/O threads of one data directory: a few that sync, a few that read and open, one for background
+//! work, and one for what reads whole logs, so that none of that ever stands before anybody who waits.
+//! Background jobs run one after the other; what has to be slow, like filling files with zeroes, runs in
+//! steps between them.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -22,6 +23,7 @@ const READERS: usize = 4;
 pub(super) struct IoPool {
     syncs: Arc<Queue>,
     beside: Arc<Queue>,
+    apart: Arc<Queue>,
     background: Arc<Background>,
 }
 
@@ -38,11 +40,12 @@ struct QueueState {
 }
 
 impl IoPool {
-    /// Starts `sync_threads` threads (at least one) for syncs and one for background work.
+    /// Starts `sync_threads` threads (at least one) for syncs, and those for all else.
     pub(super) fn start(sync_threads: usize) -> io::Result<Self> {
         let pool = Self {
             syncs: Queue::new(),
             beside: Queue::new(),
+            apart: Queue::new(),
             background: Arc::default(),
         };
         for number in 0..sync_threads.max(1) {
@@ -55,6 +58,7 @@ impl IoPool {
         for number in 0..READERS {
             Queue::serve(&pool.beside, format!("log-read-{number}"), || {})?;
         }
+        Queue::serve(&pool.apart, "log-repair".to_owned(), || {})?;
         let background = Arc::clone(&pool.background);
         let thread = thread::Builder::new().name("log-background".to_owned());
         thread.spawn(move || background.serve())?;
@@ -69,6 +73,11 @@ impl IoPool {
     /// Queues work that somebody waits for; jobs run beside each other.
     pub(super) fn run_beside(&self, job: Job) {
         self.beside.push(job);
+    }
+
+    /// Queues work that may take minutes; jobs run one after the other.
+    pub(super) fn run_apart(&self, job: Job) {
+        self.apart.push(job);
     }
 
     /// Queues background work; jobs run one after the other.
@@ -87,6 +96,7 @@ impl Drop for IoPool {
     fn drop(&mut self) {
         self.syncs.close();
         self.beside.close();
+        self.apart.close();
         self.background.change(|state| state.closed = true);
     }
 }
@@ -265,6 +275,29 @@ mod tests {
         drop(pool);
         let ended = events.recv_timeout(LIMIT);
         assert_eq!(ended, Err(mpsc::RecvTimeoutError::Disconnected));
+    }
+
+    #[test]
+    fn work_that_takes_minutes_holds_up_nothing_else_and_waits_for_nothing_else() {
+        let pool = IoPool::start(1).unwrap();
+        let (sender, events) = mpsc::channel();
+        let queues: [fn(&IoPool, Job); 4] = [
+            IoPool::run_apart,
+            IoPool::offload,
+            IoPool::run_beside,
+            IoPool::sync,
+        ];
+        for (held, hold) in queues.into_iter().enumerate() {
+            let (release, released) = mpsc::channel::<()>();
+            hold(&pool, Box::new(move || _ = released.recv()));
+            let others = queues.into_iter().enumerate();
+            for (number, other) in others.filter(|(number, _)| *number != held) {
+                let sender = sender.clone();
+                other(&pool, Box::new(move || sender.send(number).unwrap()));
+                assert_eq!(events.recv_timeout(LIMIT).unwrap(), number);
+            }
+            drop(release);
+        }
     }
 
     #[test]

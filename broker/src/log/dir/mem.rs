@@ -323,6 +323,10 @@ impl Dir for MemDir {
         (self.disk.schedule)(job);
     }
 
+    fn run_apart(&self, job: Job) {
+        (self.disk.schedule)(job);
+    }
+
     fn space(&self) -> &Space {
         &self.disk.space
     }

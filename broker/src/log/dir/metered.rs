@@ -93,6 +93,10 @@ impl Dir for MeteredDir {
         self.inner.run_beside(job);
     }
 
+    fn run_apart(&self, job: Job) {
+        self.inner.run_apart(job);
+    }
+
     fn space(&self) -> &Space {
         self.inner.space()
     }

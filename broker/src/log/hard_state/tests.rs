@@ -165,6 +165,59 @@ fn damage_to_a_durable_value_is_refused() {
     assert!(forgotten < 100);
 }
 
+/// The file in use, which a broker made of these changes, and its bytes.
+fn stored(values: impl IntoIterator<Item = u64>) -> (String, Bytes) {
+    let dir = MemDir::new();
+    let state = open(&dir);
+    for number in values {
+        state.put(key(number, 0), value(number), ignore());
+    }
+    drop(state);
+    let in_use = |name: &String| !name.contains("spare");
+    let name = wal_names(&dir).into_iter().find(in_use).unwrap();
+    let bytes = dir.open(&name).unwrap().slice(0..u64::MAX);
+    (name, bytes)
+}
+
+/// A directory with one file of these bytes.
+fn holding(name: &str, bytes: &[u8]) -> MemDir {
+    let dir = MemDir::new();
+    dir.create(name, bytes.len() as u64).unwrap();
+    dir.sync_dir().unwrap();
+    dir.damage(name, |stored| stored.copy_from_slice(bytes))
+        .unwrap();
+    dir
+}
+
+#[test]
+fn a_file_that_lost_its_end_is_refused_wherever_it_was_cut() {
+    // In one all are changes, in the other most are in a snapshot that needs a larger file.
+    for values in [1..=3, 1..=80] {
+        let (name, bytes) = stored(values);
+        let snapshot_end = u32::from_le_bytes(bytes[16..20].try_into().unwrap());
+        assert_eq!(snapshot_end > 64, name != "hard-00000001.wal");
+        for len in 64..bytes.len() {
+            let opened = HardState::open(Arc::new(holding(&name, &bytes[..len])));
+            let is_damage = matches!(opened, Err(HardStateError::Damaged { .. }));
+            assert!(is_damage, "{len} bytes of {} in {name}", bytes.len());
+        }
+    }
+}
+
+#[test]
+fn a_file_of_a_broker_that_did_not_say_its_size_is_read_and_refused_without_its_end() {
+    let (name, bytes) = stored(1..=3);
+    let mut before = bytes.to_vec();
+    before[20..24].fill(0);
+    let crc = crc32fast::hash(&before[..60]);
+    before[60..64].copy_from_slice(&crc.to_le_bytes());
+    let state = open(&holding(&name, &before));
+    assert_eq!(state.get(key(3, 0)), Some(value(3)));
+    let last = before.len() - 1;
+    let opened = HardState::open(Arc::new(holding(&name, &before[..last])));
+    assert!(matches!(opened, Err(HardStateError::Damaged { .. })));
+}
+
 #[test]
 fn a_full_disk_does_not_stop_votes() {
     let dir = MemDir::new();

@@ -99,16 +99,17 @@ fn read(
         position: position as u32,
         reason,
     };
-    let snapshot_end = match header_of(bytes, number) {
+    let header = match header_of(bytes, number) {
         Some(Err(version)) => {
             return Err(HardStateError::Version {
                 file: name.to_owned(),
                 version,
             });
         }
-        Some(Ok(snapshot_end)) => Some(snapshot_end),
+        Some(Ok(header)) => Some(header),
         None => None,
     };
+    let snapshot_end = header.map(|header| header.snapshot_end);
     let mut values = Values::new();
     let (mut at, mut sequence) = (HEADER, 0);
     while snapshot_end.is_some() {
@@ -128,14 +129,31 @@ fn read(
         }
         return Err(damaged(at, "its snapshot is not whole"));
     }
+    if header.is_some_and(|header| (bytes.len() as u64) < header.file_len) {
+        // What was behind here may have been a vote, and nothing is left that vouches for it.
+        return Err(damaged(bytes.len(), "its end is missing"));
+    }
     if vouched > at {
         return Err(damaged(at, "a change that was durable cannot be read"));
     }
     Ok(Some(values))
 }
 
-/// The snapshot's end, if the header is whole; the version, if that is not known.
-fn header_of(bytes: &Bytes, number: u32) -> Option<Result<usize, u32>> {
+/// What a file says of itself.
+#[derive(Clone, Copy)]
+struct Header {
+    snapshot_end: usize,
+    /// The bytes that the file has at least. It never changes its size.
+    file_len: u64,
+}
+
+/// The least size of a file whose snapshot ends here.
+fn least_len(snapshot_end: u64) -> u64 {
+    FILE_LEN.max((snapshot_end * 4).next_multiple_of(4096))
+}
+
+/// The header, if it is whole; the version, if that is not known.
+fn header_of(bytes: &Bytes, number: u32) -> Option<Result<Header, u32>> {
     let head = bytes.first_chunk::<HEADER>()?;
     let u32_at =
         |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
@@ -145,7 +163,13 @@ fn header_of(bytes: &Bytes, number: u32) -> Option<Result<usize, u32>> {
     if u32_at(8) != VERSION {
         return Some(Err(u32_at(8)));
     }
-    (u32_at(12) == number).then(|| Ok(u32_at(16) as usize))
+    let (snapshot_end, file_len) = (u32_at(16), u32_at(20));
+    let header = Header {
+        snapshot_end: snapshot_end as usize,
+        // Not said by brokers of before.
+        file_len: u64::from(file_len).max(least_len(u64::from(snapshot_end))),
+    };
+    (u32_at(12) == number).then_some(Ok(header))
 }
 
 /// The highest position that a whole record from `at` on says was durable before it.
@@ -182,13 +206,14 @@ pub(super) fn begin(
         snapshot.extend(record.encode());
     }
     let end = HEADER + snapshot.len();
-    let needed = FILE_LEN.max((end as u64 * 4).next_multiple_of(4096));
-    let file = blank(dir, number, needed)?;
+    let file = blank(dir, number, least_len(end as u64))?;
+    let file_len = u32::try_from(file.len()).map_err(io::Error::other)?;
     let mut header = [0; HEADER];
     header[..8].copy_from_slice(&MAGIC);
     header[8..12].copy_from_slice(&VERSION.to_le_bytes());
     header[12..16].copy_from_slice(&number.to_le_bytes());
     header[16..20].copy_from_slice(&(end as u32).to_le_bytes());
+    header[20..24].copy_from_slice(&file_len.to_le_bytes());
     let crc = hash(&header[..60]);
     header[60..].copy_from_slice(&crc.to_le_bytes());
     file.write_at(&[IoSlice::new(&header), IoSlice::new(&snapshot)], 0)?;

@@ -4,9 +4,10 @@
 use highwater_proto::{LogIndex, Offset};
 
 use super::RepairError;
+use crate::log::found::FoundFile;
 use crate::log::frame::{LastFrame, Position, RawFrame, Tail};
 use crate::log::options::LogOptions;
-use crate::log::recovery::{FoundFile, Proof, salt_of};
+use crate::log::recovery::{Proof, salt_of};
 use crate::log::scan::{self, Scan, Stop};
 use crate::log::segment::file_name;
 use crate::log::segment_header::{Origin, SEGMENT_HEADER, SegmentHeader, generation};
@@ -40,7 +41,7 @@ pub(super) enum Goal {
     Joint(u32, Tail),
     /// The newest file: everything before this byte was durable.
     Durable(u32),
-    /// The newest file, of which nothing is left that says how far it went.
+    /// The newest file, and nothing says how far it went: it is gone, or its end may be.
     Unknown,
 }
 
@@ -90,7 +91,7 @@ pub(super) fn survey(
 
 /// The files that must be there, oldest first.
 fn needed(files: &[FoundFile], proof: &Proof, options: &LogOptions) -> Vec<Node> {
-    let good = files.iter().filter(|file| file.header.is_ok());
+    let good = files.iter().filter(|file| file.known().is_some());
     let newest = good.map(|file| file.number).max().unwrap_or(0);
     let mut next =
         Some(newest.max(proof.durable.file).max(options.durable_file)).filter(|n| *n > 0);
@@ -98,14 +99,14 @@ fn needed(files: &[FoundFile], proof: &Proof, options: &LogOptions) -> Vec<Node>
     let mut nodes = Vec::new();
     while let Some(number) = next {
         let at = files.iter().position(|file| file.number == number);
-        let header = at.and_then(|at| files[at].header.as_ref().ok().copied());
+        let header = at.and_then(|at| files[at].known().copied());
         nodes.push(Node {
             number,
             at,
             header,
             joint,
         });
-        let older = |file: &&FoundFile| file.number < number && file.header.is_ok();
+        let older = |file: &&FoundFile| file.number < number && file.known().is_some();
         (next, joint) = match &header {
             Some(header) => match header.continues {
                 Some(at) if files.iter().any(|file| file.number == at.file) => {
@@ -173,8 +174,9 @@ impl Place<'_> {
         let file = &self.files[at];
         let limit = self.node.joint.map_or(u32::MAX, |(end, _)| end);
         let scan = scan::scan(&file.bytes, header, limit, &mut |_| {});
+        let is_short = file.short.is_some();
         if let Some((end, tail)) = self.node.joint {
-            let whole = scan.end == end && scan.tail == tail;
+            let whole = scan.end == end && scan.tail == tail && !is_short;
             return Ok(if whole {
                 Ok(scan)
             } else {
@@ -182,10 +184,17 @@ impl Place<'_> {
             });
         }
         if scan.stop == Stop::Footer {
-            return Ok(Ok(scan));
+            return Ok(match is_short {
+                true => Err(Goal::Joint(scan.end, scan.tail)),
+                false => Ok(scan),
+            });
+        }
+        if is_short && self.newest {
+            return Ok(Err(Goal::Unknown));
         }
         if !self.newest {
-            return match scan::nothing_after(&file.bytes, header, scan.end, u64::MAX) {
+            let whole = !is_short;
+            return match whole && scan::nothing_after(&file.bytes, header, scan.end, u64::MAX) {
                 true => Ok(Ok(scan)),
                 false => Err(self.unclear("it and the file that goes on from it are damaged")),
             };
@@ -237,7 +246,7 @@ impl Place<'_> {
             None if !self.newest => {
                 return Err(self.unclear("it and the file that goes on from it are damaged"));
             }
-            None if self.proof.durable.file == number => Goal::Durable(self.proof.durable.byte),
+            // With the header the size of the file is lost: its end may be, too.
             None => Goal::Unknown,
         };
         let header = SegmentHeader {
@@ -265,11 +274,13 @@ impl Place<'_> {
         })
     }
 
-    /// The size of a file whose header is lost: the file may have been cut short, too.
+    /// The size of a file whose header is lost.
     fn file_len(&self, goal: &Goal) -> u64 {
         let found = self.node.at.map_or(0, |at| self.files[at].bytes.len()) as u64;
         let needed = match goal {
             Goal::Joint(end, _) | Goal::Durable(end) => u64::from(*end) + u64::from(SEGMENT_HEADER),
+            // What is missing makes it grow.
+            Goal::Unknown if found > 0 => found,
             Goal::Unknown => self.options.max_segment_bytes,
         };
         let len = found.max(needed).max(self.options.first_segment_bytes);

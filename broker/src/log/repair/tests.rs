@@ -9,6 +9,7 @@ use crate::log::tests::{all, append_and_wait, batch_frame, local, open, tiny};
 use crate::log::{Dir, Frame, FrameKind, Log, MemDir};
 
 mod behind;
+mod short;
 mod voted;
 
 const ENTRIES: u64 = 40;

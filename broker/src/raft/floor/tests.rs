@@ -9,6 +9,8 @@ use crate::log::{Frame, FrameKind, LogOptions, MemDir, NewFrame, Owner, Source};
 use crate::raft::log_store::LogStore;
 use crate::raft::types::{StoredMembership, log_id};
 
+mod lost;
+
 const REPLICA: ReplicaId = ReplicaId(1);
 /// What stands in the machine's place: the tests look at positions only.
 const MACHINE: &[u8] = b"machine";
@@ -247,6 +249,7 @@ async fn a_purged_log_without_the_state_at_its_floor_is_refused() {
     move_floor(opened, state).await.unwrap();
     disk.dir.remove(FILE).unwrap();
     let refused = disk.open().await.map(|_| ()).unwrap_err();
+    assert!(matches!(refused, OpenError::StateLost(_)), "{refused}");
     assert!(refused.to_string().contains("snapshot"), "{refused}");
 }
 

@@ -6,6 +6,11 @@ fn set(replicas: &[u64]) -> BTreeSet<ReplicaId> {
     replicas.iter().copied().map(ReplicaId).collect()
 }
 
+/// What a voter decides that has not waited for anybody yet.
+fn decide(voters: &[BTreeSet<ReplicaId>], mine: &View, others: &[View]) -> Succession {
+    Waited::default().decide(voters, mine, others)
+}
+
 /// A voter that suspects the leader of term 5.
 fn view(replica: u64, term: u64, index: u64) -> View {
     View {
@@ -269,4 +274,94 @@ fn a_leader_that_stays_keeps_its_vote() {
     };
     let waits = wait(WaitReason::NewerLeader(Term(5)));
     assert_eq!(decide(&[set(&[1, 2])], &view(2, 5, 7), &[stays]), waits);
+}
+
+fn standing(view: View, term: u64) -> View {
+    let vote = VoteView {
+        term: Term(term),
+        committed: false,
+    };
+    View { vote, ..view }
+}
+
+/// What voter 3 of three decides in as many rounds as it waits for anybody, and in the one after.
+fn after_patience(waited: &mut Waited, others: &[View]) -> Succession {
+    let voters = [set(&[1, 2, 3])];
+    let mut round = || waited.decide(&voters, &view(3, 5, 7), others);
+    for _ in 0..PATIENCE {
+        let waits = wait(WaitReason::AnotherIsGreater(ReplicaId(2)));
+        assert_eq!(round(), waits);
+    }
+    round()
+}
+
+#[test]
+fn a_greater_voter_that_does_not_stand_is_not_waited_for_without_limit() {
+    // Its leader hands over: two are enough with its vote.
+    for leader in [leaving(1, 7), view(1, 5, 6)] {
+        let others = [leader, view(2, 5, 7)];
+        let mut waited = Waited::default();
+        assert_eq!(after_patience(&mut waited, &others), Succession::TakeOver);
+        // And again, should that election fail.
+        let again = waited.decide(&[set(&[1, 2, 3])], &view(3, 5, 7), &others);
+        assert_eq!(again, Succession::TakeOver);
+    }
+}
+
+#[test]
+fn a_greater_voter_that_stands_is_waited_for_anew() {
+    let mut waited = Waited::default();
+    for term in 5..8 {
+        let others = [leaving(1, 7), standing(view(2, 5, 7), term)];
+        assert_eq!(after_patience(&mut waited, &others), Succession::TakeOver);
+    }
+}
+
+#[test]
+fn a_voter_that_comes_back_is_waited_for_anew() {
+    let mut waited = Waited::default();
+    let others = [leaving(1, 7), view(2, 5, 7)];
+    assert_eq!(after_patience(&mut waited, &others), Succession::TakeOver);
+    let voters = [set(&[1, 2, 3])];
+    waited.decide(&voters, &view(3, 5, 7), &[leaving(1, 7)]);
+    assert_eq!(after_patience(&mut waited, &others), Succession::TakeOver);
+}
+
+#[test]
+fn of_several_that_do_not_stand_each_is_waited_for_once() {
+    let voters = [set(&[1, 2, 3, 4, 5])];
+    let others = [1, 2, 3].map(|replica| view(replica, 5, 7));
+    let mut waited = Waited::default();
+    let mut waits = BTreeMap::new();
+    loop {
+        match waited.decide(&voters, &view(4, 5, 7), &others) {
+            Succession::TakeOver => break,
+            Succession::Wait(why) => match why {
+                WaitReason::AnotherIsGreater(replica) => *waits.entry(replica.0).or_insert(0) += 1,
+                other => panic!("{other:?}"),
+            },
+        }
+    }
+    let once = [1, 2, 3].map(|replica| (replica, PATIENCE));
+    assert_eq!(waits, BTreeMap::from(once));
+}
+
+#[test]
+fn who_waits_for_one_that_leads_meanwhile_follows_it() {
+    let mut waited = Waited::default();
+    let others = [leaving(1, 7), view(2, 5, 7)];
+    assert_eq!(after_patience(&mut waited, &others), Succession::TakeOver);
+    let leads = View {
+        leads: true,
+        ..content(standing(view(2, 5, 7), 6))
+    };
+    let leads = View {
+        vote: VoteView {
+            committed: true,
+            ..leads.vote
+        },
+        ..leads
+    };
+    let decided = waited.decide(&[set(&[1, 2, 3])], &view(3, 5, 7), &[leaving(1, 7), leads]);
+    assert_eq!(decided, wait(WaitReason::NewerLeader(Term(6))));
 }

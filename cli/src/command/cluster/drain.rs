@@ -1,4 +1,5 @@
-//! `highwater cluster drain`: asks a broker to hand over, and looks until it has.
+//! `highwater cluster drain`: tells a broker once to hand over, and looks until it has. What it says
+//! while it looks is no order: a cancel by somebody else stays.
 
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
@@ -8,10 +9,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget};
 
 use crate::args::ClientArgs;
 use crate::connection::{connect, connect_within};
-use crate::error::Failure;
+use crate::error::{Failure, talk};
 use crate::exit::ExitCode;
 use crate::output;
-use crate::view::DrainView;
+use crate::view::{BrokerState, DrainView};
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -31,13 +32,20 @@ pub(super) async fn run(
         }
     };
     output::object(args.output, &drain, DrainView::text)?;
-    match cancel || drain.leaderships == 0 {
-        true => Ok(()),
-        false => Err(Failure::Told(ExitCode::Failure)),
+    match drain.state {
+        BrokerState::Draining if !cancel && drain.leaderships > 0 => {
+            Err(Failure::Told(ExitCode::Failure))
+        }
+        BrokerState::Up if !cancel => {
+            talk(DrainView::ENDED);
+            Err(Failure::Told(ExitCode::Conflict))
+        }
+        _ => Ok(()),
     }
 }
 
-/// Asks until nothing is left to hand over; after `wait` gives what was seen last.
+/// Has it drained, and looks until nothing is left to hand over or the drain has ended; after `wait`
+/// gives what was seen last.
 async fn until_handed_over(
     client: &Client,
     broker: BrokerId,
@@ -50,20 +58,22 @@ async fn until_handed_over(
     });
     let mut seen: Option<DrainView> = None;
     loop {
-        let asked = client.drain_broker(broker);
         let answered = match seen {
-            // The first is bounded by the limit of each call, which knows what brokers said meanwhile.
-            None => asked.await?,
-            Some(seen) => match tokio::time::timeout_at(deadline.into(), asked).await {
-                Ok(answered) => answered?,
-                Err(_) => {
-                    bar.inspect(ProgressBar::finish_and_clear);
-                    return Ok(seen);
+            // Bounded by the limit of each call, which knows what brokers said meanwhile.
+            None => client.drain_broker(broker).await?,
+            Some(seen) => {
+                match tokio::time::timeout_at(deadline.into(), client.drain(broker)).await {
+                    Ok(answered) => answered?,
+                    Err(_) => {
+                        bar.inspect(ProgressBar::finish_and_clear);
+                        return Ok(seen);
+                    }
                 }
-            },
+            }
         };
         let drain = DrainView::new(broker, answered);
-        if drain.leaderships == 0 || Instant::now() >= deadline {
+        let ended = drain.state != BrokerState::Draining;
+        if ended || drain.leaderships == 0 || Instant::now() >= deadline {
             bar.inspect(ProgressBar::finish_and_clear);
             return Ok(drain);
         }

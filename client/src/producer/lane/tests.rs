@@ -273,3 +273,42 @@ fn a_forgotten_producer_fails_if_an_earlier_attempt_may_have_been_written() {
     let told = outcomes(&lane.fail(&unknown));
     assert_eq!(told, [Some(Outcome::Unknown), Some(Outcome::Unknown)]);
 }
+
+/// A lane whose first attempts are not answered when a leader refuses the next ones.
+fn forgotten_before_answers() -> Lane {
+    let mut lane = forgotten();
+    lane.rewind();
+    assert_eq!(resend(&mut lane, S2), [0, 1]);
+    let unknown = error(Reason::UnknownProducer);
+    assert_eq!(lane.refused(0, at(S2, 1), &unknown), Verdict::Wait);
+    assert_eq!(lane.refused(1, at(S2, 2), &unknown), Verdict::Wait);
+    assert!(lane.unsent().is_none());
+    lane
+}
+
+#[test]
+fn a_forgotten_producer_waits_for_no_session_that_is_gone() {
+    let mut lane = forgotten_before_answers();
+    assert!(!lane.lost(0, at(S1, 1)), "one is on its way");
+    assert!(lane.lost(1, at(S1, 2)), "none is");
+    lane.rewind();
+    assert_eq!(resend(&mut lane, S2), [0, 1]);
+    let unknown = error(Reason::UnknownProducer);
+    assert_eq!(lane.refused(0, at(S2, 1), &unknown), Verdict::Wait);
+    assert_eq!(lane.refused(1, at(S2, 2), &unknown), Verdict::Fail);
+    let told = outcomes(&lane.fail(&unknown));
+    assert_eq!(told, [Some(Outcome::Unknown), Some(Outcome::Unknown)]);
+}
+
+#[test]
+fn a_forgotten_producer_goes_on_when_its_earlier_attempts_are_refused() {
+    let mut lane = forgotten_before_answers();
+    let refused = error(Reason::NotLeader);
+    assert_eq!(lane.refused(0, at(S1, 1), &refused), Verdict::Wait);
+    assert_eq!(lane.refused(1, at(S1, 2), &refused), Verdict::Again);
+    lane.rewind();
+    assert_eq!(resend(&mut lane, S2), [0, 1]);
+    let unknown = error(Reason::UnknownProducer);
+    assert_eq!(lane.refused(0, at(S2, 1), &unknown), Verdict::Wait);
+    assert_eq!(lane.refused(1, at(S2, 2), &unknown), Verdict::Renew);
+}

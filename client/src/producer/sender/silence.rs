@@ -64,6 +64,12 @@ impl Sender {
             _ => {
                 let message = format!("the broker did not answer for {patience:?}");
                 self.on_broken(session, &Error::new(Reason::NotReady, message));
+                let lane = &mut self.slots[partition.0 as usize].lane;
+                // All it had there was answered, and it waits for a session that is gone long since.
+                if lane.session() == Some(session) {
+                    lane.rewind();
+                    self.pump(partition);
+                }
             }
         }
     }

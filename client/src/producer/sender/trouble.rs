@@ -12,9 +12,9 @@ use super::{Event, Sender};
 use crate::channels::Address;
 use crate::entropy;
 use crate::error::{Error, Outcome, Result};
-use crate::metadata::BELIEVE_AFTER;
+use crate::metadata::is_believed;
 use crate::producer::lane::{Done, SessionId, after};
-use crate::request::no_leader;
+use crate::request::{no_leader, recreated};
 
 /// A leader that is being looked for is asked for at least this often.
 const SEEK_EVERY: Duration = Duration::from_millis(100);
@@ -34,7 +34,8 @@ impl Sender {
         tracing::debug!(%partition, %error, "batches will be sent again");
         let first = slot.backoff.is_fresh();
         let mut wait = slot.backoff.next(entropy::random());
-        if self.metadata.learn_from(error) && first && self.has_new_leader(partition) {
+        let learned = (self.metadata).learn_from(error, &self.shared.target.topic_id);
+        if learned && first && self.has_new_leader(partition) {
             return self.pump(partition);
         }
         if let Some(hint) = error.retry_after() {
@@ -108,17 +109,21 @@ impl Sender {
     fn gone(&mut self, refreshed: &Result<()>) -> Option<Error> {
         let target = &self.shared.target;
         match refreshed {
-            Ok(()) => {
+            Ok(()) if !self.metadata.is_recreated(&target.topic, &target.topic_id) => {
                 self.missing = None;
-                let recreated = self.metadata.is_recreated(&target.topic, &target.topic_id);
-                recreated.then(|| {
-                    let message = format!("topic {:?} was created anew", target.topic);
-                    Error::new(Reason::TopicIdMismatch, message)
-                })
+                None
+            }
+            Ok(()) => {
+                let mut told = self
+                    .slots
+                    .iter()
+                    .filter_map(|slot| slot.last_error.as_ref());
+                let certain = told.any(Error::is_another_topic);
+                let believed = is_believed(&mut self.missing) || certain;
+                believed.then(|| recreated(&target.topic))
             }
             Err(error) if error.is_missing_topic() => {
-                let since = self.missing.get_or_insert_with(Instant::now);
-                (since.elapsed() >= BELIEVE_AFTER).then(|| error.clone())
+                is_believed(&mut self.missing).then(|| error.clone())
             }
             Err(error) => (error.outcome() == Outcome::Refused).then(|| error.clone()),
         }

@@ -44,10 +44,12 @@ pub struct Supply {
     pub frames: Vec<Frame>,
     /// What stands before its log, if it has purged the entry asked for, or the one before that.
     pub floor: Option<LastFrame>,
-    /// What it gives up to here is committed.
+    /// What it gives up to here is committed; of a group of two, that is all that it has, since what
+    /// is committed is in both their logs.
     pub committed: Option<LogIndex>,
     /// True if it leads, a majority has confirmed that since the question, and these frames go up to
-    /// where its log ended then, all of which is committed.
+    /// where its log ended then, all of which is committed; of a group of two, if they go up to the
+    /// end of its log.
     pub complete: bool,
 }
 

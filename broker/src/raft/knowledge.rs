@@ -50,6 +50,15 @@ impl Members {
         self.voters.iter().all(|set| fine(set) > set.len() / 2)
     }
 
+    /// Whether `one` and a replica of another broker are all that votes.
+    pub fn are_two(&self, one: ReplicaId, other: BrokerId) -> bool {
+        let [voters] = self.voters.as_slice() else {
+            return false;
+        };
+        let is_other = |id: &ReplicaId| *id != one && self.brokers.get(id) == Some(&other);
+        voters.len() == 2 && voters.contains(&one) && voters.iter().any(is_other)
+    }
+
     /// The brokers of all voters.
     pub fn voter_brokers(&self) -> impl Iterator<Item = BrokerId> {
         self.brokers
@@ -85,6 +94,24 @@ mod tests {
 
     fn set<const N: usize>(ids: [u64; N]) -> BTreeSet<ReplicaId> {
         ids.into_iter().map(ReplicaId).collect()
+    }
+
+    #[test]
+    fn two_are_all_that_votes_if_nobody_else_does_nor_did() {
+        let are_two = |voters: &[BTreeSet<ReplicaId>], one, other| {
+            let members = Members {
+                voters: voters.to_vec(),
+                brokers: [(1, 10), (2, 20), (3, 30)]
+                    .map(|(replica, broker)| (ReplicaId(replica), BrokerId(broker)))
+                    .into(),
+            };
+            members.are_two(ReplicaId(one), BrokerId(other))
+        };
+        let two = [set([1, 2])];
+        assert!(are_two(&two, 1, 20) && are_two(&two, 2, 10));
+        assert!(!are_two(&two, 1, 10) && !are_two(&two, 1, 30) && !are_two(&two, 3, 20));
+        assert!(!are_two(&[set([1, 2, 3])], 1, 20) && !are_two(&[set([1])], 1, 20));
+        assert!(!are_two(&[set([1, 2, 3]), set([1, 2])], 1, 20) && !are_two(&[], 1, 20));
     }
 
     #[test]

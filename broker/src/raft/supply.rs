@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use highwater_proto::pb::peer::{Entry, FetchEntriesResponse};
-use highwater_proto::{LogIndex, Term};
+use highwater_proto::{BrokerId, LogIndex, Term};
 
 use super::begin_again::FloorState;
 use super::replica::Replica;
@@ -28,11 +28,21 @@ const SUPPLY_BYTES: usize = 1 << 20;
 /// The largest state that fits into an answer without entries.
 const STATE_BYTES: usize = MAX_MESSAGE_BYTES - (1 << 20);
 
+/// A replica that another broker asks, because its own one is damaged and closed.
+struct Asked<'a> {
+    replica: &'a Replica,
+    by: BrokerId,
+}
+
 impl Replica {
-    /// The entries from `from` on, as many as fit into one answer. Above what is committed they may
-    /// be replaced one day: who asked has to prove them by their chain.
-    pub async fn supply(&self, from: LogIndex) -> Result<FetchEntriesResponse, LogError> {
-        let gathered = gather(self, from).await?;
+    /// The entries from `from` on for a broker whose replica is out, as many as fit into one answer.
+    /// Above what is committed they may be replaced one day: who asked has to prove them by their chain.
+    pub async fn supply(
+        &self,
+        from: LogIndex,
+        by: BrokerId,
+    ) -> Result<FetchEntriesResponse, LogError> {
+        let gathered = gather(&Asked { replica: self, by }, from).await?;
         let before = gathered.before;
         Ok(FetchEntriesResponse {
             replica: self.id().0,
@@ -84,13 +94,18 @@ impl Replica {
     }
 }
 
-impl Source for Replica {
+impl Source for Asked<'_> {
+    fn is_one_of_two(&self) -> bool {
+        let members = self.replica.members();
+        members.are_two(self.replica.id(), self.by)
+    }
+
     fn last(&self) -> Option<LogIndex> {
-        self.last_index()
+        self.replica.last_index()
     }
 
     fn applied(&self) -> Option<LogId> {
-        self.applied_id()
+        self.replica.applied_id()
     }
 
     async fn frames(&self, from: LogIndex, until: LogIndex) -> Result<Vec<Frame>, LogError> {
@@ -98,7 +113,7 @@ impl Source for Replica {
             Err(LogError::Purged { .. }) => Ok(Vec::new()),
             read => read,
         };
-        self.read_beside(read).await
+        self.replica.read_beside(read).await
     }
 
     async fn head(&self, index: LogIndex) -> Result<Option<Head>, LogError> {
@@ -106,15 +121,15 @@ impl Source for Replica {
             true => reader.head(index),
             false => Ok(None),
         };
-        self.read_beside(read).await
+        self.replica.read_beside(read).await
     }
 
     async fn is_confirmed(&self) -> bool {
-        self.read_barrier().await.is_ok()
+        self.replica.read_barrier().await.is_ok()
     }
 
     async fn until_applied(&self, index: LogIndex) {
-        let wait = self.raft().wait(Some(APPLY_LIMIT));
+        let wait = self.replica.raft().wait(Some(APPLY_LIMIT));
         let applied = wait.metrics(
             |metrics| metrics.last_applied.is_some_and(|id| id.index >= index.0),
             "what is in the log",

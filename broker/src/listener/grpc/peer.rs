@@ -260,13 +260,13 @@ impl PeerService for PeerApi {
         request: Request<FetchEntriesRequest>,
     ) -> Result<Response<FetchEntriesResponse>, Status> {
         let request = request.into_inner();
-        self.admit(request.hello.as_ref())?;
+        let by = self.admit(request.hello.as_ref())?;
         let group = request.group.as_ref().and_then(GroupId::from_pb);
         let replica = group.and_then(|group| self.replicas.get(group));
         let Some(replica) = replica.filter(|replica| replica.stopped().is_none()) else {
             return Ok(Response::new(FetchEntriesResponse::default()));
         };
-        let supplied = replica.supply(LogIndex(request.from_index)).await;
+        let supplied = replica.supply(LogIndex(request.from_index), by).await;
         let supplied = supplied.map_err(|error| Status::data_loss(error.to_string()))?;
         Ok(Response::new(supplied))
     }

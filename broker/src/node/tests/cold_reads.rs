@@ -5,8 +5,8 @@ use std::future::Future;
 use std::pin::pin;
 
 use futures_util::poll;
-use highwater_proto::LogIndex;
 use highwater_proto::pb::v1::{self, list_offsets_request::Position, trim_partition_request::To};
+use highwater_proto::{BrokerId, LogIndex};
 use tokio::time::timeout;
 
 use super::asking::{batch, create, send_batch, start_on, topic};
@@ -119,7 +119,8 @@ async fn whoever_asks_for_what_is_not_in_memory_waits_for_an_io_thread() {
     let groups = broker.replicas.all();
     let is_partition = |group: &&GroupId| matches!(group, GroupId::Partition(..));
     let replica = &groups[groups.keys().find(is_partition).unwrap()];
-    let supplied = waits(&mut disk, "supply", replica.supply(LogIndex(0))).await;
+    let supply = replica.supply(LogIndex(0), BrokerId(9));
+    let supplied = waits(&mut disk, "supply", supply).await;
     assert!(!supplied.unwrap().entries.is_empty());
     broker.shutdown().await;
 }

@@ -4,10 +4,13 @@
 use highwater_proto::LogIndex;
 
 use crate::log::{Frame, Head, LogError};
-use crate::raft::types::LogId;
+use crate::raft::types::{LogId, log_id};
 
 /// The replica that is asked, as it is at each call.
 pub(super) trait Source {
+    /// Whether it and the replica that asks are all voters of the group.
+    fn is_one_of_two(&self) -> bool;
+
     /// The last entry in the log.
     fn last(&self) -> Option<LogIndex>;
 
@@ -34,10 +37,10 @@ pub(super) struct Gathered {
     /// The entry before the frames.
     pub(super) before: Option<Head>,
     pub(super) frames: Vec<Frame>,
-    /// Whatever is given up to here is committed.
+    /// Whatever is given up to here is committed, or of a group of two and in the way of nothing that is.
     pub(super) committed: Option<LogId>,
-    /// Whether a majority confirmed since the question that the replica leads, and all that its log
-    /// had then is committed and is given here or comes before.
+    /// Whether all that was committed before the question, or may ever be of what there was then, is
+    /// given here or comes before.
     pub(super) complete: bool,
 }
 
@@ -50,6 +53,9 @@ pub(super) struct Gathered {
 /// where it was once the leader was confirmed: what anybody had acknowledged before the question, and
 /// is committed or may ever be, is in the log by then.
 pub(super) async fn gather(source: &impl Source, from: LogIndex) -> Result<Gathered, LogError> {
+    if source.is_one_of_two() {
+        return gather_all(source, from).await;
+    }
     let (last, mut committed) = (source.last(), source.applied());
     let mut frames = source.frames(from, LogIndex(u64::MAX)).await?;
     let mut complete = false;
@@ -64,16 +70,40 @@ pub(super) async fn gather(source: &impl Source, from: LogIndex) -> Result<Gathe
         frames = source.frames(from, until).await?;
         complete = index(committed) >= end && reaches(from, &frames, end);
     }
-    let before = match from.0.checked_sub(1).map(LogIndex) {
-        Some(before) => source.head(before).await?,
-        None => None,
-    };
     Ok(Gathered {
-        before,
+        before: before(source, from).await?,
         frames,
         committed,
         complete,
     })
+}
+
+/// Reads the entries from `from` on for the other one of two voters, which is out.
+///
+/// No majority can be asked then. But an entry of two voters is committed only when both have it, and
+/// only with the vote of both is anybody elected. So this log has all that is committed, nothing in
+/// it is cut off while the other one is out, and whoever has all of it may vote and acknowledge.
+async fn gather_all(source: &impl Source, from: LogIndex) -> Result<Gathered, LogError> {
+    let end = source.last();
+    let until = end.map_or(LogIndex(0), LogIndex::next);
+    let frames = source.frames(from, until).await?;
+    let committed = match end {
+        Some(end) => source.head(end).await?.map(|head| log_id(head.term, end)),
+        None => None,
+    };
+    Ok(Gathered {
+        before: before(source, from).await?,
+        complete: reaches(from, &frames, end),
+        frames,
+        committed,
+    })
+}
+
+async fn before(source: &impl Source, from: LogIndex) -> Result<Option<Head>, LogError> {
+    match from.0.checked_sub(1).map(LogIndex) {
+        Some(before) => source.head(before).await,
+        None => Ok(None),
+    }
 }
 
 fn index(id: Option<LogId>) -> Option<LogIndex> {

@@ -17,6 +17,7 @@ struct Moment {
     log: Vec<u64>,
     applied: Option<u64>,
     confirmed: bool,
+    one_of_two: bool,
 }
 
 /// A replica that has become another one before each of its calls, as long as there are others.
@@ -43,6 +44,7 @@ impl Changing {
             log: vec![1; len],
             applied: Some(len as u64 - 4),
             confirmed: true,
+            one_of_two: false,
         };
         Self {
             now: RefCell::new(moment(len)),
@@ -76,6 +78,10 @@ fn head(index: u64, term: u64) -> Head {
 }
 
 impl Source for Changing {
+    fn is_one_of_two(&self) -> bool {
+        self.now.borrow().one_of_two
+    }
+
     fn last(&self) -> Option<LogIndex> {
         (self.look().log.len() as u64).checked_sub(1).map(LogIndex)
     }
@@ -134,12 +140,14 @@ async fn what_is_said_to_be_committed_is_so_whenever_the_log_changes() {
         log: vec![1; 8],
         applied: Some(4),
         confirmed: false,
+        one_of_two: false,
     };
     for confirmed in [false, true] {
         let after = Moment {
             log: [vec![1; 5], vec![2; 5]].concat(),
             applied: Some(9),
             confirmed,
+            one_of_two: false,
         };
         for (turn, from, most) in (0..10)
             .flat_map(|turn| (0..12).flat_map(move |from| [2, 100].map(|most| (turn, from, most))))
@@ -202,10 +210,30 @@ async fn a_leader_whose_entries_are_not_committed_in_time_gives_no_end() {
         log: vec![1; 8],
         applied: Some(4),
         confirmed: true,
+        one_of_two: false,
     };
     for from in 0..10 {
         let gathered = ask(&Changing::at(0, &stuck, &stuck, 100), from).await;
         assert!(!gathered.complete, "from {from}");
         assert_eq!(ends(&gathered).1, Some(4));
     }
+}
+
+#[tokio::test]
+async fn one_of_two_gives_the_other_all_that_it_has_though_no_majority_can_be_asked() {
+    let alone = Moment {
+        log: vec![1; 8],
+        applied: Some(4),
+        confirmed: false,
+        one_of_two: true,
+    };
+    for from in 0..10 {
+        let gathered = ask(&Changing::at(0, &alone, &alone, 100), from).await;
+        let given = (from < 8).then_some(7);
+        assert_eq!(ends(&gathered), (given, Some(7)), "from {from}");
+        assert!(gathered.complete, "from {from}");
+    }
+    let some = ask(&Changing::at(0, &alone, &alone, 3), 2).await;
+    assert_eq!(ends(&some), (Some(4), Some(7)));
+    assert!(!some.complete, "more is to come");
 }

@@ -197,7 +197,7 @@ impl Client {
     }
 
     /// Has a broker hand over what it leads, and keeps it from leading until the drain is cancelled
-    /// or the broker restarts. Returns at once with how far it is; [`Client::drain`] tells the progress.
+    /// or the broker restarts. Returns at once with how far it is; [`Client::drain_progress`] tells the progress.
     ///
     /// An error whose outcome is unknown means that the broker may be drained, also later: one that
     /// stands still may get to it when it goes on.
@@ -229,7 +229,7 @@ impl Client {
     /// How far a broker is with handing over what it leads.
     ///
     /// Reads only; cancel-safe.
-    pub async fn drain(&self, broker: BrokerId) -> Result<Drain> {
+    pub async fn drain_progress(&self, broker: BrokerId) -> Result<Drain> {
         let call = |api: Api| async move {
             let request = v1::GetDrainRequest {
                 broker: wire_count(broker.0),

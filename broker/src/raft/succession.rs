@@ -81,7 +81,7 @@ struct Wait {
 }
 
 impl Waited {
-    /// As [`decide`], among those that were not waited for in vain. Counts the round.
+    /// As `decide`, among those that were not waited for in vain. Counts the round.
     pub fn decide(
         &mut self,
         voters: &[BTreeSet<ReplicaId>],

@@ -62,7 +62,8 @@ async fn until_handed_over(
             // Bounded by the limit of each call, which knows what brokers said meanwhile.
             None => client.drain_broker(broker).await?,
             Some(seen) => {
-                match tokio::time::timeout_at(deadline.into(), client.drain(broker)).await {
+                match tokio::time::timeout_at(deadline.into(), client.drain_progress(broker)).await
+                {
                     Ok(answered) => answered?,
                     Err(_) => {
                         bar.inspect(ProgressBar::finish_and_clear);

@@ -197,7 +197,8 @@ impl Client {
     }
 
     /// Has a broker hand over what it leads, and keeps it from leading until the drain is cancelled
-    /// or the broker restarts. Returns at once with how far it is; [`Client::drain_progress`] tells the progress.
+    /// or the broker restarts. Returns at once with how far it is; [`Client::drain_progress`] tells
+    /// the progress.
     ///
     /// An error whose outcome is unknown means that the broker may be drained, also later: one that
     /// stands still may get to it when it goes on.

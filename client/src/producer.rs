@@ -81,9 +81,10 @@ impl Producer {
     /// acknowledgement. Records of a partition are written in the order of the calls, each once.
     /// Cancel-safe: a call that is dropped has sent nothing.
     ///
-    /// Fails with `BATCH_TOO_LARGE`, with `BAD_BATCH` for more than 65,536 headers, `PARTITION_NOT_FOUND`, after [`Producer::shutdown`] with
-    /// `NOT_READY`, and with what ended the producer if something did. The outcome is `Refused` then:
-    /// nothing was sent, and sending it again cannot help.
+    /// Fails with `BATCH_TOO_LARGE`, with `BAD_BATCH` for more than 65,536 headers, with
+    /// `PARTITION_NOT_FOUND`, after [`Producer::shutdown`] with `NOT_READY`, and with what ended the
+    /// producer if something did. The outcome is `Refused` then: nothing was sent, and sending it
+    /// again cannot help.
     pub fn send<'a>(
         &self,
         record: impl Into<Record<'a>>,

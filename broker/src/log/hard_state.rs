@@ -91,6 +91,11 @@ struct State {
 }
 
 impl HardState {
+    /// Whether `dir` holds values, or held some: a file that is kept for later holds none.
+    pub fn is_begun(dir: &dyn Dir) -> io::Result<bool> {
+        Ok(!wal::numbers(dir)?.is_empty())
+    }
+
     /// Opens the values stored in `dir`. What it returns is durable, in a fresh file.
     pub fn open(dir: Arc<dyn Dir>) -> Result<Self, HardStateError> {
         let found = wal::recover(&*dir)?;

@@ -34,14 +34,8 @@ fn is_lost(root: &dyn Dir) -> io::Result<bool> {
     if !has(HARD_STATE_DIR) {
         return Ok(true);
     }
-    let names = root.subdir(HARD_STATE_DIR)?.list()?;
-    Ok(!names.iter().any(|name| is_in_use(name)))
-}
-
-/// Whether a file has a number; one that is kept for later has none, and holds nothing.
-fn is_in_use(name: &str) -> bool {
-    let rest = name.strip_prefix("hard-").unwrap_or_default();
-    rest.starts_with(|first: char| first.is_ascii_digit())
+    let kept = root.subdir(HARD_STATE_DIR)?;
+    Ok(!HardState::is_begun(kept.as_ref())?)
 }
 
 #[cfg(test)]
@@ -61,7 +55,7 @@ mod tests {
 
         let kept = root.subdir(HARD_STATE_DIR).unwrap();
         for name in kept.list().unwrap() {
-            if is_in_use(&name) {
+            if !name.contains("spare") {
                 kept.remove(&name).unwrap();
             }
         }

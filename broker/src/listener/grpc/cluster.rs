@@ -9,7 +9,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::context::{Context, context};
-use super::forward::at_broker;
+use super::forward::{LeaderCall, at_broker};
 use super::status::status;
 use crate::service::Services;
 
@@ -22,6 +22,19 @@ pub(super) struct ClusterApi {
 impl ClusterApi {
     pub(super) fn new(services: Arc<Services>) -> Self {
         Self { services }
+    }
+
+    /// Has the broker that a call about its drain names answer that.
+    async fn at_drained<C: LeaderCall>(
+        &self,
+        broker: i32,
+        request: Request<C>,
+    ) -> Result<Response<C::Reply>, Status> {
+        let context = context(request.metadata());
+        let broker = self.services.drained_broker(broker);
+        let broker = broker.map_err(|error| status(&error))?;
+        let answer = at_broker(&self.services, &context, broker, request.into_inner()).await;
+        answer.map(Response::new)
     }
 }
 
@@ -66,24 +79,16 @@ impl ClusterService for ClusterApi {
         &self,
         request: Request<v1::DrainBrokerRequest>,
     ) -> Result<Response<v1::DrainBrokerResponse>, Status> {
-        let context = context(request.metadata());
-        let request = request.into_inner();
-        let broker = self.services.drained_broker(request.broker);
-        let broker = broker.map_err(|error| status(&error))?;
-        let answer = at_broker(&self.services, &context, broker, request).await;
-        answer.map(Response::new)
+        let broker = request.get_ref().broker;
+        self.at_drained(broker, request).await
     }
 
     async fn get_drain(
         &self,
         request: Request<v1::GetDrainRequest>,
     ) -> Result<Response<v1::GetDrainResponse>, Status> {
-        let context = context(request.metadata());
-        let request = request.into_inner();
-        let broker = self.services.drained_broker(request.broker);
-        let broker = broker.map_err(|error| status(&error))?;
-        let answer = at_broker(&self.services, &context, broker, request).await;
-        answer.map(Response::new)
+        let broker = request.get_ref().broker;
+        self.at_drained(broker, request).await
     }
 
     async fn watch_metadata(

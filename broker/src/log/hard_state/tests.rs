@@ -6,7 +6,7 @@ use bytes::Bytes;
 use highwater_proto::ReplicaId;
 
 use super::{HardKey, HardState, HardStateError};
-use crate::log::tests::{Calls, ignore, on_both};
+use crate::log::tests::{Calls, disk_with, ignore, on_both};
 use crate::log::{Dir, MemDir};
 
 fn key(replica: u64, slot: u8) -> HardKey {
@@ -179,16 +179,6 @@ fn stored(values: impl IntoIterator<Item = u64>) -> (String, Bytes) {
     (name, bytes)
 }
 
-/// A directory with one file of these bytes.
-fn holding(name: &str, bytes: &[u8]) -> MemDir {
-    let dir = MemDir::new();
-    dir.create(name, bytes.len() as u64).unwrap();
-    dir.sync_dir().unwrap();
-    dir.damage(name, |stored| stored.copy_from_slice(bytes))
-        .unwrap();
-    dir
-}
-
 #[test]
 fn a_file_that_lost_its_end_is_refused_wherever_it_was_cut() {
     // In one all are changes, in the other most are in a snapshot that needs a larger file.
@@ -197,7 +187,7 @@ fn a_file_that_lost_its_end_is_refused_wherever_it_was_cut() {
         let snapshot_end = u32::from_le_bytes(bytes[16..20].try_into().unwrap());
         assert_eq!(snapshot_end > 64, name != "hard-00000001.wal");
         for len in 64..bytes.len() {
-            let opened = HardState::open(Arc::new(holding(&name, &bytes[..len])));
+            let opened = HardState::open(Arc::new(disk_with(&name, &bytes[..len])));
             let is_damage = matches!(opened, Err(HardStateError::Damaged { .. }));
             assert!(is_damage, "{len} bytes of {} in {name}", bytes.len());
         }
@@ -211,10 +201,10 @@ fn a_file_of_a_broker_that_did_not_say_its_size_is_read_and_refused_without_its_
     before[20..24].fill(0);
     let crc = crc32fast::hash(&before[..60]);
     before[60..64].copy_from_slice(&crc.to_le_bytes());
-    let state = open(&holding(&name, &before));
+    let state = open(&disk_with(&name, &before));
     assert_eq!(state.get(key(3, 0)), Some(value(3)));
     let last = before.len() - 1;
-    let opened = HardState::open(Arc::new(holding(&name, &before[..last])));
+    let opened = HardState::open(Arc::new(disk_with(&name, &before[..last])));
     assert!(matches!(opened, Err(HardStateError::Damaged { .. })));
 }
 

@@ -33,6 +33,14 @@ fn number_of(name: &str) -> Option<u32> {
         .ok()
 }
 
+/// The numbers of the files in `dir`, lowest first.
+pub(super) fn numbers(dir: &dyn Dir) -> io::Result<Vec<u32>> {
+    let names = dir.list()?;
+    let mut numbers: Vec<u32> = names.iter().filter_map(|name| number_of(name)).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
 /// What the files hold.
 pub(super) struct Found {
     pub(super) values: BTreeMap<HardKey, Bytes>,
@@ -52,9 +60,7 @@ pub(super) fn recover(dir: &dyn Dir) -> Result<Found, HardStateError> {
             source,
         }
     };
-    let names = dir.list().map_err(io("list", "the data directory"))?;
-    let mut files: Vec<u32> = names.iter().filter_map(|name| number_of(name)).collect();
-    files.sort_unstable();
+    let files = numbers(dir).map_err(io("list", "the data directory"))?;
     let number = files.last().copied().unwrap_or(0);
     for (older, number) in files.iter().copied().enumerate().rev() {
         let name = name(number);

@@ -49,7 +49,7 @@ pub(super) fn open(dir: &MemDir) -> Log {
     Log::open(Arc::new(dir.clone()), tiny()).unwrap().0
 }
 
-/// A directory with one segment file of exactly these bytes.
+/// A directory with one file of exactly these bytes.
 pub(super) fn disk_with(name: &str, bytes: &[u8]) -> MemDir {
     let dir = MemDir::new();
     dir.create(name, bytes.len() as u64).unwrap();

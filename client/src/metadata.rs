@@ -2,6 +2,7 @@
 //! too often; whoever waits for a refresh that began after his trouble shares its answer.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ pub(crate) struct Metadata {
     topology: Mutex<Topology>,
     // guards: when each topic was last asked for; held while one refresh runs.
     refreshed: tokio::sync::Mutex<HashMap<String, Instant>>,
+    /// Which address is asked first; the next one after each refresh.
+    first: AtomicUsize,
 }
 
 impl Metadata {
@@ -63,6 +66,7 @@ impl Metadata {
             request_timeout: timeout,
             topology: Mutex::default(),
             refreshed: tokio::sync::Mutex::default(),
+            first: AtomicUsize::new(0),
         }
     }
 
@@ -84,9 +88,13 @@ impl Metadata {
         self.topology.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Every address that may answer: brokers learned from the cluster, then the bootstrap ones.
+    /// Every address that may answer: brokers learned from the cluster, then the bootstrap ones. Another
+    /// broker comes first after each refresh: the one that was asked may be cut off from the others, and
+    /// tell for ever what was so before.
     pub(crate) fn addresses(&self) -> Vec<Address> {
         let mut addresses: Vec<Address> = self.topology().addresses().cloned().collect();
+        let brokers = addresses.len().max(1);
+        addresses.rotate_left(self.first.load(Ordering::Relaxed) % brokers);
         for address in &self.bootstrap {
             if !addresses.contains(address) {
                 addresses.push(Arc::clone(address));
@@ -225,7 +233,9 @@ impl Metadata {
             tokio::time::sleep_until(last + REFRESH_EVERY).await;
         }
         refreshed.insert(topic.to_owned(), Instant::now());
-        self.ask_topic(topic, deadline).await
+        let answer = self.ask_topic(topic, deadline).await;
+        self.first.fetch_add(1, Ordering::Relaxed);
+        answer
     }
 
     /// Asks the cluster for a topic. One that it does not have is forgotten.

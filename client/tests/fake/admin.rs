@@ -258,10 +258,11 @@ impl ClusterService for FakeBroker {
         let wanted = request.into_inner().topics;
         let state = self.shared.state();
         let is_wanted = |name: &String| wanted.is_empty() || wanted.contains(name);
+        let behind = state.faults.behind == Some(self.id);
         let partition = |(i, p): (usize, &Partition)| PartitionMetadata {
             partition: i as i32,
-            leader: p.leader,
-            leader_epoch: p.epoch,
+            leader: if behind { self.id } else { p.leader },
+            leader_epoch: p.epoch - i32::from(behind),
             replicas: match state.faults.followers_serve {
                 true => state.brokers.keys().copied().collect(),
                 false => vec![p.leader],

@@ -89,6 +89,8 @@ pub(crate) struct Faults {
     pub(crate) mum: Option<i32>,
     /// This broker cannot make sure how fresh what it has is, as long as it is this one.
     pub(crate) stale: Option<i32>,
+    /// This broker is cut off from the others: it tells that it leads every partition, as it did one epoch ago.
+    pub(crate) behind: Option<i32>,
     /// What brokers tell as the largest batch of every topic, as those do that lag behind.
     pub(crate) told_limit: Option<i32>,
     /// What brokers that lag behind tell as the id of every topic.

@@ -73,3 +73,19 @@ async fn a_leader_that_does_not_open_a_session_is_not_waited_for_once_another_le
     let ack = tokio::time::timeout(soon, delivery).await.expect("soon");
     assert_eq!(ack.unwrap().offset, Some(Offset(0)));
 }
+
+#[tokio::test]
+async fn a_broker_that_is_cut_off_from_the_others_keeps_nobody_from_the_leader() {
+    let cluster = FakeCluster::start(2);
+    cluster.create_topic("t", 1);
+    let client = cluster.client().await;
+    let producer = producer(&client).build().await.unwrap();
+    // Whoever writes has to ask where the leader is, and the one that is asked first tells what was so.
+    cluster.faults(|faults| {
+        faults.behind = Some(1);
+        faults.no_hints = true;
+    });
+    cluster.lead("t", 0, 2);
+    let ack = patiently(producer.send("a").await.unwrap()).await.unwrap();
+    assert_eq!(ack.offset, Some(Offset(0)));
+}

@@ -60,6 +60,23 @@ async fn restart_all(brokers: impl IntoIterator<Item = &mut Broker>) {
     timeout(LIMIT, restarted).await.unwrap().unwrap();
 }
 
+/// Starts a broker after a start that failed: its sockets are closed by tasks that end a little later.
+async fn start_again(broker: &mut Broker) -> Result<(), StartError> {
+    loop {
+        match broker.restart().await {
+            Err(StartError::Listen { .. }) => tokio::task::yield_now().await,
+            started => return started,
+        }
+    }
+}
+
+/// Resolves when the metadata is on this broker, and nothing of that is under way any more.
+async fn holds_metadata(broker: &Broker) {
+    if let Some(running) = &broker.running {
+        running.holds_metadata().await;
+    }
+}
+
 /// The n-th operation of the disk fails while a broker joins, or comes to hold the metadata; then it
 /// joins again, `elsewhere` or where it was. False when there was no such operation.
 async fn joins_after_a_failure(n: u64, elsewhere: bool) -> bool {
@@ -90,16 +107,7 @@ async fn joins_after_a_failure(n: u64, elsewhere: bool) -> bool {
     if elsewhere {
         move_elsewhere(&mut second);
     }
-    // The sockets of a start that failed are closed by tasks that end a little later.
-    let joined = async {
-        loop {
-            match second.restart().await {
-                Err(StartError::Listen { .. }) => tokio::task::yield_now().await,
-                joined => return joined,
-            }
-        }
-    };
-    match timeout(LIMIT, joined).await {
+    match timeout(LIMIT, start_again(&mut second)).await {
         Ok(joined) => joined.unwrap_or_else(|error| panic!("operation {n}: {error}")),
         Err(_) => panic!("operation {n}: it neither joins nor ends the next time"),
     }
@@ -125,6 +133,51 @@ async fn a_disk_that_fails_once_while_a_broker_joins_keeps_nothing_from_the_next
 #[tokio::test]
 async fn nor_does_it_keep_anything_from_a_next_try_at_other_addresses() {
     joins_after_any_failure(true).await;
+}
+
+/// The n-th operation of the first broker's disk fails while another one joins; then both start again.
+/// False when there was no such operation.
+async fn grows_after_a_failure(n: u64) -> bool {
+    let mut first = Broker::start().await.unwrap();
+    let mut second = beside(&first);
+    let before = first.disk.operations();
+    first.disk.fail_operation(n);
+    let joins = async {
+        drop(second.restart().await);
+        holds_metadata(&second).await;
+    };
+    let settled = async {
+        tokio::select! {
+            () = joins => {}
+            _ = first.failed() => {}
+        }
+    };
+    let settled = timeout(LIMIT, settled).await;
+    settled.unwrap_or_else(|_| panic!("operation {n}: nobody joins and nobody ends"));
+    let reached = first.disk.operations() > before + n;
+    first.cut_power(n).await;
+    first.disk.fail_from_operation(None);
+    second.kill().await;
+
+    let again = async {
+        try_join_all([start_again(&mut first), start_again(&mut second)]).await?;
+        join_all([holds_metadata(&first), holds_metadata(&second)]).await;
+        Ok::<_, StartError>(())
+    };
+    let again = timeout(LIMIT, again).await;
+    let again = again.unwrap_or_else(|_| panic!("operation {n}: not on both in the end"));
+    again.unwrap_or_else(|error| panic!("operation {n}: {error}"));
+    reached
+}
+
+#[tokio::test]
+async fn the_metadata_comes_to_a_new_broker_wherever_the_leader_failed_meanwhile() {
+    for from in (0..).step_by(AT_ONCE as usize) {
+        let some = (from..from + AT_ONCE).map(grows_after_a_failure);
+        if join_all(some).await.contains(&false) {
+            return;
+        }
+    }
 }
 
 #[tokio::test]

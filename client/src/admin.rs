@@ -223,7 +223,7 @@ impl Client {
             };
             api.cluster().drain_broker(request).await
         };
-        // Asked of several brokers, a copy that comes late would undo what was said after it.
+        // Asked of one broker at a time: a copy that comes late would undo what was said after it.
         self.metadata.command(call).await.result.map(Into::into)
     }
 

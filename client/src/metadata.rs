@@ -1,5 +1,5 @@
 //! Asks the cluster where things are, and remembers it. One refresh of a topic at a time, and not
-//! too often; whoever waits for a refresh that began after his trouble shares its answer.
+//! too often; whoever waits for a refresh that began after its trouble shares its answer.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

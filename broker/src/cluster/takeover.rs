@@ -19,7 +19,7 @@ use crate::raft::{GroupId, Leadership, Members, Replica, Replicas};
 
 /// How often groups without a living leader are looked for.
 const ROUND: Duration = Duration::from_millis(100);
-/// While all brokers answer and every group has a leader, so many of these rounds are one: to look at
+/// While all brokers answer and every group has a leader, only one of so many rounds looks: to look at
 /// a thousand groups costs more than anything else that an idle broker does.
 const CALM_ROUNDS: u32 = 5;
 /// How long another broker may take to say what it knows.

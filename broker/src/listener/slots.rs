@@ -30,6 +30,7 @@ pub struct Slots {
     whom: &'static str,
     most: usize,
     free: Arc<Semaphore>,
+    // guards: when it was last said that no slot is free.
     warned: Arc<Mutex<Option<Instant>>>,
     cut: CancellationToken,
 }

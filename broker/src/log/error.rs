@@ -115,7 +115,7 @@ pub enum LogError {
         log_start_offset: Offset,
     },
     /// Stored bytes are not what was written. Nothing of them is served.
-    #[error("{0}; nothing of it is served, repair the replica from its peers")]
+    #[error("{0}; nothing of it is served, and the broker asks the other replicas for it")]
     Damaged(Damage),
 }
 
@@ -147,7 +147,9 @@ pub enum OpenError {
         source: io::Error,
     },
     /// Durable bytes are damaged: the replica must stay down until its peers gave them back.
-    #[error("{0}; what was durable is lost here, repair the replica from its peers")]
+    #[error(
+        "{0}; the broker asks the other replicas for what was durable. Without any, restore the files from a copy"
+    )]
     Damaged(Damage),
     /// More would be cut off than can ever have been unsynced.
     #[error("{damage}; cutting {bytes} bytes there is more than the {limit} that can be unsynced")]

@@ -140,7 +140,7 @@ pub(super) struct AppendLoop {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) permission: Permission,
-    /// What is left of it is not on its way.
+    /// What is taken of it are the bytes of batches that are queued or not yet committed.
     pub(super) budget: Budget,
     /// The term that the proposals in flight belong to.
     pub(super) term: Term,
@@ -236,9 +236,9 @@ impl AppendLoop {
             Work::Batch(request) => request,
             Work::Fence(fence) => return self.fence(fence, term).await,
         };
-        let header = *request.batch.header();
+        let record_count = request.batch.record_count();
         let sequenced = sequenced(&request);
-        match sequenced.map(|batch| self.judge(&batch, term, header.record_count)) {
+        match sequenced.map(|batch| self.judge(&batch, term, record_count)) {
             None | Some(Next::Propose) => self.gather(request, term, held).await,
             Some(Next::Park) => self.repeated.push(request),
             Some(Next::Answer(verdict)) => request.resolve(verdict),
@@ -264,8 +264,7 @@ impl AppendLoop {
         Ok(leadership.term)
     }
 
-    fn judge(&mut self, batch: &Sequenced, term: Term, record_count: i32) -> Next {
-        let record_count = u32::try_from(record_count).unwrap_or(0);
+    fn judge(&mut self, batch: &Sequenced, term: Term, record_count: u32) -> Next {
         let producer = i64::try_from(batch.producer().0).unwrap_or(i64::MAX);
         let refused = |error| Next::Answer(Verdict::Refused(error));
         let now = self.clock.now();

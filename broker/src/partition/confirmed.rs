@@ -69,7 +69,7 @@ impl Partition {
 
 impl Confirmed {
     /// The latest answer if it is young enough, or a new one. Whoever waited while a question
-    /// that began after his own failed shares its failure.
+    /// that began after its own failed shares that failure.
     async fn answer<F>(&self, max_age: Duration, ask: impl FnOnce() -> F) -> Result<Answer, String>
     where
         F: Future<Output = Result<Offset, String>>,

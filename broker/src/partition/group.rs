@@ -79,7 +79,7 @@ impl Group {
                 Some(share) => share.merge(own),
                 None => share = Some(own),
             }
-            let record_count = u32::try_from(batch.header().record_count).unwrap_or(0);
+            let record_count = batch.record_count();
             members.push(Member {
                 arrived,
                 answer,

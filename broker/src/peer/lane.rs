@@ -57,6 +57,7 @@ pub struct Lane {
     me: Identity,
     tasks: Tasks,
     window: Arc<Semaphore>,
+    // guards: the session, and when the next one may be opened; held while one opens, so that one try serves all.
     state: tokio::sync::Mutex<State>,
 }
 

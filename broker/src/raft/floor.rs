@@ -202,7 +202,7 @@ fn remedy(log: &Log, noted: Option<LogId>, state: Option<&Saved>) -> Result<Reme
 fn front_missing(first: u64, expected: u64) -> String {
     format!(
         "the log begins at entry {first} and must begin at {expected}: files at its front are \
-         missing; restore them, or repair the replica from its peers"
+         missing; restore them from a copy that was made after the last purge"
     )
 }
 
@@ -224,8 +224,8 @@ fn reaches(log: &Log, floor: u64, end: Option<LastFrame>) -> Result<bool, String
         .map_err(|error| error.to_string())?;
     match head {
         Some(head) if head.term == end.term && head.chain != end.chain => Err(format!(
-            "the log and the saved state differ at entry {floor}: one of them is damaged; repair \
-             the replica from its peers"
+            "the log and the saved state differ at entry {floor}: one of them is damaged; restore \
+             both from one copy"
         )),
         Some(head) => Ok(head.term == end.term),
         None => Ok(false),

@@ -35,7 +35,7 @@ use crate::error::{Error, Outcome, Result};
 use crate::metadata::Metadata;
 use crate::retry::Backoff;
 
-/// So many answers are taken before it is looked for something else to do.
+/// The most answers that are taken before the sender looks at anything else.
 const ANSWERS_AT_ONCE: usize = 64;
 
 /// A partition as the sender sees it.
@@ -68,7 +68,7 @@ enum Event {
     Identified(Result<Identity>),
 }
 
-/// See the module.
+/// Sends what the partitions have gathered, and owns all batches on their way.
 pub(crate) struct Sender {
     shared: Arc<Shared>,
     metadata: Arc<Metadata>,

@@ -197,7 +197,7 @@ impl Session {
         self.waiting.push(partition, admission);
     }
 
-    /// Has a batch answered that its partition has, or cannot take.
+    /// Registers a batch to be answered: its partition has taken or refused it.
     fn hand_on(&mut self, admitted: Admitted) {
         let Admitted {
             number,

@@ -1,15 +1,17 @@
 //! `highwater bench`: tiny runs against one broker, verified, and refused where others have data.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::io::Read;
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use highwater_client::{Client, Record, Until};
 use highwater_tests::{Broker, program};
 use rustix::process::Signal;
-use highwater_client::{Client, Record, Until};
 use serde_json::Value;
+use tokio::runtime::Runtime;
 
 fn keys(value: &Value) -> Vec<&str> {
-use tokio::runtime::Runtime;
     let mut keys: Vec<&str> = value
         .as_object()
         .unwrap()
@@ -117,17 +119,15 @@ fn a_topic_with_records_of_others_is_refused_and_not_written_to() {
             .run(&["bench", kind, "--topic", "used", "--records", "10"])
             .end();
         let refused = refused.exited(4).says("BENCH");
+        assert!(refused.stderr.contains("nothing was written"), "{refused}");
         assert_eq!(refused.text(), "", "nothing is reported as verified");
     }
-        assert!(refused.stderr.contains("nothing was written"), "{refused}");
     let all = broker.run(&["consume", "used", "--exit-at-end"]).ok();
     assert_eq!(all.lines(), ["precious"]);
     let missing = ["bench", "e2e", "--topic", "none", "--records", "10"];
     broker.run(&missing).end().exited(3).says("TOPIC_NOT_FOUND");
 }
 
-/// The topic of a run that is under way, once it has records.
-fn under_way(broker: &Broker) -> String {
 #[test]
 fn records_of_others_behind_those_of_a_run_are_noticed_before_the_next_one_writes() {
     let dir = tempfile::tempdir().unwrap();
@@ -196,6 +196,8 @@ async fn mix(broker: &Broker, from: &str, to: &str) {
     }
 }
 
+/// The topic of a run that is under way, once it has records.
+fn under_way(broker: &Broker) -> String {
     let deadline = Instant::now() + Duration::from_secs(50);
     loop {
         let topics = broker.run(&["topic", "list", "-o", "json"]).ok().json();
@@ -222,6 +224,22 @@ fn a_run_that_is_ended_with_sigterm_leaves_no_topic() {
     run.end().exited(130);
     let topics = broker.run(&["topic", "list", "-o", "json"]).ok().json();
     assert_eq!(topics, Value::Array(Vec::new()));
+}
+
+#[test]
+fn a_run_that_is_interrupted_while_nobody_answers_ends_at_once() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let args = ["bench", "produce", "-b", &address];
+    let run = program!().run(args).start();
+    // It has begun to talk, and nobody says anything.
+    let (mut connection, _) = silent.accept().unwrap();
+    connection.read_exact(&mut [0]).unwrap();
+    let signalled = Instant::now();
+    run.signal(Signal::INT);
+    run.end().exited(130);
+    let ended_in = signalled.elapsed();
+    assert!(ended_in < Duration::from_secs(4), "{ended_in:?}");
 }
 
 #[test]

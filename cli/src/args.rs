@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Span, SpanRelativeTo};
 
 use crate::error::{Failure, Label};
 use crate::exit::ExitCode;
@@ -171,15 +171,24 @@ impl ClientArgs {
 /// The longest span of time: clocks can count that far from any moment.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// Reads a span of time such as `30s`, `500ms`, `1m30s`.
+/// Reads a span of time such as `30s`, `500ms`, `1m30s`, `2d`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let help = "write a span of time such as 500ms, 30s or 2m";
-    let span: SignedDuration = text.parse().map_err(|_| help.to_owned())?;
+    let span = span(text).ok_or_else(|| help.to_owned())?;
     match Duration::try_from(span) {
         Ok(span) if span > LONGEST => Err(format!("it is longer than 366 days; {help}")),
         Ok(span) if !span.is_zero() => Ok(span),
         _ => Err(format!("it must be longer than nothing; {help}")),
     }
+}
+
+/// Reads a span of time, also one below zero. Days have 24 hours, whatever clocks were changed in them.
+pub(crate) fn span(text: &str) -> Option<SignedDuration> {
+    let in_days = |_| {
+        let span: Span = text.parse()?;
+        span.to_duration(SpanRelativeTo::days_are_24_hours())
+    };
+    text.parse().or_else(in_days).ok()
 }
 
 /// Answers what clap could not turn into arguments: help and version are no failure.

@@ -51,9 +51,12 @@ impl From<Error> for Failure {
 
 /// The failure of a request about `topic`: when there is no such topic, with the nearest name.
 pub(crate) async fn about_topic(client: &Client, topic: &str, error: Error) -> Failure {
-    let not_found = error.reason() == Some(Reason::TopicNotFound);
+    let reason = error.reason();
     let failure = Failure::from(error);
-    if !not_found {
+    if reason == Some(Reason::PartitionNotFound) {
+        return failure.hint(format!("highwater topic describe {topic}"));
+    }
+    if reason != Some(Reason::TopicNotFound) {
         return failure;
     }
     let Ok(Ok(topics)) = tokio::time::timeout(SUGGESTION_TIMEOUT, client.list_topics()).await

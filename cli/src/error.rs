@@ -94,7 +94,7 @@ impl Label {
         (
             Self::Bench,
             &[ExitCode::Failure, ExitCode::Conflict],
-            "Records of a bench are not as they were sent, or the topic holds records of others.",
+            "Records of a bench are not as they were sent, or records of others were seen in the topic.",
             "let it make a topic of its own, or name one that only benches have used",
         ),
         (

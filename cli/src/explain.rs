@@ -19,7 +19,7 @@ pub(crate) struct Explanation {
     pub(crate) code: Option<String>,
     /// The usual one.
     pub(crate) exit_code: u8,
-    /// All that it may come with.
+    /// All that it may come with where nothing was done; a part that was done makes it 7.
     pub(crate) exit_codes: Vec<u8>,
     pub(crate) hint: &'static str,
 }

@@ -18,6 +18,7 @@ mod machine;
 mod output;
 #[cfg(target_os = "linux")]
 mod parent;
+mod progress;
 mod record;
 #[cfg(target_os = "linux")]
 mod settings;

@@ -4,13 +4,10 @@
 mod layers;
 mod span;
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-
-use crate::args::ServeArgs;
 
 pub(crate) use layers::{Layers, Origin, SettingsError};
 
@@ -113,16 +110,6 @@ impl Default for Settings {
             metrics_per_partition: false,
             suspect_after: Duration::from_millis(400),
         }
-    }
-}
-
-impl Settings {
-    /// The settings that the arguments and the environment give.
-    pub(crate) fn load(
-        args: &ServeArgs,
-        environment: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Result<Self, SettingsError> {
-        Layers::read(args, environment)?.settings()
     }
 }
 

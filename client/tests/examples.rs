@@ -1,15 +1,19 @@
 //! Every example runs against a broker and does what it says.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::Write;
-use std::path::PathBuf;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use highwater_broker::testing::Broker;
 use highwater_client::{Client, NewTopic, Record};
 
-/// The most lines that an example may have.
+/// An example has fewer lines.
 const LINES: usize = 60;
+/// How long something may take that comes in any case.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Cargo builds the examples of a package before it runs all of its tests, beside the tests' folder.
 fn program(name: &str) -> Command {
@@ -69,39 +73,58 @@ async fn what_came_lately_is_read_again() {
     assert_eq!(counts, "alice 2\nbob 1\n");
 }
 
+/// The first lines that the example prints, which is then killed.
+async fn killed_after(lines: usize, mut resume: Command) -> Vec<String> {
+    let mut child = resume.stdout(Stdio::piped()).spawn().unwrap();
+    let stdout = BufReader::new(child.stdout.take().unwrap());
+    let read = tokio::task::spawn_blocking(move || {
+        let read = stdout.lines().take(lines);
+        read.map(|line| line.unwrap()).collect()
+    });
+    let read = tokio::time::timeout(PATIENCE, read).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    read.expect("the lines come in time").unwrap()
+}
+
 #[tokio::test]
 async fn a_consumer_that_was_killed_goes_on_where_it_was() {
     let (_broker, _client, address) = broker().await;
-    run("produce", &[&address, "clicks"], "one\ntwo\nthree\n").await;
-    let file = std::env::temp_dir().join(format!("highwater-resume-{}", std::process::id()));
-    let mut lines = Vec::new();
-    // It is killed after its second line, and the third may come before it is.
-    for stop_after in [2, 1] {
+    let name = format!("resume-{}", std::process::id());
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let resume = || {
         let mut command = program("resume");
         command.args([&address, "clicks"]).arg(&file);
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let stdout = child.stdout.take().unwrap();
-        let read = tokio::task::spawn_blocking(move || {
-            let reader = std::io::BufReader::new(stdout);
-            let read = std::io::BufRead::lines(reader).take(stop_after);
-            read.map(|line| line.unwrap()).collect::<Vec<_>>()
-        });
-        lines.extend(read.await.unwrap());
-        child.kill().unwrap();
-        child.wait().unwrap();
-        // What the second run does must not depend on how far the first came after our two lines.
-        std::fs::write(&file, "2").unwrap();
-    }
-    std::fs::remove_file(&file).unwrap();
-    assert_eq!(lines, ["0 one", "1 two", "2 three"]);
+        command
+    };
+    run("produce", &[&address, "clicks"], "one\ntwo\nthree\n").await;
+    let first = killed_after(3, resume()).await;
+    assert_eq!(first, ["0 one", "1 two", "2 three"]);
+    // It had noted the second record before it came to the third, and was killed before or after
+    // it noted that one.
+    let noted: usize = fs::read_to_string(&file).unwrap().parse().unwrap();
+    assert!([2, 3].contains(&noted), "{noted}");
+    run("produce", &[&address, "clicks"], "four\n").await;
+    let expected = &["2 three", "3 four"][noted - 2..];
+    assert_eq!(killed_after(expected.len(), resume()).await, expected);
+    fs::remove_file(&file).unwrap();
 }
 
 #[test]
 fn examples_are_short() {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples");
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let lines = std::fs::read_to_string(&path).unwrap().lines().count();
-        assert!(lines <= LINES, "{} has {lines} lines", path.display());
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (folder, language, count) in [
+        (package.join("examples"), "rs", 4),
+        (package.join("../examples/python"), "py", 2),
+    ] {
+        let entries = fs::read_dir(folder).unwrap();
+        let files = entries.map(|entry| entry.unwrap().path());
+        let of_language = |path: &PathBuf| path.extension().is_some_and(|e| e == language);
+        let files: Vec<_> = files.filter(of_language).collect();
+        assert!(files.len() >= count, "{files:?}");
+        for path in files {
+            let lines = fs::read_to_string(&path).unwrap().lines().count();
+            assert!(lines < LINES, "{} has {lines} lines", path.display());
+        }
     }
 }

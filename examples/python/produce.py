@@ -24,6 +24,7 @@ def reason(error):
 def main(address, topic):
     with grpc.insecure_channel(address) as channel:
         log = log_pb2_grpc.LogServiceStub(channel)
+        topic_id = ""
         for line in sys.stdin:
             key, tab, value = line.rstrip("\n").rpartition("\t")
             record = record_pb2.Record(value_text=value)
@@ -32,10 +33,12 @@ def main(address, topic):
             # Any broker takes the call and hands it to the leader. The answer means that a majority
             # of the replicas has the record on disk.
             try:
-                request = log_pb2.ProduceRequest(topic=topic, records=[record])
+                request = log_pb2.ProduceRequest(topic=topic, topic_id=topic_id, records=[record])
                 ack = log.Produce(request, timeout=30)
             except grpc.RpcError as error:
                 sys.exit(f"{reason(error)}: {error.details()}")
+            # All lines go to the same topic: one that was re-created meanwhile is refused.
+            topic_id = ack.topic_id
             print(f"{ack.partition}:{ack.base_offset}", flush=True)
 
 

@@ -101,7 +101,7 @@ reasons! {
     /// A topic name that is empty, too long, reserved, or has characters outside [A-Za-z0-9._-].
     InvalidTopicName = "INVALID_TOPIC_NAME", InvalidArgument, Refused, "use 1 to 249 of letters, digits, '.', '_' and '-'";
     /// A topic setting that does not exist or cannot have this value.
-    InvalidConfig = "INVALID_CONFIG", InvalidArgument, Refused, "docs/cli.md lists the topic settings";
+    InvalidConfig = "INVALID_CONFIG", InvalidArgument, Refused, "`highwater topic create --help` lists the topic settings";
     /// More replicas were asked for than there are brokers.
     InvalidReplication = "INVALID_REPLICATION", InvalidArgument, Refused, "start more brokers, or ask for fewer replicas";
     /// The disk of a replica's broker is full; nothing was written.

@@ -1,11 +1,15 @@
 //! `highwater bench`: tiny runs against one broker, verified, and refused where others have data.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::io::Read;
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use highwater_client::{Client, Record, Until};
 use highwater_tests::{Broker, program};
 use rustix::process::Signal;
 use serde_json::Value;
+use tokio::runtime::Runtime;
 
 fn keys(value: &Value) -> Vec<&str> {
     let mut keys: Vec<&str> = value
@@ -115,12 +119,81 @@ fn a_topic_with_records_of_others_is_refused_and_not_written_to() {
             .run(&["bench", kind, "--topic", "used", "--records", "10"])
             .end();
         let refused = refused.exited(4).says("BENCH");
+        assert!(refused.stderr.contains("nothing was written"), "{refused}");
         assert_eq!(refused.text(), "", "nothing is reported as verified");
     }
     let all = broker.run(&["consume", "used", "--exit-at-end"]).ok();
     assert_eq!(all.lines(), ["precious"]);
     let missing = ["bench", "e2e", "--topic", "none", "--records", "10"];
     broker.run(&missing).end().exited(3).says("TOPIC_NOT_FOUND");
+}
+
+#[test]
+fn records_of_others_behind_those_of_a_run_are_noticed_before_the_next_one_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    broker.run(&["topic", "create", "t", "-p", "2"]).ok();
+    let run = ["produce", "--topic", "t", "--records", "10"];
+    bench(&broker, &run);
+    let others = ["produce", "t", "-p", "1"];
+    broker.run(&others).stdin("precious\n").ok();
+    let before = ends_of(&broker, "t");
+    broker.run(&[&["bench"][..], &run].concat()).end().exited(4);
+    assert_eq!(ends_of(&broker, "t"), before);
+}
+
+/// Where the partitions of a topic end.
+fn ends_of(broker: &Broker, topic: &str) -> Vec<Value> {
+    let described = broker.run(&["topic", "describe", topic, "-o", "json"]);
+    let described = described.ok().json();
+    let partitions = described["partitions"].as_array().unwrap().iter();
+    partitions.map(|p| p["high_watermark"].clone()).collect()
+}
+
+/// They can be there when somebody wrote while a run wrote. Before a run nobody looks for them.
+#[test]
+fn records_of_others_between_those_of_a_run_are_counted_when_they_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    for topic in ["whole", "mixed"] {
+        broker.run(&["topic", "create", topic, "-p", "1"]).ok();
+    }
+    bench(&broker, &["produce", "--topic", "whole", "--records", "10"]);
+    let mixed = mix(&broker, "whole", "mixed");
+    Runtime::new().unwrap().block_on(mixed);
+    let read = ["bench", "consume", "--topic", "mixed", "-o", "json"];
+    let read = broker.run(&read).end().exited(4).says("BENCH");
+    assert!(read.stderr.contains("2 records of others"), "{read}");
+    assert_eq!(read.text(), "", "nothing is reported as verified");
+    let written = bench(&broker, &["produce", "--topic", "mixed", "--records", "10"]);
+    assert_eq!(written["verified"], 10, "{written}");
+}
+
+/// Copies the records of a topic to another one, with two of somebody else in the middle.
+async fn mix(broker: &Broker, from: &str, to: &str) {
+    let client = Client::connect(broker.listen()).await.unwrap();
+    let producer = client.producer(to).build().await.unwrap();
+    let mut whole = client
+        .consumer(from)
+        .until(Until::Latest)
+        .build()
+        .await
+        .unwrap();
+    let mut values = Vec::new();
+    while let Some(record) = whole.next().await {
+        values.push(record.unwrap().value.unwrap());
+    }
+    let middle = values.len() / 2;
+    values.splice(middle..middle, ["precious".into(), "data".into()]);
+    for value in values {
+        // One at a time, so that each is a batch of its own.
+        producer
+            .send(Record::new(value))
+            .await
+            .unwrap()
+            .await
+            .unwrap();
+    }
 }
 
 /// The topic of a run that is under way, once it has records.
@@ -151,6 +224,22 @@ fn a_run_that_is_ended_with_sigterm_leaves_no_topic() {
     run.end().exited(130);
     let topics = broker.run(&["topic", "list", "-o", "json"]).ok().json();
     assert_eq!(topics, Value::Array(Vec::new()));
+}
+
+#[test]
+fn a_run_that_is_interrupted_while_nobody_answers_ends_at_once() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let args = ["bench", "produce", "-b", &address];
+    let run = program!().run(args).start();
+    // It has begun to talk, and nobody says anything.
+    let (mut connection, _) = silent.accept().unwrap();
+    connection.read_exact(&mut [0]).unwrap();
+    let signalled = Instant::now();
+    run.signal(Signal::INT);
+    run.end().exited(130);
+    let ended_in = signalled.elapsed();
+    assert!(ended_in < Duration::from_secs(4), "{ended_in:?}");
 }
 
 #[test]

@@ -187,6 +187,34 @@ fn reading_begins_and_ends_where_it_is_told() {
 }
 
 #[test]
+fn only_the_partitions_that_are_named_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    broker.run(&["topic", "create", "t", "-p", "3"]).ok();
+    for (partition, value) in [("0", "zero\n"), ("1", "one\n"), ("2", "two\n")] {
+        let produce = ["produce", "t", "-p", partition];
+        broker.run(&produce).stdin(value).ok();
+    }
+    for (named, expected) in [
+        ("0,2", &["0 zero", "2 two"][..]),
+        ("1", &["1 one"]),
+        ("2,1,0", &["0 zero", "1 one", "2 two"]),
+    ] {
+        let end = ["--exit-at-end", "-f", "%p %v\\n"];
+        let args = [&["consume", "t", "-p", named], &end[..]].concat();
+        let read = broker.run(&args).ok();
+        let mut lines = read.lines();
+        lines.sort_unstable();
+        assert_eq!(lines, expected, "-p {named}");
+    }
+    let unknown = ["consume", "t", "-p", "0,3", "--exit-at-end"];
+    let unknown = broker.run(&unknown).end().exited(3);
+    let unknown = unknown.says("PARTITION_NOT_FOUND");
+    assert!(unknown.stderr.contains("topic describe t\n"), "{unknown}");
+    assert_eq!(unknown.text(), "");
+}
+
+#[test]
 fn a_following_consumer_sees_what_comes_and_ends_by_sigint() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(&program!(), dir.path(), &[]);

@@ -24,8 +24,8 @@ Examples:
   highwater bench produce -p 64 --batch 4096 --duration 10s -o json
   highwater bench consume -p 6 --records 10000000
 
-Exit codes: 0 every record was acknowledged and verified, 1 some were not, 4 the topic holds
-records of others."
+Exit codes: 0 every record was acknowledged and verified, 1 some were not, 4 records of others
+were seen in the topic."
 )]
 pub(crate) struct BenchArgs {
     #[command(subcommand)]
@@ -47,8 +47,12 @@ pub(crate) enum BenchVerb {
 /// What is sent and read.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LoadArgs {
-    /// A topic that is there, and has only records of this command or none [default: one that is
-    /// created and deleted afterwards].
+    /// A topic that is there and for this command alone [default: one that is created and deleted
+    /// afterwards].
+    ///
+    /// It is not written to if the first batch or the last record of a partition is of somebody
+    /// else. What lies between is not looked at before; what is read and of somebody else is
+    /// counted, and nothing is then reported as verified.
     #[arg(long)]
     pub(crate) topic: Option<String>,
 

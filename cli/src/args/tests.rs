@@ -216,7 +216,7 @@ fn the_help_of_a_command_says_all_that_is_written_of_it() {
         ("produce", r#"{"file","line","partition","offset"}"#),
         ("consume", r#""value_base64""#),
         ("bench", r#""latency_ms":"#),
-        ("explain", r#""exit_code","hint"}]"#),
+        ("explain", r#""exit_codes","hint"}]"#),
     ] {
         let named = |(all, _): &&(String, _)| *all == format!("highwater {names}");
         let (_, command) = commands.iter().find(named).unwrap();
@@ -383,5 +383,43 @@ fn a_time_that_no_clock_reaches_is_refused_by_name() {
             message.contains("--timeout") || message.contains("--wait"),
             "{message}"
         );
+    }
+}
+
+#[test]
+fn a_span_of_time_may_be_in_days_of_24_hours() {
+    assert_eq!(duration("2d"), duration("48h"));
+    assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5_400)));
+    let too_long = duration("400d").unwrap_err();
+    assert!(too_long.contains("longer than 366 days"), "{too_long}");
+    for wrong in ["0s", "-5s", "5", "1 parsec", "1y", ""] {
+        assert!(duration(wrong).is_err(), "{wrong}");
+    }
+}
+
+/// The rows of the manual's table of topic settings: the name and the default.
+fn topic_settings(manual: &str) -> Vec<(&str, &str)> {
+    let (_, table) = manual.split_once("## Topic settings").unwrap();
+    let (table, _) = table.split_once("\n## ").unwrap();
+    let cells = table
+        .lines()
+        .map(|line| line.split('`').collect::<Vec<_>>());
+    cells
+        .filter(|cells| cells[0] == "| " && cells[2] == " | ")
+        .map(|cells| (cells[1], cells[3]))
+        .collect()
+}
+
+#[test]
+fn the_help_of_create_has_the_topic_settings_of_the_manual() {
+    let mut program = Args::command();
+    let topic = program.find_subcommand_mut("topic").unwrap();
+    let create = topic.find_subcommand_mut("create").unwrap();
+    let help = create.render_long_help().to_string();
+    let settings = topic_settings(include_str!("../../../docs/cli.md"));
+    assert_eq!(settings.len(), 7, "{settings:?}");
+    for (name, default) in settings {
+        let row = format!("\n  {name}={default} ");
+        assert!(help.contains(&row), "no {row:?} in {help}");
     }
 }

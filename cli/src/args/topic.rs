@@ -35,7 +35,7 @@ pub(crate) enum TopicVerb {
         #[arg(value_name = "NAME")]
         name: String,
 
-        /// Look again after this time.
+        /// Look again after this time, 2s unless another is given, such as --watch=500ms.
         #[arg(
             long,
             value_name = "TIME",
@@ -64,13 +64,23 @@ pub(crate) enum TopicVerb {
 
 /// Create a topic.
 ///
-/// Settings are durability, retention.ms, retention.bytes, cleanup.policy, segment.bytes,
-/// segment.ms and max.batch.bytes; nothing is deleted by default. It returns when every partition has
-/// a leader; if some have none within --timeout, the topic is there and the exit code is 5.
+/// Of its records nothing is deleted by default. It returns when every partition has a leader; if
+/// some have none within --timeout, the topic is there and the exit code is 5.
 ///
 /// JSON: {"name","id","partition_count","replication_factor","partitions_without_leader"}
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
+Settings and their defaults:
+  cleanup.policy=delete      what happens to records beyond the retention: delete
+  durability=quorum-fsync    a batch is acknowledged once a majority of the replicas has synced it
+  max.batch.bytes=1048576    the largest batch taken; from 1KiB to 3MiB
+  retention.bytes=-1         what a replica of a partition may take on its disk; -1 is any number
+  retention.ms=-1            how long records are kept; -1 is for ever
+  segment.bytes=67108864     the largest size of a segment file; from 1MiB to 1GiB
+  segment.ms=604800000       the age at which a segment is sealed
+Sizes are bytes, or a number with KiB, MiB, GiB or TiB; times are milliseconds, or a number with
+ms, s, m, h or d.
+
 Examples:
   highwater topic create orders -p 6
   highwater topic create clicks -p 12 -r 3 -c retention.ms=604800000
@@ -88,7 +98,7 @@ pub(crate) struct CreateArgs {
     #[arg(short, long, value_name = "N")]
     pub(crate) replication: Option<u32>,
 
-    /// A setting; may be given several times.
+    /// A setting, see below; may be given several times.
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) config: Vec<(String, String)>,
 
@@ -99,7 +109,7 @@ pub(crate) struct CreateArgs {
 
 /// Change settings of a topic.
 ///
-/// What is not named stays as it is. The new values hold when the command returns. A lower
+/// `highwater topic create --help` lists them. What is not named stays as it is. The new values hold when the command returns. A lower
 /// retention.ms or retention.bytes deletes the oldest records; it says how much.
 ///
 /// JSON: {"name","config":{…},"deletes":[{"partition","log_start_offset","bytes","records"}]}, with

@@ -17,6 +17,7 @@ mod verify;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use highwater_client::Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{BenchArgs, ClientArgs};
@@ -42,10 +43,14 @@ pub(super) async fn run(
     let form = client_args.output;
     let times = (client_args.call_timeout(), client_args.delivery_timeout());
     let plan = Plan::new(args.verb)?;
-    let client = connect(client_args).await?;
+    let client = tokio::select! {
+        biased;
+        () = interrupted.cancelled() => return Err(Failure::Interrupted),
+        client = connect(client_args) => client?,
+    };
     let calibration = calibrated(&plan).await?;
     let run = new_run();
-    let ground = Ground::prepare(&client, &plan, run).await?;
+    let ground = prepared(&client, &plan, run, interrupted).await?;
     let measurement = Measurement::new(&client, &plan, &ground, run, times);
     let measured = tokio::select! {
         biased;
@@ -61,6 +66,31 @@ pub(super) async fn run(
     let report = Report::new(measured.figures(plan.size), calibration);
     output::object(form, &report, Report::text)?;
     verdict(&measured)
+}
+
+/// The topic of the run. One that is being made when the signal comes is waited for, to be deleted.
+async fn prepared(
+    client: &Client,
+    plan: &Plan,
+    run: u64,
+    interrupted: &CancellationToken,
+) -> Result<Ground, Failure> {
+    if interrupted.is_cancelled() {
+        return Err(Failure::Interrupted);
+    }
+    let ground = Ground::prepare(client, plan, run);
+    let ground = match plan.topic {
+        None => ground.await,
+        Some(_) => tokio::select! {
+            biased;
+            () = interrupted.cancelled() => Err(Failure::Interrupted),
+            ground = ground => ground,
+        },
+    };
+    ground.map_err(|failure| match interrupted.is_cancelled() {
+        true => failure.exiting(ExitCode::Interrupted),
+        false => failure,
+    })
 }
 
 async fn calibrated(plan: &Plan) -> Result<Calibration, Failure> {

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::serve::{broker_config, start_failure};
 use crate::args::{ConfigArgs, ConfigVerb, ShowArgs};
-use crate::error::Failure;
+use crate::error::{Failure, talk};
 use crate::output::{self, Form, Row};
 use crate::settings::{Layers, Origin, Settings, SettingsError};
 
@@ -18,6 +18,9 @@ pub(super) fn run(form: Form, args: &ConfigArgs) -> Result<(), Failure> {
 fn show_settings(form: Form, args: &ShowArgs) -> Result<(), Failure> {
     let layers = Layers::read(&args.serve, std::env::vars_os())?;
     let settings = layers.settings()?;
+    for overlooked in layers.overlooked() {
+        talk(format!("warning: {overlooked}"));
+    }
     let rows = rows(&layers, &settings);
     let checked = broker_config(settings).check(args.serve.ephemeral);
     checked.map_err(start_failure)?;

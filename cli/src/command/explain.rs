@@ -11,7 +11,7 @@ pub(super) fn run(form: Form, args: &ExplainArgs) -> Result<(), Failure> {
     let Some(typed) = &args.reason else {
         return output::list(form, &all);
     };
-    let reason = typed.to_uppercase().replace('-', "_");
+    let reason = named(typed);
     let found = all.iter().find(|explanation| explanation.reason == reason);
     let Some(found) = found else {
         return Err(unknown(typed, &reason, &all));
@@ -22,6 +22,14 @@ pub(super) fn run(form: Form, args: &ExplainArgs) -> Result<(), Failure> {
     }
 }
 
+/// The reason that is meant, also where the begin of an error was copied.
+fn named(typed: &str) -> String {
+    let typed = typed.trim().trim_end_matches(':');
+    let within = typed.strip_prefix("error[");
+    let within = within.and_then(|rest| rest.strip_suffix(']'));
+    within.unwrap_or(typed).to_uppercase().replace('-', "_")
+}
+
 fn unknown(typed: &str, reason: &str, all: &[Explanation]) -> Failure {
     let known = all.iter().map(|explanation| explanation.reason.as_str());
     let hint = match suggest::nearest(reason, known) {
@@ -29,4 +37,21 @@ fn unknown(typed: &str, reason: &str, all: &[Explanation]) -> Failure {
         None => "all: highwater explain".to_owned(),
     };
     Failure::usage(format!("{typed:?} is not the reason of an error")).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_may_be_typed_in_small_letters_or_copied_from_an_error() {
+        for typed in [
+            "QUORUM_LOST",
+            "quorum-lost",
+            "error[QUORUM_LOST]",
+            "error[QUORUM_LOST]:",
+        ] {
+            assert_eq!(named(typed), "QUORUM_LOST", "{typed}");
+        }
+    }
 }

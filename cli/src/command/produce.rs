@@ -61,7 +61,7 @@ pub(super) async fn run(
         producer,
         partition: args.partition.map(PartitionIndex),
         acks,
-        progress: Progress::start(),
+        progress: Progress::start(&args.files, client_args.output),
     };
     run.finish(source::read(args.files), interrupt).await
 }

@@ -15,7 +15,7 @@ use crate::error::{Failure, Label};
 use crate::exit::ExitCode;
 use crate::machine;
 use crate::parent::Parent;
-use crate::settings::{LogFormat, Settings};
+use crate::settings::{Layers, LogFormat, Settings};
 
 /// Where the settings are explained.
 const HELP: &str = "highwater serve --help";
@@ -32,11 +32,15 @@ struct Ready {
 }
 
 pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
-    let settings = Settings::load(&args, std::env::vars_os())?;
+    let layers = Layers::read(&args, std::env::vars_os())?;
+    let settings = layers.settings()?;
     if args.new_session {
         setsid().map_err(|error| Failure::io("leaving the terminal", &error.into()))?;
     }
     start_log(&settings)?;
+    for overlooked in layers.overlooked() {
+        tracing::warn!("{overlooked}");
+    }
     look_at_machine(&settings, args.ephemeral);
     let mut stop = Stop::listen(args.ephemeral)?;
     let broker = tokio::select! {

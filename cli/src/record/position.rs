@@ -2,10 +2,12 @@
 
 use std::str::FromStr;
 
+use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::fmt::temporal::Pieces;
 use jiff::tz::TimeZone;
-use jiff::{Span, SpanRelativeTo, Timestamp};
+
+use crate::args::span;
 
 /// Numbers of more digits than this are milliseconds, others seconds.
 const SECONDS_DIGITS: usize = 11;
@@ -88,10 +90,7 @@ fn parse_time(text: &str) -> Result<Position, String> {
         return Ok(Position::Time(number.saturating_mul(unit)));
     }
     if let Some(ago) = text.strip_prefix('-') {
-        let ago: Span = ago.parse().map_err(|error| format!(" ({error})"))?;
-        // A day of a log is 24 hours, whatever clocks were changed in it.
-        let ago = ago.to_duration(SpanRelativeTo::days_are_24_hours());
-        let ago = ago.map_err(|error| format!(" ({error})"))?;
+        let ago = span(ago).ok_or_else(|| " (not a span of time such as 10m or 30d)".to_owned())?;
         let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
         return Ok(Position::Ago(ago));
     }
@@ -186,6 +185,14 @@ mod tests {
         ];
         for text in wrong {
             assert!(text.parse::<Position>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_span_without_a_unit_is_told_what_one_looks_like() {
+        for wrong in ["@-10", "@-10x", "@-", "@-1y"] {
+            let error = wrong.parse::<Position>().unwrap_err().to_string();
+            assert!(error.contains("such as 10m or 30d"), "{error}");
         }
     }
 }

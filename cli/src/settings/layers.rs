@@ -17,6 +17,9 @@ use crate::suggest;
 /// What begins the names of environment variables that are settings.
 const ENV_PREFIX: &str = "HIGHWATER__";
 
+/// What begins those of this program that are no settings, such as HIGHWATER_BROKERS.
+const OTHER_PREFIX: &str = "HIGHWATER_";
+
 /// Where the value of a setting comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
@@ -100,6 +103,8 @@ pub(crate) enum SettingsError {
 pub(crate) struct Layers {
     merged: Figment,
     origins: BTreeMap<&'static str, Origin>,
+    /// Variables with one underscore too few, and the settings that they would be.
+    misspelled: Vec<(String, &'static str)>,
 }
 
 impl Layers {
@@ -111,6 +116,7 @@ impl Layers {
         let mut layers = Self {
             merged: Figment::from(Serialized::defaults(Settings::default())),
             origins: BTreeMap::new(),
+            misspelled: Vec::new(),
         };
         if let Some(path) = &args.config {
             layers.file(path)?;
@@ -125,6 +131,11 @@ impl Layers {
                 let text = value.into_string();
                 let value = text.map_err(|_| SettingsError::NoText(variable.clone()))?;
                 layers.text(&name, &value, Origin::Environment(variable))?;
+            } else if let Some(name) = variable.strip_prefix(OTHER_PREFIX) {
+                let name = name.to_lowercase();
+                if let Some((name, _)) = NAMES.iter().find(|(known, _)| *known == name) {
+                    layers.misspelled.push((variable, name));
+                }
             }
         }
         for pair in &args.set {
@@ -156,6 +167,19 @@ impl Layers {
     pub(crate) fn origins(&self) -> impl Iterator<Item = (&'static str, Origin)> {
         let origin = |name| self.origins.get(name).cloned().unwrap_or(Origin::Default);
         NAMES.iter().map(move |(name, _)| (*name, origin(name)))
+    }
+
+    /// Variables that were perhaps meant to be settings and are none. Where the setting has a value, the
+    /// variable may be there for whoever gave it.
+    pub(crate) fn overlooked(&self) -> impl Iterator<Item = String> {
+        let unset = |(_, name): &&(_, _)| !self.origins.contains_key(name);
+        self.misspelled
+            .iter()
+            .filter(unset)
+            .map(|(variable, name)| {
+                let right = format!("{ENV_PREFIX}{}", name.to_uppercase());
+                format!("{variable} sets nothing; the variable of the setting {name} is {right}")
+            })
     }
 
     fn file(&mut self, path: &Path) -> Result<(), SettingsError> {

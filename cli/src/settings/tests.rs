@@ -1,12 +1,21 @@
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 use super::*;
+use crate::args::ServeArgs;
 
 fn env(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
     let pairs = pairs.iter();
     pairs
         .map(|(name, value)| (name.into(), value.into()))
         .collect()
+}
+
+fn load(
+    args: &ServeArgs,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Settings, SettingsError> {
+    Layers::read(args, environment)?.settings()
 }
 
 fn config(text: &str) -> (tempfile::NamedTempFile, ServeArgs) {
@@ -21,7 +30,7 @@ fn config(text: &str) -> (tempfile::NamedTempFile, ServeArgs) {
 
 #[test]
 fn without_any_there_are_defaults() {
-    let settings = Settings::load(&ServeArgs::default(), env(&[("PATH", "/bin")])).unwrap();
+    let settings = load(&ServeArgs::default(), env(&[("PATH", "/bin")])).unwrap();
     assert_eq!(settings, Settings::default());
 }
 
@@ -37,7 +46,7 @@ fn each_layer_covers_the_ones_below_it() {
     ]);
     args.set = vec!["listen=set:1".to_owned(), "rack=set".to_owned()];
     args.listen = Some("flag:1".to_owned());
-    let settings = Settings::load(&args, variables).unwrap();
+    let settings = load(&args, variables).unwrap();
     assert_eq!(settings.listen, "flag:1");
     assert_eq!(settings.rack, "set");
     assert_eq!(settings.advertise.as_deref(), Some("env"));
@@ -53,7 +62,7 @@ fn text_is_turned_into_what_the_setting_is() {
         ("HIGHWATER__INSECURE", "true"),
         ("HIGHWATER__RACK", "7"),
     ]);
-    let settings = Settings::load(&ServeArgs::default(), variables).unwrap();
+    let settings = load(&ServeArgs::default(), variables).unwrap();
     assert_eq!(settings.join, ["a:1", "b:2"]);
     assert!(settings.insecure);
     assert_eq!(settings.rack, "7");
@@ -62,7 +71,7 @@ fn text_is_turned_into_what_the_setting_is() {
 #[test]
 fn a_variable_that_is_no_text_is_refused_where_it_is_a_setting_and_else_ignored() {
     let no_text = || OsString::from_vec(vec![0xff]);
-    let load = |variables| Settings::load(&ServeArgs::default(), variables);
+    let load = |variables| load(&ServeArgs::default(), variables);
     let foreign = vec![("FOO".into(), no_text()), (no_text(), "x".into())];
     assert_eq!(load(foreign), Ok(Settings::default()));
     let error = load(vec![("HIGHWATER__RACK".into(), no_text())]).unwrap_err();
@@ -75,14 +84,14 @@ fn a_data_directory_whose_name_is_no_text_is_refused() {
         data_dir: Some(OsString::from_vec(b"/tmp/\xff".to_vec()).into()),
         ..ServeArgs::default()
     };
-    let error = Settings::load(&args, []).unwrap_err();
+    let error = load(&args, []).unwrap_err();
     assert_eq!(error, SettingsError::NoText("--data-dir".to_owned()));
 }
 
 #[test]
 fn a_file_that_is_no_toml_is_refused_in_lines_that_say_something() {
     let (_file, args) = config("listen =");
-    let error = Settings::load(&args, []).unwrap_err().to_string();
+    let error = load(&args, []).unwrap_err().to_string();
     assert!(error.contains("line 1"), "{error}");
     assert_eq!(error.trim_end(), error);
 }
@@ -90,13 +99,13 @@ fn a_file_that_is_no_toml_is_refused_in_lines_that_say_something() {
 #[test]
 fn an_unknown_name_is_refused_with_its_place_and_the_nearest() {
     let (file, args) = config("data_dri = 'x'");
-    let error = Settings::load(&args, []).unwrap_err().to_string();
+    let error = load(&args, []).unwrap_err().to_string();
     let place = file.path().display();
     let expected = format!("unknown setting \"data_dri\" in {place}; did you mean \"data_dir\"?");
     assert_eq!(error, expected);
 
     let variables = env(&[("HIGHWATER__LISTENS", "x")]);
-    let error = Settings::load(&ServeArgs::default(), variables)
+    let error = load(&ServeArgs::default(), variables)
         .unwrap_err()
         .to_string();
     let expected = "unknown setting \"listens\" in HIGHWATER__LISTENS; did you mean \"listen\"?";
@@ -106,7 +115,7 @@ fn an_unknown_name_is_refused_with_its_place_and_the_nearest() {
         set: vec!["quorum=2".to_owned()],
         ..ServeArgs::default()
     };
-    let error = Settings::load(&args, []).unwrap_err().to_string();
+    let error = load(&args, []).unwrap_err().to_string();
     assert_eq!(error, "unknown setting \"quorum\" in --set");
 }
 
@@ -116,7 +125,7 @@ fn values_that_do_not_fit_are_refused() {
         set: vec!["insecure=yes".to_owned()],
         ..ServeArgs::default()
     };
-    let error = Settings::load(&args, []).unwrap_err().to_string();
+    let error = load(&args, []).unwrap_err().to_string();
     assert_eq!(
         error,
         "insecure in --set is \"yes\"; it may be true or false"
@@ -126,14 +135,14 @@ fn values_that_do_not_fit_are_refused() {
         ..ServeArgs::default()
     };
     let no_pair = SettingsError::NoPair("insecure".to_owned());
-    assert_eq!(Settings::load(&args, []), Err(no_pair));
+    assert_eq!(load(&args, []), Err(no_pair));
     for text in ["listen = 7", "listen =", "[listen]\na = 1"] {
         let (_file, args) = config(text);
-        assert!(Settings::load(&args, []).is_err(), "{text:?}");
+        assert!(load(&args, []).is_err(), "{text:?}");
     }
     for (text, name) in [("listen = 5", "listen"), ("join = [7]", "join")] {
         let (file, args) = config(text);
-        let error = Settings::load(&args, []).unwrap_err().to_string();
+        let error = load(&args, []).unwrap_err().to_string();
         let start = format!("{name} in {}: invalid type: ", file.path().display());
         assert!(error.starts_with(&start), "{error}");
         assert!(!error.contains("default"), "{error}");
@@ -146,7 +155,7 @@ fn a_file_that_is_not_there_is_an_error_that_names_it() {
         config: Some(PathBuf::from("no/such.toml")),
         ..ServeArgs::default()
     };
-    let error = Settings::load(&args, []).unwrap_err().to_string();
+    let error = load(&args, []).unwrap_err().to_string();
     assert!(error.starts_with("no/such.toml: "), "{error}");
 }
 
@@ -164,7 +173,7 @@ fn the_names_are_those_of_the_settings() {
 fn a_choice_is_checked_wherever_it_is_made() {
     let allowed = "it may be error, warn, info, debug or trace";
     let (file, args) = config("log_level = 'loud'");
-    let error = Settings::load(&args, []).unwrap_err().to_string();
+    let error = load(&args, []).unwrap_err().to_string();
     let place = file.path().display();
     assert_eq!(
         error,
@@ -174,14 +183,14 @@ fn a_choice_is_checked_wherever_it_is_made() {
         log_level: Some("loud".to_owned()),
         ..ServeArgs::default()
     };
-    let error = Settings::load(&args, []).unwrap_err().to_string();
+    let error = load(&args, []).unwrap_err().to_string();
     assert_eq!(
         error,
         format!("log_level in --log-level is \"loud\"; {allowed}")
     );
 
     let variables = env(&[("HIGHWATER__LOG_FORMAT", "json")]);
-    let settings = Settings::load(&ServeArgs::default(), variables).unwrap();
+    let settings = load(&ServeArgs::default(), variables).unwrap();
     assert_eq!(settings.log_format, LogFormat::Json);
     assert_eq!(settings.log_level, LogLevel::Info);
 }
@@ -240,24 +249,46 @@ fn an_ephemeral_broker_takes_free_ports_and_no_place_for_data() {
         ephemeral: true,
         ..ServeArgs::default()
     };
-    let settings = Settings::load(&ephemeral(), env(&[])).unwrap();
+    let settings = load(&ephemeral(), env(&[])).unwrap();
     assert_eq!(settings.listen, "127.0.0.1:0");
     assert_eq!(settings.data_dir, PathBuf::new());
     let asked = env(&[("HIGHWATER__LISTEN", "127.0.0.1:9000")]);
-    let settings = Settings::load(&ephemeral(), asked).unwrap();
+    let settings = load(&ephemeral(), asked).unwrap();
     assert_eq!(settings.listen, "127.0.0.1:9000");
     let flag = ServeArgs {
         data_dir: Some("d".into()),
         ..ephemeral()
     };
-    let refused = Settings::load(&flag, env(&[])).unwrap_err().to_string();
+    let refused = load(&flag, env(&[])).unwrap_err().to_string();
     assert!(
         refused.contains("data_dir is set in --data-dir"),
         "{refused}"
     );
     for name in ["DATA_DIR", "JOIN"] {
         let variable = format!("HIGHWATER__{name}");
-        let refused = Settings::load(&ephemeral(), env(&[(&variable, "x")])).unwrap_err();
+        let refused = load(&ephemeral(), env(&[(&variable, "x")])).unwrap_err();
         assert!(refused.to_string().contains(&variable), "{refused}");
     }
+}
+
+#[test]
+fn a_variable_with_one_underscore_too_few_is_named_unless_its_setting_has_a_value() {
+    let overlooked = |args: &ServeArgs, variables: &[(&str, &str)]| {
+        let layers = Layers::read(args, env(variables)).unwrap();
+        layers.overlooked().collect::<Vec<_>>()
+    };
+    let variables = [
+        ("HIGHWATER_DATA_DIR", "/data"),
+        ("HIGHWATER_BROKERS", "b1:7654"),
+        ("HIGHWATER_SERVICE_PORT", "7654"),
+    ];
+    let said = overlooked(&ServeArgs::default(), &variables);
+    let expected = "HIGHWATER_DATA_DIR sets nothing; the variable of the setting data_dir is \
+                    HIGHWATER__DATA_DIR";
+    assert_eq!(said, [expected]);
+    let given = ServeArgs {
+        data_dir: Some("/data".into()),
+        ..ServeArgs::default()
+    };
+    assert!(overlooked(&given, &variables).is_empty());
 }

@@ -10,6 +10,7 @@ use highwater_client::{Client, Offset, PartitionIndex, ReadFrom, Reason, Record,
 use highwater_proto::pb::v1::trim_partition_request::To;
 use highwater_proto::pb::v1::{self, Freshness};
 use highwater_tests::api::{Api, soon};
+use highwater_tests::http::Metrics;
 use highwater_tests::{Broker, Cluster, batches, program};
 use rustix::process::Signal;
 use tokio::runtime::Runtime;
@@ -322,29 +323,61 @@ fn a_consumer_of_near_replicas_sees_each_record_once_wherever_it_reads() {
     });
 }
 
+/// The places of the brokers that served records while this ran.
+fn served(cluster: &Cluster, read: impl FnOnce()) -> Vec<usize> {
+    let counts = || {
+        let brokers = cluster.brokers.iter();
+        let counts = brokers.map(|broker| {
+            let metrics = Metrics::of(broker.http());
+            metrics.count("highwater_fetched_records_total")
+        });
+        counts.collect::<Vec<_>>()
+    };
+    let before = counts();
+    read();
+    let after = counts();
+    (0..before.len())
+        .filter(|&place| after[place] > before[place])
+        .collect()
+}
+
 #[test]
-fn the_command_line_reads_from_followers() {
-    let cluster = Cluster::start(&program!(), 3);
-    cluster
-        .run(&["topic", "create", "t", "-p", "1", "-r", "3"])
-        .ok();
-    cluster.run(&["produce", "t"]).stdin("a\nb\nc\n").ok();
-    let end = ["--exit-at-end", "-f", "%o %v\\n"];
-    for how in [
-        &["--follower"][..],
-        &["--follower", "--rack", "r3"],
-        &["--follower", "--freshness", "5s"],
-        &["--freshness", "linearizable"],
-        &["-n", "3"],
-    ] {
-        let args = [&["consume", "t"], how, &end].concat();
-        let read = cluster.run(&args).ok();
-        assert_eq!(read.text(), "0 a\n1 b\n2 c\n", "{how:?}");
-    }
+fn the_command_line_reads_from_the_replica_that_it_asks_for() {
+    run(async |three: &Three| {
+        let (cluster, leader) = (&three.cluster, three.leader);
+        cluster.run(&["produce", "t"]).stdin("a\nb\nc\n").ok();
+        let followers: Vec<_> = (0..3).filter(|place| *place != leader).collect();
+        let cases: [(&[&str], &[usize]); _] = [
+            (&["--follower"], &followers),
+            (&["--follower", "--rack", "r1"], &[0]),
+            (&["--follower", "--rack", "r2"], &[1]),
+            (&["--follower", "--rack", "r3"], &[2]),
+            (&["--follower", "--freshness", "5s"], &followers),
+            (&["--freshness", "linearizable"], &[leader]),
+            (&["-n", "3"], &[leader]),
+        ];
+        for (how, allowed) in cases {
+            let end = ["--exit-at-end", "-f", "%o %v\\n"];
+            let args = [&["consume", "t"], how, &end].concat();
+            let by = served(cluster, || {
+                let read = cluster.run(&args).ok();
+                assert_eq!(read.text(), "0 a\n1 b\n2 c\n", "{how:?}");
+            });
+            let one_of_them = by.len() == 1 && allowed.contains(&by[0]);
+            assert!(one_of_them, "{how:?}: {by:?} of {allowed:?}");
+        }
+    });
+}
+
+#[test]
+fn reads_that_no_replica_can_give_are_refused_on_the_command_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    broker.run(&["topic", "create", "t", "-p", "1"]).ok();
     let both = ["consume", "t", "--follower", "--freshness", "linearizable"];
-    cluster.run(&both).end().exited(2).says("INVALID_REQUEST");
+    broker.run(&both).end().exited(2).says("INVALID_REQUEST");
     for wrong in ["never", "0s", "-5s"] {
         let args = ["consume", "t", "--freshness", wrong];
-        cluster.run(&args).end().exited(2).says("USAGE");
+        broker.run(&args).end().exited(2).says("USAGE");
     }
 }

@@ -1,4 +1,4 @@
-//! The topic of a run: its own, or a named one that must hold no records of others.
+//! The topic of a run: its own, or a named one that nobody else is to use.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +7,7 @@ use highwater_client::{Client, NewTopic, Offset, PartitionIndex, Position, Start
 use crate::connection::about_topic;
 use crate::error::{Failure, Label, talk};
 use crate::exit::ExitCode;
+use crate::output::count;
 
 use super::plan::Plan;
 use super::record::Content;
@@ -66,7 +67,7 @@ impl Ground {
     }
 
     /// Looks at the first batch and the last record of each partition: a topic that somebody uses
-    /// must not be written to.
+    /// must not be written to. To read all of it could take hours; what lies between shows when it is read.
     async fn check(&mut self) -> Result<(), Failure> {
         let content = Content::new();
         for partition in (0..self.partitions).map(PartitionIndex) {
@@ -90,7 +91,7 @@ impl Ground {
                 for record in batch?.records()?.views() {
                     let record = record?;
                     if content.read(record.value.unwrap_or_default()).is_err() {
-                        return Err(self.foreign(1));
+                        return Err(self.taken());
                     }
                 }
             }
@@ -98,14 +99,20 @@ impl Ground {
         Ok(())
     }
 
-    /// The failure that the topic holds records that no bench wrote, or not this run.
-    pub(super) fn foreign(&self, count: u64) -> Failure {
-        let message = format!(
-            "topic {:?} has records that are not of this bench ({count} seen); nothing counts as verified",
-            self.topic
-        );
-        Failure::new(Label::Bench, ExitCode::Conflict, message)
-            .hint("leave out --topic, or name a topic that nobody else uses")
+    /// The failure that somebody else uses the topic, before anything was written to it.
+    fn taken(&self) -> Failure {
+        let topic = &self.topic;
+        conflict(format!(
+            "topic {topic:?} has records that no bench wrote; nothing was written to it"
+        ))
+    }
+
+    /// The failure that records were read that no bench wrote, or not this run.
+    pub(super) fn foreign(&self, records: u64) -> Failure {
+        let (topic, records) = (&self.topic, count(records, "record"));
+        conflict(format!(
+            "reading topic {topic:?} gave {records} of others; nothing counts as verified"
+        ))
     }
 
     /// Deletes the topic if it was made for the run.
@@ -120,4 +127,9 @@ impl Ground {
             ));
         }
     }
+}
+
+fn conflict(message: String) -> Failure {
+    Failure::new(Label::Bench, ExitCode::Conflict, message)
+        .hint("leave out --topic, or name a topic that nobody else uses")
 }

@@ -1,17 +1,16 @@
 //! `highwater cluster drain`: tells a broker once to hand over, and looks until it has. What it says
 //! while it looks is no order: a cancel by somebody else stays.
 
-use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use highwater_client::{BrokerId, Client};
-use indicatif::{ProgressBar, ProgressDrawTarget};
 
 use crate::args::ClientArgs;
 use crate::connection::{connect, connect_within};
 use crate::error::{Failure, talk};
 use crate::exit::ExitCode;
 use crate::output;
+use crate::progress::ProgressLine;
 use crate::view::{BrokerState, DrainView};
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -52,10 +51,7 @@ async fn until_handed_over(
     wait: Duration,
 ) -> Result<DrainView, Failure> {
     let deadline = Instant::now() + wait;
-    let bar = io::stderr().is_terminal().then(|| {
-        ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10))
-            .with_message("handing over")
-    });
+    let line = ProgressLine::start();
     let mut seen: Option<DrainView> = None;
     loop {
         let answered = match seen {
@@ -66,7 +62,7 @@ async fn until_handed_over(
                 {
                     Ok(answered) => answered?,
                     Err(_) => {
-                        bar.inspect(ProgressBar::finish_and_clear);
+                        line.clear();
                         return Ok(seen);
                     }
                 }
@@ -75,14 +71,13 @@ async fn until_handed_over(
         let drain = DrainView::new(broker, answered);
         let ended = drain.state != BrokerState::Draining;
         if ended || drain.leaderships == 0 || Instant::now() >= deadline {
-            bar.inspect(ProgressBar::finish_and_clear);
+            line.clear();
             return Ok(drain);
         }
-        if let Some(bar) = &bar {
+        line.show(|| {
             let left = output::count(drain.leaderships, "leadership");
-            bar.set_message(format!("{left} to hand over"));
-            bar.tick();
-        }
+            format!("{left} to hand over")
+        });
         seen = Some(drain);
         tokio::time::sleep(LOOK_EVERY).await;
     }

@@ -1,44 +1,44 @@
-//! The progress line on stderr, where somebody can see it.
+//! How many records are acknowledged, on the progress line.
 
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 use std::time::Instant;
 
-use indicatif::{ProgressBar, ProgressDrawTarget};
+use crate::output::Form;
+use crate::progress::ProgressLine;
 
 use super::acks::Tally;
+use super::source::reads_stdin;
 
-/// A line that counts acknowledged records; nothing when stderr is no terminal.
+/// A line that counts acknowledged records.
 #[derive(Debug)]
 pub(super) struct Progress {
-    bar: Option<ProgressBar>,
+    line: ProgressLine,
     begun: Instant,
 }
 
 impl Progress {
-    /// Begins to count the time.
-    pub(super) fn start() -> Self {
-        let bar = io::stderr().is_terminal().then(|| {
-            ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10))
-                .with_message("sending")
-        });
+    /// Begins to count the time. There is no line where it would stand between the records that
+    /// somebody types, or between the acknowledgements that are printed.
+    pub(super) fn start(files: &[PathBuf], form: Form) -> Self {
+        let typed = reads_stdin(files) && io::stdin().is_terminal();
+        let printed = form != Form::Table && io::stdout().is_terminal();
         Self {
-            bar,
+            line: match typed || printed {
+                true => ProgressLine::none(),
+                false => ProgressLine::start(),
+            },
             begun: Instant::now(),
         }
     }
 
     /// Shows what became of the records so far.
     pub(super) fn show(&self, tally: Tally) {
-        if let Some(bar) = &self.bar {
-            bar.set_message(tally.summary(self.begun.elapsed()));
-            bar.tick();
-        }
+        self.line.show(|| tally.summary(self.begun.elapsed()));
     }
 
     /// Removes the line.
     pub(super) fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+        self.line.clear();
     }
 }

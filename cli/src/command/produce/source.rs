@@ -52,6 +52,11 @@ fn is_stdin(file: &Path) -> bool {
     file == Path::new("-")
 }
 
+/// True if these arguments have stdin read.
+pub(super) fn reads_stdin(files: &[PathBuf]) -> bool {
+    files.is_empty() || files.iter().any(|file| is_stdin(file))
+}
+
 /// Fails if one of the files cannot be opened, so that nothing is sent in vain.
 pub(super) fn check(files: &[PathBuf]) -> Result<(), Failure> {
     files

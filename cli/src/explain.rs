@@ -73,7 +73,7 @@ impl Explanation {
         let mut lines = vec![self.reason.clone(), line("meaning", self.meaning)];
         let conclusion = self.outcome.map(|outcome| match outcome {
             "refused" => {
-                "refused: nothing was written, and asking again in the same way cannot help"
+                "refused: this request wrote nothing, and asking again in the same way cannot help"
             }
             "retriable" => "retriable: nothing was written, and asking again may help",
             _ => {

@@ -155,3 +155,68 @@ impl<'a, T: Into<Payload<'a>>> From<T> for Record<'a> {
         Self::new(value)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use highwater_proto::batch::BatchBuilder;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Bytes whose number takes one, two, three or four bytes to say.
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        let lens = prop_oneof![0..3_usize, 62..66_usize, 8190..8194_usize, Just(1 << 20)];
+        lens.prop_map(|len| vec![b'x'; len])
+    }
+
+    fn short() -> impl Strategy<Value = Vec<u8>> {
+        (0..70_usize).prop_map(|len| vec![b'x'; len])
+    }
+
+    prop_compose! {
+        fn records()(
+            key in prop::option::of(bytes()),
+            value in prop::option::of(bytes()),
+            headers in prop::collection::vec((short(), prop::option::of(short())), 0..100),
+            time in prop::option::of(any::<i64>()),
+        ) -> Record<'static> {
+            let name = |name| String::from_utf8(name).unwrap().into();
+            let headers = headers.into_iter();
+            Record {
+                key: key.map(Payload::from),
+                value: value.map(Payload::from),
+                headers: headers.map(|(n, v)| (name(n), v.map(Payload::from))).collect(),
+                timestamp: time.map(Timestamp),
+                partition: None,
+            }
+        }
+    }
+
+    /// The bytes that the record takes behind so many others of the time 0.
+    fn encoded(record: &Record<'_>, before: u32) -> usize {
+        let mut batch = BatchBuilder::new();
+        for _ in 0..before {
+            batch.push(Timestamp(0), None, None, &[]);
+        }
+        let len = batch.estimated_len();
+        batch.push(
+            record.timestamp.unwrap_or(Timestamp(0)),
+            record.key.as_ref().map(Payload::as_slice),
+            record.value.as_ref().map(Payload::as_slice),
+            &record.borrowed_headers(),
+        );
+        assert_eq!(batch.record_count(), before + 1);
+        batch.estimated_len() - len
+    }
+
+    proptest! {
+        #[test]
+        fn a_record_takes_no_more_in_a_batch_than_it_is_charged_for(
+            record in records(),
+            before in prop_oneof![Just(0_u32), Just(1), Just(64), Just(8192)],
+        ) {
+            let encoded = encoded(&record, before);
+            prop_assert!(encoded <= record.size_bound(), "{encoded} bytes");
+        }
+    }
+}

@@ -304,6 +304,8 @@ async fn a_codec_that_this_version_does_not_know_is_an_error_that_says_where_to_
     assert_eq!(error.reason(), Some(Reason::CorruptData));
     assert_eq!(error.outcome(), Outcome::Refused);
     assert!(error.message().contains("the codec is 5"), "{error}");
+    let goes_on = "the next one begins at 4";
+    assert!(error.message().contains(goes_on), "{error}");
     let corrupt = error.corrupt_data().unwrap().clone();
     assert_eq!((corrupt.offset, corrupt.next_offset), (1, Some(4)));
     assert!(patiently(consumer.next()).await.is_none());

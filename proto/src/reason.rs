@@ -12,7 +12,7 @@ pub const DOMAIN: &str = "highwater";
 /// What a client may conclude about the request that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nothing was written; asking again in the same way cannot help.
+    /// Nothing was written by this request; asking again in the same way cannot help.
     Refused,
     /// Nothing was written; asking again, perhaps elsewhere, may help.
     Retriable,
@@ -82,8 +82,8 @@ reasons! {
     OffsetOutOfRange = "OFFSET_OUT_OF_RANGE", OutOfRange, Refused, "read from an offset inside the range that the answer names";
     /// The batch does not continue the producer's sequence. The detail names the one expected.
     SequenceGap = "SEQUENCE_GAP", FailedPrecondition, Refused, "an earlier batch of this producer failed; start a new producer";
-    /// The batch repeats records that were appended too long ago to say where.
-    DuplicateSequence = "DUPLICATE_SEQUENCE", AlreadyExists, Refused, "the records are in the log; do not send them again";
+    /// The batch repeats records that an earlier attempt appended, too long ago to say where: they are in the log, once. Nothing was written by this attempt.
+    DuplicateSequence = "DUPLICATE_SEQUENCE", AlreadyExists, Refused, "take it as an acknowledgement without an offset, and do not send the records again";
     /// The producer id or its epoch was never given out, or the partition has forgotten the producer or later ones. Nothing was written by this attempt.
     UnknownProducer = "UNKNOWN_PRODUCER", FailedPrecondition, Refused, "if an earlier attempt of the batch may have been written, read before sending it again; else go on under a new id from InitProducer";
     /// A newer incarnation of this producer has taken over.
@@ -122,8 +122,8 @@ reasons! {
     UnsupportedVersion = "UNSUPPORTED_VERSION", FailedPrecondition, Refused, "update the older side";
     /// The principal may not do this.
     Denied = "DENIED", PermissionDenied, Refused, "ask an operator for the right";
-    /// Stored data is damaged; it is never served.
-    CorruptData = "CORRUPT_DATA", DataLoss, Refused, "the broker's log names the file; other replicas may have the data";
+    /// Stored data is damaged and never served, or a batch unpacks to more than 32 MiB, is malformed inside, or has a codec that this version does not know. The detail names what cannot be read and, where that is known, the next offset that can be.
+    CorruptData = "CORRUPT_DATA", DataLoss, Refused, "if the error names the next offset, read on there: such a batch is the same on every replica; else the broker's log names a damaged file, and other replicas may have the data";
     /// The broker met an error it did not foresee.
     Internal = "INTERNAL", Internal, Unknown, "the broker's log has the details";
 }

@@ -14,13 +14,15 @@ use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Without optimisation everything takes a multiple.
+/// Without optimisation everything takes a multiple: at most 822 ns a record as a stream and 492 batch by
+/// batch, beside compilers. Four times that passes, ten times does not.
 const RECORDS: u64 = if cfg!(debug_assertions) {
     200_000
 } else {
     5_000_000
 };
-const MOST_NANOS: u64 = if cfg!(debug_assertions) { 5_000 } else { 100 };
+const MOST_NANOS: u64 = if cfg!(debug_assertions) { 4_000 } else { 100 };
+const MOST_NANOS_OF_BATCHES: u64 = if cfg!(debug_assertions) { 2_500 } else { 60 };
 
 async fn consumer(client: &Client) -> Consumer {
     let builder = client.consumer("t").until(Until::Latest);
@@ -85,4 +87,5 @@ async fn a_record_of_a_hundred_bytes_costs_little_to_read() {
     let (records, batches) = (costs[0].min(costs[2]), costs[1].min(costs[3]));
     println!("{records} ns a record as a stream, {batches} ns batch by batch");
     assert!(records <= MOST_NANOS, "{costs:?} ns");
+    assert!(batches <= MOST_NANOS_OF_BATCHES, "{costs:?} ns");
 }

@@ -1,9 +1,9 @@
 //! What a program's producer promises, with a real broker inside the test: the bound of its buffer,
-//! what becomes of what was sent when it is flushed, shut down or dropped, and whose records a call
-//! that ends early has sent.
+//! what becomes of what was sent when it is flushed, shut down or dropped, or its topic deleted, and
+//! whose records a call that ends early has sent.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use highwater_broker::testing::Broker;
 use highwater_client::{
@@ -23,9 +23,12 @@ async fn with_topic(partitions: u32) -> (Broker, Client) {
     (broker, client)
 }
 
-/// A record of partition 0 with a value of 100 bytes that begins with the number.
+/// The bytes of a record's value.
+const VALUE: usize = 100;
+
+/// A record of partition 0 with a value that begins with the number.
 fn numbered(number: usize) -> Record<'static> {
-    Record::new(format!("{number:<100}")).partition(P0)
+    Record::new(format!("{number:<VALUE$}")).partition(P0)
 }
 
 /// The number of each record of a partition, in the order of the log.
@@ -68,7 +71,9 @@ async fn a_full_buffer_gives_records_back_and_holds_senders_until_there_is_space
             Ok(delivery) => deliveries.push(delivery),
             Err(refused) => break refused,
         }
-        assert!(producer.buffered_bytes() <= LIMIT);
+        // What is held, not what the producer counts.
+        let held = deliveries.len() * VALUE;
+        assert!(held <= LIMIT, "{held} bytes are held");
     };
     assert_eq!(refused.error.reason(), Some(Reason::Overloaded));
     assert!(deliveries.len() > 5, "{} records fit", deliveries.len());
@@ -217,4 +222,46 @@ async fn a_send_of_many_that_is_dropped_has_sent_its_first_records_and_no_others
     let there = log(&client, P0).await;
     assert!((1..500).contains(&there.len()), "{} records", there.len());
     assert_eq!(there, Vec::from_iter(0..there.len()));
+}
+
+#[tokio::test]
+async fn a_topic_that_is_deleted_fails_what_its_running_producer_sends_after_five_seconds() {
+    let (_broker, client) = with_topic(2).await;
+    let other = client.create_topic(NewTopic::new("other")).await;
+    other.unwrap();
+    let producer = client.producer("t").build().await.unwrap();
+    let running = tokio::spawn({
+        let producer = producer.clone();
+        async move {
+            for number in 0.. {
+                if let Err(error) = producer.send(numbered(number)).await.unwrap().await {
+                    return (number, error);
+                }
+            }
+            unreachable!()
+        }
+    });
+    let some = async { while end(&client).await < 10 {} };
+    soon("some records", some).await;
+    let deleting = Instant::now();
+    client.delete_topic("t").await.unwrap();
+    let (written, error) = soon("an error", running).await.unwrap();
+    assert!(written >= 10, "{written} records");
+    assert_eq!(error.reason(), Some(Reason::TopicNotFound), "{error}");
+    // The batch that was on its way may be in what was deleted; it is never said to be worth a retry.
+    assert_ne!(error.outcome(), Outcome::Retriable, "{error}");
+    // A broker that has just started may have yet to learn of a topic that is there.
+    assert!(deleting.elapsed() >= Duration::from_secs(5));
+
+    let delivery = producer.send(numbered(0)).await.unwrap();
+    let error = soon("an error", delivery).await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::TopicNotFound), "{error}");
+    assert_eq!(error.outcome(), Outcome::Refused, "{error}");
+    let told = soon("a flush", producer.flush()).await.unwrap_err();
+    assert_eq!(told.reason(), Some(Reason::TopicNotFound), "{told}");
+    soon("a shutdown", producer.shutdown(NEVER)).await.unwrap();
+    // The client goes on with other topics.
+    let elsewhere = client.producer("other").build().await.unwrap();
+    let delivery = elsewhere.send(numbered(0)).await.unwrap();
+    assert_eq!(acknowledged([delivery]).await, [0]);
 }

@@ -15,17 +15,19 @@ use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Without optimisation everything takes a multiple.
+/// Without optimisation everything takes a multiple: at most 1,220 ns a record with `send` and 816 with
+/// `send_all`, beside compilers. Four times that passes, ten times does not.
 const RECORDS: u64 = if cfg!(debug_assertions) {
     50_000
 } else {
     5_000_000
 };
-const MOST_NANOS: u64 = if cfg!(debug_assertions) { 20_000 } else { 200 };
-const MOST_NANOS_OF_MANY: u64 = if cfg!(debug_assertions) { 20_000 } else { 130 };
-/// What one thread may cost in percent, and what two that hand the work to each other may.
+const MOST_NANOS: u64 = if cfg!(debug_assertions) { 5_000 } else { 200 };
+const MOST_NANOS_OF_MANY: u64 = if cfg!(debug_assertions) { 3_500 } else { 130 };
+/// What one thread may cost in percent, and what two that hand the work to each other may. Without
+/// optimisation that makes no difference.
 const ONE_THREAD: u64 = 100;
-const TWO_THREADS: u64 = 150;
+const TWO_THREADS: u64 = if cfg!(debug_assertions) { 100 } else { 150 };
 
 /// Records of one call.
 const MANY: u64 = 1_000;

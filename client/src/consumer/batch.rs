@@ -113,14 +113,16 @@ impl ConsumerBatch {
     fn malformed(&self, at: Offset, error: &BatchError) -> Error {
         let (topic, partition) = (&self.topic, self.partition);
         let base = self.batch.base_offset();
+        let next = self.batch.next_offset();
         let context = format!("the batch at offset {base} of partition {partition} of {topic:?}");
         let detail = CorruptData {
             topic: topic.to_string(),
             partition: i32::try_from(partition.0).unwrap_or(i32::MAX),
             offset: at.to_i64(),
-            next_offset: Some(self.batch.next_offset().to_i64()),
+            next_offset: Some(next.to_i64()),
         };
-        Error::corrupt(error.to_string(), detail).in_context(context)
+        Error::corrupt(format!("{error}; the next one begins at {next}"), detail)
+            .in_context(context)
     }
 }
 

@@ -35,6 +35,33 @@ async fn a_refused_batch_fails_all_that_its_partition_holds_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_gap_in_the_sequence_fails_its_batch_as_refused_and_what_is_sent_next_is_written() {
+    let cluster = FakeCluster::start(1);
+    cluster.create_topic("t", 1);
+    let client = cluster.client().await;
+    let producer = producer(&client).build().await.unwrap();
+    cluster.faults(|faults| faults.refuse = [Reason::SequenceGap].into());
+    let error = patiently(producer.send("a").await.unwrap()).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::SequenceGap));
+    assert_eq!(error.outcome(), Outcome::Refused, "{error}");
+    let told = patiently(producer.flush()).await.unwrap_err();
+    assert_eq!(told.reason(), Some(Reason::SequenceGap));
+
+    // Of a batch that may have been written before, that is still not known.
+    let twice = [Reason::OutcomeUnknown, Reason::SequenceGap];
+    cluster.faults(|faults| faults.refuse = twice.into());
+    let error = patiently(producer.send("b").await.unwrap()).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::SequenceGap));
+    assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+
+    let ack = patiently(producer.send("c").await.unwrap()).await.unwrap();
+    assert_eq!(ack.offset, Some(Offset(0)), "under a new producer id");
+    assert_eq!(cluster.values("t", P0), ["c"]);
+}
+
+#[tokio::test]
 async fn a_duplicate_too_old_to_place_counts_as_acknowledged() {
     let cluster = FakeCluster::start(1);
     cluster.create_topic("t", 1);

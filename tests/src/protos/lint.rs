@@ -1,4 +1,6 @@
-//! PURE. Names and comments as buf's categories STANDARD and COMMENTS want them.
+//! PURE. Names, comments and imports as buf's categories STANDARD and COMMENTS want them. Not looked at are
+//! cycles of packages, two calls of one name that share a request, annotations of protovalidate, and whether
+//! the files of a package have the same options: they have none.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +9,7 @@ use prost_types::{
     ServiceDescriptorProto,
 };
 
-use super::ours;
+use super::{imports, ours};
 
 // Numbers of fields in descriptor.proto, of which the paths of comments are made.
 const FILE_MESSAGE: i32 = 4;
@@ -25,12 +27,14 @@ pub fn lint(set: &FileDescriptorSet) -> Vec<String> {
     let mut faults = Vec::new();
     for file in ours(set) {
         let comments = comments(file);
+        let unused = imports::unused(set, file);
         let mut lint = Lint {
             file: file.name(),
             comments,
             faults: &mut faults,
         };
         lint.file(file);
+        lint.imports(file, &unused);
     }
     faults
 }
@@ -87,6 +91,13 @@ impl Lint<'_> {
             name,
             "not lower_snake_case",
         );
+        let proto3 = file.syntax() == "proto3";
+        self.check(proto3, name, "not in the syntax of proto3");
+        self.check(
+            package.split('.').all(is_snake),
+            package,
+            "not lower_snake_case",
+        );
         let version = package.rsplit('.').next().unwrap_or_default();
         let versioned = version
             .strip_prefix('v')
@@ -104,6 +115,17 @@ impl Lint<'_> {
         }
         for (at, service) in file.service.iter().enumerate() {
             self.service(service, top.path_of(FILE_SERVICE, at));
+        }
+    }
+
+    fn imports(&mut self, file: &FileDescriptorProto, unused: &[&str]) {
+        for import in unused {
+            self.check(false, import, "is imported and not used");
+        }
+        let passed_on = file.public_dependency.iter().chain(&file.weak_dependency);
+        for index in passed_on {
+            let import = &file.dependency[*index as usize];
+            self.check(false, import, "is a public or weak import");
         }
     }
 
@@ -133,6 +155,7 @@ impl Lint<'_> {
             if self.comments.contains_key(&path) {
                 let name = format!("{}.{}", part.name, oneof.name());
                 self.check(is_snake(oneof.name()), &name, "not lower_snake_case");
+                self.commented(&Part { name: &name, path });
             }
         }
         for (at, nested) in message.nested_type.iter().enumerate() {
@@ -150,9 +173,13 @@ impl Lint<'_> {
         };
         self.check(is_pascal(part.name), part.name, "not PascalCase");
         self.commented(&part);
+        let options = enumeration.options.as_ref();
+        let aliases = options.is_some_and(|options| options.allow_alias());
+        self.check(!aliases, part.name, "has two names for a value");
         let prefix = format!("{}_", upper_snake(part.name));
         for (at, value) in enumeration.value.iter().enumerate() {
             let name = value.name();
+            self.check(is_upper_snake(name), name, "not UPPER_SNAKE_CASE");
             self.check(
                 name.starts_with(&prefix),
                 name,
@@ -194,8 +221,18 @@ impl Lint<'_> {
 }
 
 fn is_snake(name: &str) -> bool {
-    let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(letters)
+    is_of_words(name, |c| c.is_ascii_lowercase())
+}
+
+fn is_upper_snake(name: &str) -> bool {
+    is_of_words(name, |c| c.is_ascii_uppercase())
+}
+
+/// Whether the name is of words of these letters, and digits, with one `_` between two words.
+fn is_of_words(name: &str, letter: impl Fn(char) -> bool) -> bool {
+    let word =
+        |word: &str| !word.is_empty() && word.chars().all(|c| letter(c) || c.is_ascii_digit());
+    name.starts_with(&letter) && name.split('_').all(word)
 }
 
 fn is_pascal(name: &str) -> bool {

@@ -106,13 +106,13 @@ reasons! {
     InvalidReplication = "INVALID_REPLICATION", InvalidArgument, Refused, "start more brokers, or ask for fewer replicas";
     /// The disk of a replica's broker is full; nothing was written.
     DiskFull = "DISK_FULL", ResourceExhausted, Retriable, "free space on the disk that the error names, or have retention delete more; appends then go on by themselves";
-    /// The broker has as much unfinished work as its configuration allows.
-    Overloaded = "OVERLOADED", ResourceExhausted, Retriable, "slow down; the client library waits and tries again";
+    /// There is no room for the request: a producer's buffer is full, or a broker has as much unfinished work as it takes. Nothing was sent or written.
+    Overloaded = "OVERLOADED", ResourceExhausted, Retriable, "slow down: `send` of the client library waits where `try_send` says this; or raise `buffer_bytes`";
     /// The request was not answered within its deadline.
     TimedOut = "TIMED_OUT", DeadlineExceeded, Unknown, "allow more time with --timeout; `highwater cluster health` says what is wrong";
     /// No broker could be reached.
     Unreachable = "UNREACHABLE", Unavailable, Retriable, "is a broker running there? `highwater serve` starts one";
-    /// The broker is stopping or has not finished starting.
+    /// The broker, or what it needs of its cluster, is not ready: it starts or stops, or cannot reach the metadata. Or the producer was shut down.
     NotReady = "NOT_READY", Unavailable, Retriable, "try again, or ask another broker";
     /// The replica could not make sure with the leader that what it has is as fresh as was asked.
     Stale = "STALE", Unavailable, Retriable, "ask the leader or another replica, or allow a greater age";

@@ -1,4 +1,4 @@
-//! The Highwater broker. A module may use those above it in this list, never those below.
+//! The Highwater broker. Lower layers first: a module may use those that stand before it in this list.
 
 pub mod clock;
 pub mod entropy;

@@ -1,7 +1,10 @@
 //! One broker does the main job on real input and keeps it through SIGKILL.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::{fs, thread};
+
 use highwater_tests::{Broker, input, program};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 /// The records that `consume -f '%p:%o %k %v\n'` printed, by partition in the order of printing.
 fn offsets_by_partition(lines: &[&str]) -> std::collections::BTreeMap<u32, Vec<u64>> {
@@ -36,7 +39,7 @@ fn what_was_produced_is_consumed_again_also_after_sigkill() {
     let mut broker = Broker::start(&program!(), &dir.path().join("data"), &[]);
     let text = input::changes(20_000);
     let file = dir.path().join("changes.jsonl");
-    std::fs::write(&file, &text).unwrap();
+    fs::write(&file, &text).unwrap();
     let file = file.to_str().unwrap();
 
     broker.run(&["topic", "create", "changes", "-p", "6"]).ok();
@@ -129,7 +132,7 @@ fn every_acknowledged_line_is_named_once_with_its_place() {
     broker.run(&["topic", "create", "t", "-p", "3"]).ok();
     let file = |name: &str, text: &str| {
         let path = dir.path().join(name);
-        std::fs::write(&path, text).unwrap();
+        fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()
     };
     let (first, second) = (file("a", "k1\tv1\nk2\tv2\n"), file("b", "k1\tv3\n"));
@@ -158,6 +161,22 @@ fn every_acknowledged_line_is_named_once_with_its_place() {
         };
         assert_eq!(read.text(), expected);
     }
+}
+
+#[test]
+fn what_is_written_to_a_named_pipe_is_produced() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), &dir.path().join("data"), &[]);
+    broker.run(&["topic", "create", "t", "-p", "1"]).ok();
+    let pipe = dir.path().join("pipe");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let path = pipe.to_str().unwrap().to_owned();
+    let writer = thread::spawn(move || fs::write(pipe, "one\ntwo\n"));
+    let produced = broker.run(&["produce", "t", &path, "-o", "jsonl"]).ok();
+    writer.join().unwrap().unwrap();
+    assert_eq!(produced.jsonl().len(), 2);
+    let read = broker.run(&["consume", "t", "--exit-at-end"]).ok();
+    assert_eq!(read.lines(), ["one", "two"]);
 }
 
 #[test]
@@ -285,7 +304,7 @@ fn a_segment_file_is_listed_frame_by_frame() {
     let mut folders = vec![dir.path().to_owned()];
     let mut batches = 0;
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
+        for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
@@ -306,7 +325,7 @@ fn a_segment_file_is_listed_frame_by_frame() {
         "the batch that was produced is in a segment file"
     );
     let other = dir.path().join("other");
-    std::fs::write(&other, "something else").unwrap();
+    fs::write(&other, "something else").unwrap();
     let other = other.to_str().unwrap();
     program!()
         .run(["debug", "segment", other])

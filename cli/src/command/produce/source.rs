@@ -1,7 +1,7 @@
 //! The input: files and stdin, read by a thread of their own, a few chunks ahead.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -59,14 +59,22 @@ pub(super) fn reads_stdin(files: &[PathBuf]) -> bool {
 
 /// Fails if one of the files cannot be opened, so that nothing is sent in vain.
 pub(super) fn check(files: &[PathBuf]) -> Result<(), Failure> {
-    files
-        .iter()
-        .filter(|file| !is_stdin(file))
-        .try_for_each(|file| open(file).map(drop))
+    for file in files.iter().filter(|file| !is_stdin(file)) {
+        let found = fs::metadata(file).map_err(|error| not_opened(file, &error))?;
+        // A pipe is opened once: that waits for its writer, and to close it would end the writer.
+        if found.is_file() {
+            open(file)?;
+        }
+    }
+    Ok(())
 }
 
 fn open(file: &Path) -> Result<File, Failure> {
-    File::open(file).map_err(|error| Failure::io(format!("opening {}", file.display()), &error))
+    File::open(file).map_err(|error| not_opened(file, &error))
+}
+
+fn not_opened(file: &Path, error: &io::Error) -> Failure {
+    Failure::io(format!("opening {}", file.display()), error)
 }
 
 /// Reads the files in order, stdin if there are none.
@@ -157,7 +165,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str| {
             let path = dir.path().join(name);
-            std::fs::write(&path, text).unwrap();
+            fs::write(&path, text).unwrap();
             path
         };
         let mut chunks = read(vec![file("a", "1\n2"), file("b", "3\n")]);

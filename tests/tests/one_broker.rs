@@ -304,7 +304,7 @@ fn a_segment_file_is_listed_frame_by_frame() {
     let mut folders = vec![dir.path().to_owned()];
     let mut batches = 0;
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
+        for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);

@@ -9,18 +9,15 @@ use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::net::getpeername;
-use rustix::process::{
-    Pid, PidfdFlags, PidfdGetfdFlags, Signal, WaitId, WaitIdOptions, kill_process, pidfd_getfd,
-    pidfd_open, waitid,
-};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde_json::Value;
 
 use crate::health::unhealthy;
 use crate::ports;
 use crate::program::{Program, Run};
+use crate::sockets;
 use crate::stderr::Stderr;
 use crate::wait::ended_within;
 
@@ -212,28 +209,10 @@ impl Broker {
         PathBuf::from(format!("/proc/{}", self.child.id()))
     }
 
-    /// Its end of the connection whose other end is `peer`, as it set it up; waits for it.
+    /// Its ends of the connections whose other end is `peer`, as it set them up; waits for `count`.
     #[track_caller]
-    pub fn socket(&self, peer: SocketAddr) -> OwnedFd {
-        let process = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty());
-        let process = process.expect("a child that was not waited for has a descriptor");
-        let deadline = Instant::now() + READY;
-        while Instant::now() < deadline {
-            let open = std::fs::read_dir(self.process().join("fd")).expect("the process runs");
-            let numbers = open.filter_map(|fd| fd.ok()?.file_name().to_str()?.parse().ok());
-            let copies =
-                numbers.filter_map(|fd| pidfd_getfd(&process, fd, PidfdGetfdFlags::empty()).ok());
-            let is_it = |fd: &OwnedFd| {
-                let other_end = getpeername(fd).ok().flatten();
-                let other_end = other_end.and_then(|end| SocketAddr::try_from(end).ok());
-                other_end == Some(peer)
-            };
-            if let Some(socket) = copies.into_iter().find(is_it) {
-                return socket;
-            }
-            thread::yield_now();
-        }
-        panic!("it has no connection with {peer}");
+    pub fn sockets(&self, peer: SocketAddr, count: usize) -> Vec<OwnedFd> {
+        sockets::connected(Pid::from_child(&self.child), peer, count)
     }
 
     /// The memory that is its own and nobody else's, in bytes: what it has mapped of its files is

@@ -1,6 +1,7 @@
 //! A small disk of its own for a broker: a real file system in an image, mounted in a mount namespace
-//! that the test makes and that ends with it. Needs root, `unshare`, `nsenter` and `mount`, and for
-//! ext4 a loop device; without one it is a `tmpfs`, and without either the test fails.
+//! that the test makes and that ends with it. Needs root, `unshare`, `nsenter` and `mount`. It is ext4
+//! where there are `mkfs.ext4` and loop devices, else `tmpfs`, which the test says; without either the
+//! test fails.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -10,7 +11,14 @@ use std::process::{Child, Command, Stdio};
 use rustix::fs::statvfs;
 use tempfile::TempDir;
 
+use crate::figure;
 use crate::program::Program;
+
+/// Whether there is what an ext4 in an image takes.
+const HAS_EXT4: &str = r#"
+    PATH="$PATH:/usr/sbin:/sbin"
+    command -v mkfs.ext4 >/dev/null && test -e /dev/loop-control
+"#;
 
 /// Mounts, says so, and holds the namespace until its stdin ends.
 const HOLD: &str = r#"
@@ -77,6 +85,11 @@ impl SmallDisk {
             "no file system of {mib} MiB can be mounted: this test needs root (CAP_SYS_ADMIN) and a \
              loop device or tmpfs"
         );
+        let mounted = mounted.trim_end();
+        figure(&format!("a disk of {mib} MiB, {mounted}"));
+        let found = Command::new("sh").args(["-c", HAS_EXT4]).status();
+        let has_ext4 = found.is_ok_and(|found| found.success());
+        assert!(mounted == "ext4" || !has_ext4, "ext4 could be mounted");
         Self { holder, home }
     }
 

@@ -2,8 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+
+/// How long replicas may take to become equal.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Where the first frame of a segment file begins.
 pub const FIRST_FRAME: usize = 4096;
@@ -50,6 +54,25 @@ pub fn frames(dir: &Path) -> Vec<Bytes> {
     let files = segments(dir);
     let bytes = files.iter().map(|file| fs::read(file).unwrap_or_default());
     bytes.flat_map(|file| frames_of(&file)).collect()
+}
+
+/// Waits until the logs in these directories hold the same frames.
+///
+/// # Panics
+///
+/// When they differ for too long.
+#[track_caller]
+pub fn until_equal(dirs: &[PathBuf]) {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let all: Vec<_> = dirs.iter().map(|dir| frames(dir)).collect();
+        if all.iter().all(|frames| *frames == all[0]) {
+            return;
+        }
+        let counts: Vec<_> = all.iter().map(Vec::len).collect();
+        assert!(Instant::now() < deadline, "the frames differ: {counts:?}");
+        std::thread::yield_now();
+    }
 }
 
 fn frames_of(file: &[u8]) -> Vec<Bytes> {

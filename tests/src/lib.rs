@@ -34,6 +34,7 @@ pub mod python;
 pub mod random;
 pub mod reflect;
 pub mod session;
+pub mod sockets;
 mod stderr;
 pub mod storage;
 pub mod unfinished;

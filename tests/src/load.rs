@@ -1,5 +1,5 @@
-//! A steady load on one partition: numbered records at a rate, when each was acknowledged, and at the
-//! end whether all of them are there, once and in order.
+//! A steady load on one partition: numbered records at a rate, when each was acknowledged and, if a
+//! consumer follows, seen, and at the end whether all of them are there, once and in order.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -10,10 +10,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
+mod follower;
+mod moments;
+
+use follower::Follower;
+use moments::Moments;
+
 /// Records are sent this often, as many as are due.
 const STEP: Duration = Duration::from_millis(5);
-/// Acknowledgements closer together than this count as one moment.
-const MOMENT: Duration = Duration::from_millis(1);
 /// How long any wait may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The size of a record's value.
@@ -28,12 +32,13 @@ pub struct Load {
     acknowledged: watch::Receiver<u64>,
     stop: watch::Sender<bool>,
     sending: JoinHandle<u64>,
-    counting: JoinHandle<Seen>,
+    counting: JoinHandle<Acks>,
+    follower: Option<Follower>,
 }
 
 #[derive(Debug, Default)]
-struct Seen {
-    moments: Vec<Instant>,
+struct Acks {
+    moments: Moments,
     errors: Vec<String>,
 }
 
@@ -44,7 +49,8 @@ pub struct Outcome {
     pub sent: u64,
     /// What failed.
     pub errors: Vec<String>,
-    moments: Vec<Instant>,
+    acknowledged: Moments,
+    seen: Option<Moments>,
 }
 
 impl Load {
@@ -74,62 +80,103 @@ impl Load {
             stop,
             sending,
             counting,
+            follower: None,
         }
     }
 
-    /// Waits until as many more records are acknowledged; gives the time from `begun` to then.
+    /// The same, and a consumer follows it live, from the first record to the last.
+    ///
+    /// # Panics
+    ///
+    /// When the topic cannot be reached.
+    #[track_caller]
+    pub fn start_followed(addresses: &str, topic: &str, rate: u32) -> Self {
+        let mut load = Self::start(addresses, topic, rate);
+        load.follower = Some(Follower::start(&load.runtime, &load.client, topic));
+        load
+    }
+
+    /// Waits until as many more records are acknowledged and, if a consumer follows, seen; gives the
+    /// time from `begun` to then.
     #[track_caller]
     pub fn until_acknowledged(&mut self, more: u64, begun: Instant) -> Range<Instant> {
         let goal = *self.acknowledged.borrow() + more;
-        let reached = self.acknowledged.wait_for(|count| *count >= goal);
+        let (acknowledged, follower) = (&mut self.acknowledged, &mut self.follower);
+        let reached = async {
+            drop(acknowledged.wait_for(|count| *count >= goal).await);
+            if let Some(follower) = follower {
+                follower.until_seen(goal).await;
+            }
+        };
         let waiting = async { tokio::time::timeout(PATIENCE, reached).await.is_ok() };
         let reached = self.runtime.block_on(waiting);
         assert!(
             reached,
-            "no {more} more acknowledgements within {PATIENCE:?}"
+            "no {more} more acknowledged and seen within {PATIENCE:?}"
         );
         begun..Instant::now()
     }
 
     /// Sends no more, waits for what is on its way, and checks that everything is in the log once
-    /// and in order.
+    /// and in order, and was seen so.
     #[track_caller]
     pub fn end(self) -> Outcome {
         self.stop.send_replace(true);
-        let (sent, seen) = self.runtime.block_on(async {
+        let (sent, mut acks) = self.runtime.block_on(async {
             let sent = self.sending.await.expect("the load was sent");
             (sent, self.counting.await.expect("the load was counted"))
         });
-        if seen.errors.is_empty() {
+        if acks.errors.is_empty() {
             self.runtime
                 .block_on(check(&self.client, &self.topic, sent));
         }
+        let following = self.follower.map(|follower| {
+            let ending = async { tokio::time::timeout(PATIENCE, follower.end(sent)).await };
+            let ended = self.runtime.block_on(ending);
+            ended.unwrap_or_else(|_| Err(format!("not all of {sent} are seen in {PATIENCE:?}")))
+        });
+        let seen = following.and_then(|seen| seen.map_err(|error| acks.errors.push(error)).ok());
         Outcome {
             sent,
-            errors: seen.errors,
-            moments: seen.moments,
+            errors: acks.errors,
+            acknowledged: acks.moments,
+            seen,
         }
     }
 }
 
 impl Outcome {
     /// From the begin of `outage` to the first acknowledgement after the longest silence in it.
+    #[track_caller]
     pub fn back_after(&self, outage: &Range<Instant>) -> Duration {
-        self.longest_silence(outage).1.duration_since(outage.start)
+        let silence = self.acknowledged.longest_silence(outage);
+        silence.end.duration_since(outage.start)
     }
 
     /// The longest time without an acknowledgement that ended within `outage`.
+    #[track_caller]
     pub fn silence(&self, outage: &Range<Instant>) -> Duration {
-        let (from, to) = self.longest_silence(outage);
-        to.duration_since(from)
+        let silence = self.acknowledged.longest_silence(outage);
+        silence.end.duration_since(silence.start)
     }
 
-    fn longest_silence(&self, outage: &Range<Instant>) -> (Instant, Instant) {
-        let pairs = self.moments.windows(2).map(|pair| (pair[0], pair[1]));
-        let within = pairs.filter(|(_, to)| outage.contains(to));
-        let longest = within.max_by_key(|(from, to)| to.duration_since(*from));
-        longest.expect("acknowledgements came during the outage")
+    /// The longest time in which the consumer that followed saw no record and that ended within
+    /// `outage`.
+    ///
+    /// # Panics
+    ///
+    /// When none followed.
+    #[track_caller]
+    pub fn unseen(&self, outage: &Range<Instant>) -> Duration {
+        let seen = self.seen.as_ref().expect("a consumer followed");
+        let silence = seen.longest_silence(outage);
+        silence.end.duration_since(silence.start)
     }
+}
+
+/// What the record of this number holds.
+fn value(number: u64) -> String {
+    format!("{number:0VALUE$}")
 }
 
 async fn send(
@@ -146,8 +193,7 @@ async fn send(
         steps.tick().await;
         let due = (begun.elapsed().as_secs_f64() * f64::from(rate)) as u64;
         while number < due {
-            let value = format!("{number:0VALUE$}");
-            let record = Record::new(value).partition(PartitionIndex(0));
+            let record = Record::new(value(number)).partition(PartitionIndex(0));
             let delivery = producer
                 .send(record)
                 .await
@@ -164,20 +210,16 @@ async fn send(
 async fn count_acks(
     mut deliveries: mpsc::UnboundedReceiver<Delivery>,
     count: watch::Sender<u64>,
-) -> Seen {
-    let mut seen = Seen::default();
+) -> Acks {
+    let mut acks = Acks::default();
     while let Some(delivery) = deliveries.recv().await {
         match delivery.await {
             Ok(_) => count.send_modify(|count| *count += 1),
-            Err(error) => seen.errors.push(error.to_string()),
+            Err(error) => acks.errors.push(error.to_string()),
         }
-        let now = Instant::now();
-        let new = |last: &Instant| now.duration_since(*last) >= MOMENT;
-        if seen.moments.last().is_none_or(new) {
-            seen.moments.push(now);
-        }
+        acks.moments.note();
     }
-    seen
+    acks
 }
 
 /// Reads everything: record number N is at offset N.
@@ -188,9 +230,8 @@ async fn check(client: &Client, topic: &str, sent: u64) {
         let next = tokio::time::timeout(PATIENCE, consumer.next()).await;
         let next = next.unwrap_or_else(|_| panic!("no record {number} of {sent}"));
         let record = next.expect("there is more").expect("a record can be read");
-        let value = record.value.expect("a record has a value");
-        let expected = format!("{number:0VALUE$}");
-        assert_eq!(value, expected, "at offset {}", record.offset);
+        let found = record.value.expect("a record has a value");
+        assert_eq!(found, value(number), "at offset {}", record.offset);
         assert_eq!(record.offset.0, number);
     }
     let more = consumer.next();

@@ -35,8 +35,33 @@ pub struct Proxy {
 struct Losses {
     per_mille: AtomicU64,
     random: AtomicU64,
+    /// Answers passed on while others were to be lost.
+    passed: AtomicU64,
     broken: AtomicU64,
     swallowed: AtomicU64,
+}
+
+/// What became of the answers while some were to be lost.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Answers {
+    /// They were passed on.
+    pub passed: u64,
+    /// They were lost with their connection.
+    pub broken: u64,
+    /// They alone were lost.
+    pub swallowed: u64,
+}
+
+impl Answers {
+    /// The answers of both.
+    #[must_use]
+    pub fn and(self, others: Self) -> Self {
+        Self {
+            passed: self.passed + others.passed,
+            broken: self.broken + others.broken,
+            swallowed: self.swallowed + others.swallowed,
+        }
+    }
 }
 
 /// What becomes of an answer.
@@ -56,7 +81,10 @@ impl Losses {
     }
 
     fn fate(&self, may_swallow: bool) -> Fate {
-        if self.draw() % 1000 >= self.per_mille.load(Ordering::SeqCst) {
+        let per_mille = self.per_mille.load(Ordering::SeqCst);
+        if self.draw() % 1000 >= per_mille {
+            self.passed
+                .fetch_add(u64::from(per_mille > 0), Ordering::SeqCst);
             return Fate::Pass;
         }
         if may_swallow && self.draw().is_multiple_of(2) {
@@ -75,6 +103,7 @@ impl Proxy {
         let losses = Arc::new(Losses {
             per_mille: AtomicU64::new(per_mille),
             random: AtomicU64::new(seed),
+            passed: AtomicU64::new(0),
             broken: AtomicU64::new(0),
             swallowed: AtomicU64::new(0),
         });
@@ -100,10 +129,14 @@ impl Proxy {
         self.losses.per_mille.store(per_mille, Ordering::SeqCst);
     }
 
-    /// How many answers were lost so far: with their connection, and alone.
-    pub fn lost(&self) -> (u64, u64) {
+    /// What became of the answers so far, while some were to be lost.
+    pub fn answers(&self) -> Answers {
         let count = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
-        (count(&self.losses.broken), count(&self.losses.swallowed))
+        Answers {
+            passed: count(&self.losses.passed),
+            broken: count(&self.losses.broken),
+            swallowed: count(&self.losses.swallowed),
+        }
     }
 }
 

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crc_fast::{CrcAlgorithm, checksum};
-use highwater_tests::files::{FIRST_FRAME, frames, metadata_dir, partition_dir, segments};
+use highwater_tests::files::{
+    FIRST_FRAME, frames, metadata_dir, partition_dir, segments, until_equal,
+};
 use highwater_tests::{Broker, Cluster, Metrics, program};
 use rustix::process::Signal;
 
@@ -43,21 +45,6 @@ fn change(file: &Path, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     change(&mut bytes);
     fs::write(file, &bytes).unwrap();
     bytes
-}
-
-/// Waits until the logs of the replicas hold the same frames.
-#[track_caller]
-fn until_equal(dirs: &[PathBuf]) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        let all: Vec<_> = dirs.iter().map(|dir| frames(dir)).collect();
-        if all.iter().all(|frames| *frames == all[0]) {
-            return;
-        }
-        let counts: Vec<_> = all.iter().map(Vec::len).collect();
-        assert!(Instant::now() < deadline, "the frames differ: {counts:?}");
-        std::thread::yield_now();
-    }
 }
 
 /// Starts the damaged broker; it has to repair the file, keep the damaged one, and be in sync.

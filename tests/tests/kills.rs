@@ -13,9 +13,8 @@ use std::time::{Duration, Instant};
 use highwater_tests::{Cluster, Load, figure, long_form, may_take, program};
 
 const RATE: u32 = 10_000;
-/// At the 99th percentile.
-const BACK: Duration = may_take(Duration::from_millis(1_500), Duration::from_secs(10));
-/// With as few kills one delay that the machine makes is not held against it.
+/// At the 99th percentile, which of a few kills is the worst.
+const BACK: Duration = may_take(Duration::from_millis(1_500), Duration::from_secs(5));
 const FEW: u64 = 2;
 
 #[test]
@@ -49,6 +48,5 @@ fn acknowledgements_go_on_after_each_kill_of_the_leader_and_nothing_is_lost() {
         at(99),
         at(100)
     ));
-    let percent = if kills > FEW { 99 } else { 50 };
-    assert!(at(percent) < BACK, "{back:?}");
+    assert!(at(99) < BACK, "{back:?}");
 }

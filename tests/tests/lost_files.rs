@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use highwater_tests::files::{frames, metadata_dir, partition_dir, segments};
+use highwater_tests::files::{frames, metadata_dir, partition_dir, segments, until_equal};
 use highwater_tests::{Cluster, program};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -83,18 +83,8 @@ fn comes_back_over_an_election(replica: Replica, damage: impl FnOnce(&Path)) {
 fn until_the_same(cluster: &Cluster, replica: Replica) {
     produce(cluster, 1);
     cluster.until_healthy();
-    let deadline = Instant::now() + LIMIT;
-    loop {
-        let logs: Vec<_> = (0..cluster.brokers.len())
-            .map(|broker| frames(&dir(cluster, broker, replica)))
-            .collect();
-        if logs.iter().all(|log| *log == logs[0]) {
-            return;
-        }
-        let counts: Vec<_> = logs.iter().map(Vec::len).collect();
-        assert!(Instant::now() < deadline, "the logs differ: {counts:?}");
-        std::thread::yield_now();
-    }
+    let dirs = (0..cluster.brokers.len()).map(|broker| dir(cluster, broker, replica));
+    until_equal(&dirs.collect::<Vec<_>>());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use highwater_tests::{Broker, Metrics, http, ports, program};
+use highwater_tests::{Broker, Metrics, SmallDisk, http, ports, program};
 
 #[test]
 fn a_broker_says_one_line_and_stops_in_order() {
@@ -70,6 +70,20 @@ fn a_broker_takes_as_many_open_files_as_it_may_have_and_warns_when_that_is_littl
     let limit = Metrics::of(broker.http()).value("highwater_open_files_limit");
     assert_eq!(limit, 400.0);
     broker.log_line("only 400 files may be open");
+}
+
+#[test]
+fn a_broker_warns_at_its_start_when_little_of_its_disk_is_free() {
+    let disk = SmallDisk::new(24);
+    let dir = disk.data_dir();
+    let broker = Broker::start(&disk.program(&program!()), &dir, &[]);
+    let warning = broker.log_line("MiB free, below 1 GiB or 5 %: ");
+    assert!(warning.contains(" WARN "), "{warning}");
+    let named = format!("the disk of {} has ", dir.display());
+    assert!(warning.contains(&named), "{warning}");
+    let (_, free) = warning.split_once(" has ").unwrap();
+    let (mib, _) = free.split_once(" MiB ").unwrap();
+    assert!((1..24).contains(&mib.parse().unwrap()), "{warning}");
 }
 
 #[test]

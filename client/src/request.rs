@@ -73,7 +73,7 @@ impl Metadata {
             };
             if error.outcome() == Outcome::Refused && error.not_leader().is_none() {
                 return Commanded {
-                    result: Err(error),
+                    result: Err(concluded(error, maybe_done_before)),
                     maybe_done_before,
                 };
             }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use fake::{FakeCluster, PATIENCE};
 use highwater_client::{
-    BrokerId, Client, NewTopic, Offset, PartitionIndex, Position, Reason, Record, TopicChanges,
-    TrimTo,
+    BrokerId, Client, NewTopic, Offset, Outcome, PartitionIndex, Position, Reason, Record,
+    TopicChanges, TrimTo,
 };
 
 /// A limit that is to pass, and enough for a busy machine to ask once.
@@ -52,6 +52,21 @@ async fn a_command_whose_answer_was_lost_succeeds_if_it_took_effect() {
     cluster.faults(|faults| faults.lose_answers = 1);
     patiently(client.delete_topic("t")).await.unwrap();
     assert!(client.list_topics().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_refusal_after_a_lost_answer_does_not_say_that_nothing_was_done() {
+    let cluster = FakeCluster::start(1);
+    let client = cluster.client().await;
+    cluster.faults(|faults| {
+        faults.lose_answers = 1;
+        faults.refuse_repeated = Some(Reason::InvalidReplication);
+    });
+    let created = patiently(client.create_topic(NewTopic::new("t"))).await;
+    let error = created.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::InvalidReplication));
+    assert_eq!(error.outcome(), Outcome::Unknown);
+    assert!(client.describe_topic("t").await.is_ok(), "it is there");
 }
 
 #[tokio::test]

@@ -155,6 +155,21 @@ fn a_new_topic_has_a_leader_and_replicas_in_sync_on_three() {
 }
 
 #[test]
+fn a_replica_whose_broker_is_gone_is_not_in_sync_though_it_has_everything() {
+    let mut cluster = Cluster::start(&program!(), 3);
+    cluster.run(&["topic", "create", "idle", "-r", "3"]).ok();
+    cluster.until_healthy();
+    let leader = cluster.leader_of("idle", 0);
+    let gone = (leader + 1) % 3;
+    cluster.brokers[gone].kill();
+    cluster.unhealthy(&["the replica is not in sync"]);
+    let described = cluster.run(&["topic", "describe", "idle", "-o", "json"]);
+    let described = described.ok().json();
+    let in_sync = described["partitions"][0]["in_sync"].as_array().unwrap();
+    assert_eq!(in_sync.len(), 2, "{described}");
+}
+
+#[test]
 fn a_broker_that_is_stopped_hands_over_and_its_clients_see_no_error() {
     let mut cluster = Cluster::start(&program!(), 3);
     cluster

@@ -88,11 +88,12 @@ impl Services {
             let broker = brokers.get(replica);
             broker.is_some_and(|broker| self.liveness.answers(*broker))
         };
+        let is_in_sync = |(replica, lag): &&(ReplicaId, u64)| *lag == 0 && is_up(replica);
         let lacks = |(replica, lag): &(ReplicaId, u64)| *lag > FAR_BEHIND || !is_up(replica);
         Some(Led {
             bounds,
             is_under_replicated: lags.iter().any(lacks),
-            in_sync: 1 + lags.iter().filter(|(_, lag)| *lag == 0).count() as u64,
+            in_sync: 1 + lags.iter().filter(|entry| is_in_sync(entry)).count() as u64,
             lag_entries: lags.iter().map(|(_, lag)| *lag).max().unwrap_or(0),
         })
     }

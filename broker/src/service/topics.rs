@@ -74,6 +74,10 @@ impl Services {
             .map_err(|error| Error::new(Reason::InvalidConfig, error.to_string()))?;
         let state = self.metadata.state();
         let candidates = state.candidates();
+        if candidates.is_empty() {
+            let message = "this broker has yet to learn of the cluster's brokers";
+            return Err(Error::new(Reason::NotReady, message));
+        }
         let most = crate::cluster::MAX_PARTITIONS;
         let count = request.partition_count.unwrap_or(1);
         let Ok(partitions @ 1..=crate::cluster::MAX_PARTITIONS) = usize::try_from(count) else {
@@ -264,8 +268,14 @@ impl Services {
     /// The state of those of `groups` that this broker leads, what keeps its replicas out of others,
     /// and which of them cannot follow because its disk is full.
     pub async fn describe_partitions(&self, groups: &[GroupId]) -> DescribePartitionsResponse {
+        // A replica that has all there is and whose broker is gone takes nothing that comes.
+        let answers = |broker: &u32| self.liveness.answers(BrokerId(*broker));
         let status = async |group: &GroupId| match *group {
-            GroupId::Partition(topic, index) => self.partitions.get(topic, index)?.status().await,
+            GroupId::Partition(topic, index) => {
+                let mut status = self.partitions.get(topic, index)?.status().await?;
+                status.in_sync.retain(answers);
+                Some(status)
+            }
             GroupId::Metadata => None,
         };
         let fault = |group: &GroupId| {

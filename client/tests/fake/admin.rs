@@ -87,7 +87,9 @@ impl TopicService for FakeBroker {
         let mut state = self.shared.state();
         state.led()?;
         if state.topics.contains_key(&request.name) {
-            return Err(status::of(Reason::TopicExists, "it exists"));
+            let reason = state.faults.refuse_repeated;
+            let reason = reason.unwrap_or(Reason::TopicExists);
+            return Err(status::of(reason, "it cannot be created"));
         }
         let partitions = request.partition_count.unwrap_or(1) as u32;
         let replication = request.replication_factor.unwrap_or(1) as u32;

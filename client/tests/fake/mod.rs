@@ -79,6 +79,8 @@ pub(crate) struct Faults {
     pub(crate) no_hints: bool,
     /// So many creations and deletions take effect and then lose their answer.
     pub(crate) lose_answers: u32,
+    /// A creation of a topic that exists is refused for this reason, as by a broker that lags.
+    pub(crate) refuse_repeated: Option<Reason>,
     /// Every broker has a replica of everything, and serves those who may read followers.
     pub(crate) followers_serve: bool,
     /// This broker serves no subscription, as long as it is this one.

@@ -9,6 +9,7 @@ use crate::log::tests::{all, append_and_wait, batch_frame, local, open, tiny};
 use crate::log::{Dir, Frame, FrameKind, Log, MemDir};
 
 mod behind;
+mod changed;
 mod cuts;
 mod short;
 mod voted;

@@ -196,6 +196,10 @@ impl Rebuild {
                 break;
             };
             if frame.head.index != wanted {
+                // What is behind this one in the answer says nothing, if this one is not the same.
+                if self.superseded(&LastFrame::from(&frame.head), supply.committed)? {
+                    return Ok(Reached::End);
+                }
                 continue;
             }
             reached = match self.take_frame(frame, supply.committed)? {

@@ -46,7 +46,8 @@ pub(super) enum Goal {
     Joint(u32, Tail),
     /// The newest file: everything before this byte was durable.
     Durable(u32),
-    /// The newest file, and nothing says how far it went: it is gone, or its end may be.
+    /// The newest file, and nothing says how far it went: it is gone, or its end may be. Or one of
+    /// which nothing says that either, because the file that goes on from it is gone.
     Unknown,
 }
 
@@ -77,7 +78,7 @@ pub(super) fn survey(
             options,
         };
         match node.header.zip(node.at) {
-            Some((header, at)) => match place.damage(&header, at)? {
+            Some((header, at)) => match place.damage(&header, at) {
                 Ok(scan) => past.push(header, files[at].bytes.clone(), scan),
                 Err(goal) => {
                     return Ok(Some(Lost {
@@ -177,33 +178,33 @@ struct Place<'a> {
 
 impl Place<'_> {
     /// What a scan finds if the file is whole, and otherwise where it has to lead.
-    fn damage(&self, header: &SegmentHeader, at: usize) -> Result<Result<Scan, Goal>, RepairError> {
+    fn damage(&self, header: &SegmentHeader, at: usize) -> Result<Scan, Goal> {
         let file = &self.files[at];
         let limit = self.node.joint.map_or(u32::MAX, |(end, _)| end);
         let scan = scan::scan(&file.bytes, header, limit, &mut |_| {});
         let is_short = file.short.is_some();
         if let Some((end, tail)) = self.node.joint {
             let whole = scan.end == end && scan.tail == tail && !is_short;
-            return Ok(if whole {
-                Ok(scan)
-            } else {
-                Err(Goal::Joint(end, tail))
-            });
+            return match whole {
+                true => Ok(scan),
+                false => Err(Goal::Joint(end, tail)),
+            };
         }
         if scan.stop == Stop::Footer {
-            return Ok(match is_short {
+            return match is_short {
                 true => Err(Goal::Joint(scan.end, scan.tail)),
                 false => Ok(scan),
-            });
+            };
         }
-        if is_short && self.newest {
-            return Ok(Err(Goal::Unknown));
+        if is_short {
+            return Err(Goal::Unknown);
         }
         if !self.newest {
-            let whole = !is_short;
-            return match whole && scan::nothing_after(&file.bytes, header, scan.end, u64::MAX) {
-                true => Ok(Ok(scan)),
-                false => Err(self.unclear("it and the file that goes on from it are damaged")),
+            // What goes on from it is lost, and with that how far it went. Where the log ends is said
+            // by the repair of that one.
+            return match scan::nothing_after(&file.bytes, header, scan.end, u64::MAX) {
+                true => Ok(scan),
+                false => Err(Goal::Unknown),
             };
         }
         let mut durable = match self.proof.durable.file == file.number {
@@ -215,11 +216,10 @@ impl Place<'_> {
         if torn > file.reach(self.options.max_unsynced_bytes) {
             durable = durable.max(written);
         }
-        Ok(if scan.end >= durable {
-            Ok(scan)
-        } else {
-            Err(Goal::Durable(durable))
-        })
+        match scan.end >= durable {
+            true => Ok(scan),
+            false => Err(Goal::Durable(durable)),
+        }
     }
 
     /// The file without its header, behind what is whole.

@@ -110,3 +110,33 @@ fn an_own_entry_that_another_replica_has_committed_otherwise_is_still_the_end_of
     let (log, _) = Log::open(shared, tiny()).unwrap();
     assert!(same(&all(&log), &frames[..lost]));
 }
+
+#[test]
+fn an_own_end_that_was_never_committed_is_found_within_one_answer_as_well() {
+    let (dir, frames) = led(4, END);
+    let (_, theirs) = led(5, END + 3);
+    let newest = segments(&dir).pop().unwrap();
+    // It lost the last entry that both have, and whatever may have been behind its own ones.
+    let from = place(&dir, &frames[COMMON as usize]).1;
+    let (_, last) = place(&dir, &frames[END as usize]);
+    let len = last + frames[END as usize].head.frame_len() as usize;
+    let mut left = dir.open(&newest).unwrap().slice(0..len as u64).to_vec();
+    left[from + 8] ^= 1;
+    let hurt = copy(&dir);
+    hurt.remove(&newest).unwrap();
+    put(&hurt, &newest, &left);
+    let shared: Arc<dyn Dir> = Arc::new(hurt);
+    let other = Other::leader(&theirs);
+    let mut repair = Repair::begin(&shared, &tiny()).unwrap().unwrap();
+    let Step::Need(wanted) = repair.step(None).unwrap() else {
+        panic!("nothing is needed");
+    };
+    assert_eq!(wanted, LogIndex(COMMON));
+    let mut all_at_once = other.give(wanted);
+    all_at_once.frames = theirs[COMMON as usize..].to_vec();
+    all_at_once.complete = true;
+    let step = repair.step(Some(all_at_once)).unwrap();
+    assert!(matches!(step, Step::Repaired(_)), "{step:?}");
+    let (log, _) = Log::open(shared, tiny()).unwrap();
+    assert!(same(&all(&log), &frames));
+}

@@ -65,7 +65,8 @@ pub(super) fn survey(
     options: &LogOptions,
 ) -> Result<Option<Lost>, RepairError> {
     let reach = |file: &FoundFile| file.reach(options.max_unsynced_bytes);
-    let proof = Proof::gather(files, &options.owner, reach);
+    // All of it has been read, or stands as something else.
+    let proof = Proof::gather(files, &options.owner, reach, &mut |_, _| Ok(()))?;
     let nodes = needed(files, &proof, options);
     let mut past = Past::default();
     for (nth, node) in nodes.iter().enumerate() {
@@ -99,7 +100,10 @@ pub(super) fn survey(
 /// The files that must be there, oldest first.
 fn needed(files: &[FoundFile], proof: &Proof, options: &LogOptions) -> Vec<Node> {
     let good = files.iter().filter(|file| file.known().is_some());
-    let newest = good.map(|file| file.number).max().unwrap_or(0);
+    // One that cannot be read is not opened beside the others, whatever it was.
+    let unreadable = files.iter().filter(|file| file.unreadable.is_some());
+    let newest = good.chain(unreadable).map(|file| file.number).max();
+    let newest = newest.unwrap_or(0);
     let mut next =
         Some(newest.max(proof.durable.file).max(options.durable_file)).filter(|n| *n > 0);
     let mut joint = None;
@@ -196,7 +200,8 @@ impl Place<'_> {
                 false => Ok(scan),
             };
         }
-        if is_short {
+        // What is lost may have been at its end, and may have been durable.
+        if is_short || file.unreadable.is_some() {
             return Err(Goal::Unknown);
         }
         if !self.newest {

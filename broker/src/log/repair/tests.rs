@@ -12,6 +12,7 @@ mod behind;
 mod changed;
 mod cuts;
 mod short;
+mod unreadable;
 mod voted;
 
 const ENTRIES: u64 = 40;

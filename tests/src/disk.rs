@@ -12,6 +12,7 @@ use rustix::fs::statvfs;
 use tempfile::TempDir;
 
 use crate::figure;
+use crate::files::partition_dir;
 use crate::program::Program;
 
 /// Whether there is what an ext4 in an image takes.
@@ -45,6 +46,18 @@ const POWER_CYCLE: &str = r#"
     PATH="$PATH:/usr/sbin:/sbin"
     umount "$1/disk" && { e2fsck -f -y "$1/under/image" >&2; test $? -lt 4; } &&
     mount -o loop "$1/under/image" "$1/disk"
+"#;
+
+/// Puts a directory on a disk of its own, with the file that is named behind all others, and takes away
+/// everything of that disk from the third page of the file on.
+const LOSE: &str = r#"
+    PATH="$PATH:/usr/sbin:/sbin"
+    other="$1/under/other" && mkdir "$1/other" &&
+    truncate -s 32M "$other" && mkfs.ext4 -q -F -b 4096 -m 0 -O ^has_journal "$other" &&
+    mount -o loop "$other" "$1/other" && mv "$2/$3" "$1/kept" && cp -a "$2/." "$1/other/" &&
+    sync -f "$1/other" && cp -a "$1/kept" "$1/other/$3" && sync -f "$1/other" &&
+    at=$(filefrag -v -b4096 "$1/other/$3" | awk '$1 == "0:" { sub(/\.\..*/, "", $4); print $4 }') &&
+    umount "$1/other" && mount -o loop "$other" "$2" && truncate -s $(((at + 2) * 4096)) "$other"
 "#;
 
 /// A small disk. What is on it is gone with it.
@@ -112,13 +125,14 @@ impl SmallDisk {
         root.join(disk).join(name)
     }
 
-    /// Runs a script where the disk is mounted; `$1` is the directory it is in.
+    /// Runs a script where the disk is mounted; `$1` is the directory it is in, and `args` follow.
     #[track_caller]
-    fn run(&self, script: &str) {
+    fn run(&self, script: &str, args: &[&str]) {
         let target = format!("--target={}", self.holder.id());
         let ended = Command::new("nsenter")
             .args([&target, "--mount", "--", "sh", "-c", script, "sh"])
             .arg(self.home.path())
+            .args(args)
             .output()
             .expect("nsenter (util-linux) is there");
         assert!(ended.status.success(), "{script}: {ended:?}");
@@ -127,7 +141,7 @@ impl SmallDisk {
     /// Mounts it read-only. No file on it may be open for writing.
     #[track_caller]
     pub fn make_read_only(&self) {
-        self.run(r#"mount -o remount,ro "$1/disk""#);
+        self.run(r#"mount -o remount,ro "$1/disk""#, &[]);
     }
 
     /// Takes `mib` MiB of the disk away, as a file of this name.
@@ -205,13 +219,26 @@ impl FailingDisk {
     #[track_caller]
     pub fn mend(&self) {
         drop(fs::remove_file(self.under()));
-        self.0.run(POWER_CYCLE);
+        self.0.run(POWER_CYCLE, &[]);
+    }
+
+    /// From the third page on the first segment file of the only partition cannot be read any more: an
+    /// input/output error for who reads it, and SIGBUS for who touches a map of it. Nobody may use it
+    /// meanwhile.
+    #[track_caller]
+    pub fn lose_sectors(&self) {
+        let seen = partition_dir(&self.0.seen("data"));
+        let name = seen.file_name().and_then(|name| name.to_str());
+        let name = name.expect("the name of the directory is text");
+        let dir = self.0.data_dir().join("groups").join(name);
+        let dir = dir.to_str().expect("its path is text");
+        self.0.run(LOSE, &[dir, "00000001.seg"]);
     }
 
     /// Makes the file system read-only while files on it are open, as ext4 does by itself after an error.
     #[track_caller]
     pub fn abort(&self) {
-        self.0.run(r#"mount -o remount,abort "$1/disk""#);
+        self.0.run(r#"mount -o remount,abort "$1/disk""#, &[]);
     }
 }
 

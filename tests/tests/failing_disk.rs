@@ -1,6 +1,6 @@
 //! A disk whose syncs really fail, below a real process: nothing is acknowledged after the first
 //! failure, the broker leaves within a second and says what to do, and all acknowledged is there once
-//! the disk works again.
+//! the disk works again. And one that cannot read what it has: that file alone is out.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::{Duration, Instant};
@@ -158,4 +158,37 @@ async fn a_disk_that_becomes_read_only_acknowledges_nothing_more_and_loses_nothi
     let log = victim.broker.log();
     assert!(!log.contains("panicked"), "{log}");
     victim.has_what_was_acknowledged().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_the_disk_cannot_read_is_damage_and_does_not_end_the_broker() {
+    let mut victim = Victim::start().await;
+    for _ in 0..5 {
+        victim.append().await.unwrap();
+    }
+    victim.broker.kill();
+    victim.disk.lose_sectors();
+    victim.broker.restart();
+    // Its metadata is on the other disk, which works.
+    let api = Api::connect(victim.broker.listen()).await;
+    api.create("whole", 1, &[]).await;
+    let request = v1::ProduceRequest {
+        topic: "whole".to_owned(),
+        partition: Some(0),
+        batch: batches::batch(["a record".to_owned()]),
+        ..v1::ProduceRequest::default()
+    };
+    api.produce(request).await.unwrap();
+    assert_eq!(api.values("whole", 0).await, ["a record"]);
+    let broker = &victim.broker;
+    broker.unhealthy(&[
+        "the replica is damaged",
+        "00000001.seg",
+        "no other replica to repair it from",
+    ]);
+    victim.broker.kill();
+    let log = victim.broker.log();
+    assert!(!log.contains("panicked"), "{log}");
+    let why = "00000001.seg is damaged at byte 8192: the disk cannot read it";
+    assert!(log.contains(why), "{log}");
 }

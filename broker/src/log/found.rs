@@ -13,11 +13,18 @@ pub(super) struct FoundFile {
     /// its end is lost, whatever was there.
     pub(super) short: Option<SegmentHeader>,
     pub(super) bytes: Bytes,
+    /// The first byte that the disk cannot give, if one was found: what stands there was never written.
+    pub(super) unreadable: Option<u64>,
 }
 
 impl FoundFile {
     /// File `number` of `owner`'s log. An error: it is another log's, or of a later version.
-    pub(super) fn read(bytes: Bytes, owner: &Owner, number: u32) -> Result<Self, HeaderFault> {
+    pub(super) fn read(
+        bytes: Bytes,
+        unreadable: Option<u64>,
+        owner: &Owner,
+        number: u32,
+    ) -> Result<Self, HeaderFault> {
         let len = bytes.len() as u64;
         let (header, short) = match SegmentHeader::read(&bytes, owner, number) {
             Err(fault @ (HeaderFault::Version(_) | HeaderFault::Foreign(_))) => return Err(fault),
@@ -33,6 +40,7 @@ impl FoundFile {
             header,
             short,
             bytes,
+            unreadable,
         })
     }
 

@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use memmap2::{Advice, Mmap, MmapOptions};
+use rustix::io::Errno;
 
 /// A file's bytes. Slices of them are reference counts; the map goes with the last.
 #[derive(Debug)]
@@ -98,8 +99,20 @@ impl Mapped {
         let (start, end) = (at(range.start), at(range.end));
         match end.checked_sub(start) {
             None | Some(0) => Ok(()),
-            Some(len) => map.advise_range(Advice::PopulateRead, start, len),
+            Some(len) => map
+                .advise_range(Advice::PopulateRead, start, len)
+                .map_err(told_apart),
         }
+    }
+}
+
+/// The system says "bad address" or "bad memory" where whoever touches the map would get SIGBUS.
+fn told_apart(error: io::Error) -> io::Error {
+    let code = error.raw_os_error();
+    let is = |errno: Errno| code == Some(errno.raw_os_error());
+    match is(Errno::FAULT) || is(Errno::HWPOISON) {
+        true => Errno::IO.into(),
+        false => error,
     }
 }
 

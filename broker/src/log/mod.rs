@@ -38,6 +38,7 @@ mod mark;
 mod open;
 mod options;
 mod plan;
+mod readable;
 mod recovery;
 mod room;
 mod scan;

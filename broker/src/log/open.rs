@@ -12,7 +12,8 @@ use super::found::FoundFile;
 use super::frame::{LastFrame, Position, Tail};
 use super::index::SegmentIndex;
 use super::options::LogOptions;
-use super::recovery::{self, Decision, Live, Recovered};
+use super::readable::{Resident, header_of, not_ours, read_files};
+use super::recovery::{self, Decision, Live, Look, Recovered};
 use super::scan::Scan;
 use super::seal;
 use super::segment::{Segment, dead_name, file_name, index_name};
@@ -46,8 +47,10 @@ pub(super) fn open(dir: &Arc<dyn Dir>, options: &LogOptions) -> Result<Opened, O
     let names = dir
         .list()
         .map_err(OpenError::io("list", "the log's directory"))?;
-    let (handles, files) = read_files(&**dir, &names, options)?;
-    let decision = recovery::decide(&files, &options.owner, options.max_unsynced_bytes)?;
+    let (handles, files) = read_files(&**dir, &names, options, header_of)?;
+    let mut resident = Resident::begin(&handles, &files)?;
+    let look: Look<'_> = &mut |number, at| resident.look(number, at);
+    let decision = recovery::decide(&files, &options.owner, options.max_unsynced_bytes, look)?;
     recovery::refuse_lost_end(&files, &decision, options.durable_file)?;
     recovery::refuse_lost_beginning(&files, &decision, options.unpurged)?;
     refuse_strangers(&files, &decision)?;
@@ -75,51 +78,6 @@ pub(super) fn open(dir: &Arc<dyn Dir>, options: &LogOptions) -> Result<Opened, O
     }
     opened.remove_others(&**dir, &files, &names)?;
     Ok(opened)
-}
-
-/// The open files, in the order of their numbers.
-pub(super) type Handles = Vec<Arc<dyn File>>;
-
-/// Reads every header. A file of another log or of a later version refuses all.
-pub(super) fn read_files(
-    dir: &dyn Dir,
-    names: &[String],
-    options: &LogOptions,
-) -> Result<(Handles, Vec<FoundFile>), OpenError> {
-    let subdirs = dir
-        .list_subdirs()
-        .map_err(OpenError::io("list", "the log's directory"))?;
-    if let Some(name) = subdirs.iter().find(|name| segment_number(name).is_some()) {
-        return Err(not_ours(name, HeaderFault::Directory));
-    }
-    let mut handles = Vec::new();
-    let mut files = Vec::new();
-    for name in names {
-        let Some(number) = segment_number(name) else {
-            continue;
-        };
-        let handle = match dir.open(name) {
-            // A file that was being prepared for a log that is closed by now, and was not needed.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            opened => opened.map_err(OpenError::io("open", name))?,
-        };
-        let bytes = handle.slice(0..handle.len());
-        match FoundFile::read(bytes, &options.owner, number) {
-            Ok(file) => files.push(file),
-            Err(fault @ HeaderFault::Version(_)) => {
-                let (file, fault) = (name.clone(), fault.to_string());
-                return Err(OpenError::Unsupported { file, fault });
-            }
-            Err(fault) => return Err(not_ours(name, fault)),
-        }
-        handles.push(handle);
-    }
-    Ok((handles, files))
-}
-
-fn not_ours(name: &str, fault: HeaderFault) -> OpenError {
-    let file = name.to_owned();
-    OpenError::Foreign { file, fault }
 }
 
 /// Refuses files that no log has written: a header is in one sector, so that a crash leaves it whole
@@ -200,11 +158,6 @@ fn create(dir: &dyn Dir, name: &str, len: u64, files: &[FoundFile]) -> io::Resul
     }
 }
 
-fn segment_number(name: &str) -> Option<u32> {
-    let number = name.strip_suffix(".seg")?.parse().ok()?;
-    (file_name(number) == name).then_some(number)
-}
-
 impl Opened {
     fn new(
         dir: &Arc<dyn Dir>,
@@ -276,6 +229,7 @@ impl Opened {
             }
             // A crash may have come before it gave back its rest, and nobody does so later.
             part.segment.measure();
+            part.segment.warmth.note_full();
             self.sealed.push(part);
         }
     }

@@ -62,14 +62,18 @@ pub(super) struct Decision {
     pub(super) durable: Position,
 }
 
+/// Called with the number of a file before it is looked at around a byte, or at one before that.
+pub(super) type Look<'a> = &'a mut dyn FnMut(u32, usize) -> Result<(), OpenError>;
+
 /// Decides what counts of `files`, which are in the order of their numbers.
 pub(super) fn decide(
     files: &[FoundFile],
     owner: &Owner,
     max_unsynced: u64,
+    look: Look<'_>,
 ) -> Result<Decision, OpenError> {
     let reach = |file: &FoundFile| file.reach(max_unsynced);
-    let proof = Proof::gather(files, owner, reach);
+    let proof = Proof::gather(files, owner, reach, look)?;
     let chain = chain(files, &proof)?;
     let mut decision = Decision {
         durable: proof.durable,
@@ -180,7 +184,8 @@ impl Proof {
         files: &[FoundFile],
         owner: &Owner,
         reach: impl Fn(&FoundFile) -> u64,
-    ) -> Self {
+        look: Look<'_>,
+    ) -> Result<Self, OpenError> {
         let headers = files.iter().filter_map(FoundFile::known);
         let durable = headers
             .map(|header| header.durable)
@@ -198,11 +203,13 @@ impl Proof {
             }
             let generation = salt.map(|salt| generation(owner, salt, file.number));
             proof.durable = proof.durable.max(read_hint(&file.bytes, generation));
-            let found = scan::evidence(&file.bytes, file.number, generation, reach(file));
+            let mut look = |at| look(file.number, at);
+            let (bytes, number) = (&file.bytes, file.number);
+            let found = scan::evidence(bytes, number, generation, reach(file), &mut look)?;
             proof.durable = proof.durable.max(found.durable);
             proof.seen.push((file.number, found));
         }
-        proof
+        Ok(proof)
     }
 
     /// The byte after the last whole frame header in a file, if the file was looked at.

@@ -17,8 +17,8 @@ use super::dir::Dir;
 use super::error::{LogError, OpenError};
 use super::found::FoundFile;
 use super::frame::LastFrame;
-use super::open::read_files;
 use super::options::LogOptions;
+use super::readable::{all_of, read_files};
 use super::segment::file_name;
 use super::segment_header::HeaderFault;
 use super::view::Frame;
@@ -246,7 +246,7 @@ fn look(
     let names = dir
         .list()
         .map_err(OpenError::io("list", "the log's directory"))?;
-    let (_, files) = read_files(&**dir, &names, options)?;
+    let (_, files) = read_files(&**dir, &names, options, all_of)?;
     let lost = survey::survey(&files, options)?;
     Ok((files, lost))
 }

@@ -112,8 +112,15 @@ pub(super) struct Evidence {
 
 /// Looks for whole frame headers from the first frame's place on, skipping what is not one, until
 /// `reach` bytes held none: no write can have gone further beyond the last one that is durable.
-/// Without a generation a frame of any will do.
-pub(super) fn evidence(bytes: &[u8], number: u32, generation: Option<u32>, reach: u64) -> Evidence {
+/// Without a generation a frame of any will do. Whatever a scan of the file looks at later is no
+/// further than the last place that `look` was called with.
+pub(super) fn evidence<E>(
+    bytes: &[u8],
+    number: u32,
+    generation: Option<u32>,
+    reach: u64,
+    look: &mut impl FnMut(usize) -> Result<(), E>,
+) -> Result<Evidence, E> {
     let mut found = Evidence {
         durable: Position::default(),
         written_end: SEGMENT_HEADER,
@@ -126,6 +133,7 @@ pub(super) fn evidence(bytes: &[u8], number: u32, generation: Option<u32>, reach
         if at - found.written_end as usize > reach {
             break;
         }
+        look(at)?;
         let frame = if begins_frame(rest, generation) {
             RawFrame::parse_any(rest).ok().map(|(frame, _)| frame)
         } else {
@@ -146,7 +154,8 @@ pub(super) fn evidence(bytes: &[u8], number: u32, generation: Option<u32>, reach
             None => at += ALIGN,
         }
     }
-    found
+    look(at.min(bytes.len()))?;
+    Ok(found)
 }
 
 /// All of it is looked at: that is faster than to stop at the first byte that is not zero.

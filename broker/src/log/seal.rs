@@ -80,9 +80,9 @@ fn write(segment: &Segment, end: u32) -> io::Result<StoredIndex> {
 /// The index of a sealed segment that nobody has searched since the log was opened.
 pub(super) fn read_index(segment: &Segment, end: u32) -> Arc<SegmentIndex> {
     let header = header(segment, end);
-    let file = segment.home.open(&index_name(header.number));
+    let file = segment.home.open(&index_name(header.number)).ok();
     let stored = file
-        .ok()
+        .filter(|file| file.make_resident(0..file.len()).is_ok())
         .and_then(|file| StoredIndex::read(file.slice(0..file.len()), &header));
     let index = match stored {
         Some(stored) => SegmentIndex::Stored(stored),

@@ -1,5 +1,6 @@
 //! One segment file as readers and the writer share it: where frames are and whether they are whole.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -12,6 +13,7 @@ use super::dir::{Dir, File};
 use super::error::{Damage, LogError};
 use super::frame::{FrameFault, FrameKind, HEADER_LEN, Head, RawFrame, Tail};
 use super::index::{GrowingIndex, IndexEntry, SegmentIndex};
+use super::readable;
 use super::scan::{self, Stop};
 use super::seal;
 use super::segment_header::{SEGMENT_HEADER, SegmentHeader};
@@ -226,6 +228,7 @@ impl Segment {
 
     /// Walks everything up to `end`, where the log has to stand at `tail`.
     pub(super) fn check(&self, end: u32, tail: &Tail) -> Result<(), LogError> {
+        self.read_from_disk(&(0..end), None)?;
         let bytes = self.file.slice(0..self.file.len());
         let scan = scan::scan(&bytes, &self.header, end, &mut |_| {});
         if scan.end == end && scan.tail == *tail {
@@ -236,6 +239,25 @@ impl Segment {
             Stop::Limit | Stop::Footer => FrameFault::Order,
         };
         Err(self.damage(scan.end, Some(scan.tail.next_index), fault))
+    }
+
+    /// Reads a range from the disk into memory. What the disk cannot give is damage, of which `index`
+    /// is the first entry, if that is known.
+    pub(super) fn read_from_disk(
+        &self,
+        range: &Range<u32>,
+        index: Option<LogIndex>,
+    ) -> Result<(), LogError> {
+        let number = self.header.number;
+        let range = u64::from(range.start)..u64::from(range.end);
+        let unreadable = readable::first_unreadable(&*self.file, range);
+        match unreadable.map_err(LogError::io("read", file_name(number)))? {
+            Some(at) => Err(LogError::Damaged(Damage {
+                first_bad_index: index,
+                ..readable::damage(number, at)
+            })),
+            None => Ok(()),
+        }
     }
 
     fn damage(&self, position: u32, index: Option<LogIndex>, fault: FrameFault) -> LogError {
@@ -307,12 +329,13 @@ impl Frames<'_> {
         }
         let (segment, position, index) = (self.segment, self.position, self.next_index);
         let bad = |fault| segment.damage(position, Some(index), fault);
-        let head = Head::decode(self.view(HEADER_LEN as u64)).map_err(|fault| bad(fault.into()))?;
+        let head =
+            Head::decode(self.view(HEADER_LEN as u64)?).map_err(|fault| bad(fault.into()))?;
         let frame_end = u64::from(position) + head.frame_len();
         if frame_end > u64::from(self.end) {
             return Err(bad(FrameFault::Cut));
         }
-        let bytes = self.view(head.frame_len());
+        let bytes = self.view(head.frame_len())?;
         let raw = RawFrame::parse(bytes, segment.generation).map_err(bad)?;
         if raw.head.index != index {
             return Err(bad(FrameFault::Order));
@@ -332,16 +355,20 @@ impl Frames<'_> {
     }
 
     /// The next `len` bytes at the position, cut at the end.
-    fn view(&mut self, len: u64) -> &[u8] {
+    fn view(&mut self, len: u64) -> Result<&[u8], LogError> {
         let len = len.min(u64::from(self.end - self.position));
         let mut from = (self.position - self.window_start) as usize;
         if from + len as usize > self.window.len() {
             let start = u64::from(self.position);
             let until = (start + len.max(WINDOW)).min(u64::from(self.end));
+            let range = self.position..until as u32;
+            if self.segment.warmth.may_be_cold(&range) {
+                self.segment.read_from_disk(&range, Some(self.next_index))?;
+            }
             self.window = self.segment.file.slice(start..until);
             (self.window_start, from) = (self.position, 0);
         }
         let until = (from + len as usize).min(self.window.len());
-        self.window.get(from..until).unwrap_or_default()
+        Ok(self.window.get(from..until).unwrap_or_default())
     }
 }

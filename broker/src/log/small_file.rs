@@ -84,6 +84,12 @@ pub fn read_file(dir: &dyn Dir, name: &str) -> Result<Option<Vec<u8>>, SmallFile
             });
         }
     };
+    let resident = file.make_resident(0..file.len());
+    resident.map_err(|source| SmallFileError::Io {
+        action: "read",
+        file: name.to_owned(),
+        source,
+    })?;
     let bytes = file.slice(0..file.len());
     let damaged = |reason| SmallFileError::Damaged {
         file: name.to_owned(),

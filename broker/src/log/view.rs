@@ -67,7 +67,7 @@ impl View {
 
     /// What is not in memory of the first bytes of the full file at `first` from where `before` ends,
     /// and of the one behind it. The file that is written to was just written or recovered.
-    fn cold(&self, first: usize, before: Before, max_bytes: usize) -> Option<Cold> {
+    fn cold(&self, first: usize, before: Before, max_bytes: usize) -> Vec<Wanted> {
         let bytes = u32::try_from(max_bytes).unwrap_or(u32::MAX);
         let wanted = |(nth, part): (usize, &Part)| Wanted {
             segment: Arc::clone(&part.segment),
@@ -75,9 +75,8 @@ impl View {
             bytes,
             before: (nth == 0).then(|| Arc::clone(&before)),
         };
-        let parts = self.sealed.get(first..)?.iter().take(2).enumerate();
-        let wanted: Vec<_> = parts.map(wanted).filter(Wanted::is_cold).collect();
-        (!wanted.is_empty()).then_some(Cold { wanted })
+        let parts = self.sealed.iter().skip(first).take(2).enumerate();
+        parts.map(wanted).filter(Wanted::is_cold).collect()
     }
 
     /// The parts that may hold this index or later ones.
@@ -268,7 +267,7 @@ impl LogReader {
         let sealed = &view.sealed;
         let skipped = sealed.partition_point(|part| part.tail.next_offset <= from);
         let before: Before = Arc::new(move |entry| entry.offset <= from.0);
-        view.cold(skipped, before, max_bytes)
+        self.if_any(view.cold(skipped, before, max_bytes))
     }
 
     /// The same for [`Self::frames`].
@@ -277,7 +276,12 @@ impl LogReader {
         let sealed = &view.sealed;
         let skipped = sealed.partition_point(|part| part.tail.next_index <= from);
         let before: Before = Arc::new(move |entry| entry.index <= from.0);
-        view.cold(skipped, before, max_bytes)
+        self.if_any(view.cold(skipped, before, max_bytes))
+    }
+
+    fn if_any(&self, wanted: Vec<Wanted>) -> Option<Cold> {
+        let damage = Arc::clone(&self.damage);
+        (!wanted.is_empty()).then_some(Cold { wanted, damage })
     }
 
     /// The base offset of the first batch from the one that holds `from` on, and below `end`, that

@@ -2,13 +2,13 @@
 //! whoever touches the map where it is not resident stands still until the disk has answered.
 
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use super::error::LogError;
+use super::error::{Damage, LogError};
 use super::index::IndexEntry;
-use super::segment::{Segment, WINDOW, file_name};
+use super::segment::{Segment, WINDOW};
 use super::segment_header::SEGMENT_HEADER;
 use crate::clock::monotonic;
 
@@ -23,7 +23,9 @@ const HOLDS: u32 = 30;
 #[derive(Debug)]
 pub(super) struct Warmth {
     born: Instant,
-    /// Seconds since then, counted from 1; 0 for never.
+    /// Whether the file is full. Until then it is what was just written, or was read at the start.
+    full: AtomicBool,
+    /// Seconds since it was born, counted from 1; 0 for never.
     pieces: Box<[AtomicU32]>,
 }
 
@@ -33,8 +35,19 @@ impl Warmth {
         let count = u32::try_from(len).unwrap_or(u32::MAX).div_ceil(PIECE);
         Self {
             born: monotonic().into_std(),
+            full: AtomicBool::new(false),
             pieces: (0..count).map(|_| AtomicU32::new(0)).collect(),
         }
+    }
+
+    /// Notes that the file is full.
+    pub(super) fn note_full(&self) {
+        self.full.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a range has to be read from the disk before it may be touched.
+    pub(super) fn may_be_cold(&self, range: &Range<u32>) -> bool {
+        self.full.load(Ordering::Relaxed) && !self.is_warm(range)
     }
 
     /// Notes that a range is in memory.
@@ -106,10 +119,7 @@ impl Wanted {
         let range = self.range().unwrap_or(SEGMENT_HEADER..self.end);
         let start = range.start - range.start % PIECE;
         let end = range.end.saturating_add(AHEAD).min(self.end);
-        segment
-            .file
-            .make_resident(u64::from(start)..u64::from(end))
-            .map_err(LogError::io("read", file_name(segment.header.number)))?;
+        segment.read_from_disk(&(start..end), None)?;
         segment.warmth.mark(&(start..end));
         Ok(())
     }
@@ -118,6 +128,8 @@ impl Wanted {
 /// What has to be read from the disk before a read can be served without waiting for it.
 pub struct Cold {
     pub(super) wanted: Vec<Wanted>,
+    /// Where damage is noted.
+    pub(super) damage: Arc<OnceLock<Damage>>,
 }
 
 impl std::fmt::Debug for Cold {
@@ -135,7 +147,11 @@ impl Cold {
         };
         let home = Arc::clone(&first.segment.home);
         home.run_beside(Box::new(move || {
-            done(self.wanted.iter().try_for_each(Wanted::warm));
+            let warmed = self.wanted.iter().try_for_each(Wanted::warm);
+            if let Err(LogError::Damaged(damage)) = &warmed {
+                let _ = self.damage.set(damage.clone());
+            }
+            done(warmed);
         }));
     }
 }

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{self, IoSlice, Read as _, Seek as _};
 use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -300,8 +301,31 @@ impl File for FsFile {
     }
 
     fn make_resident(&self, range: Range<u64>) -> io::Result<()> {
-        self.mapped.make_resident(range)
+        let range = range.start.min(self.len)..range.end.min(self.len);
+        match self.mapped.make_resident(range.clone()) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                read_through(&self.file.handle, range)
+            }
+            made => made,
+        }
     }
+}
+
+/// Has a range read into the page cache where the system cannot do so for a map (Linux before 5.14).
+fn read_through(handle: &fs::File, range: Range<u64>) -> io::Result<()> {
+    let mut chunk = vec![0; 64 << 10];
+    let mut at = range.start;
+    while at < range.end {
+        let len = usize::try_from(range.end - at).map_or(chunk.len(), |len| len.min(chunk.len()));
+        match handle.read_at(&mut chunk[..len], at) {
+            // The map goes further than the file.
+            Ok(0) => return Err(Errno::IO.into()),
+            Ok(read) => at += read as u64,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Reads a file that may be anywhere and of any kind, up to `limit` bytes, for offline inspection.
@@ -316,4 +340,21 @@ pub fn read_any(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_map_cannot_be_read_ahead_the_file_is_read_through() {
+        let home = tempfile::tempdir().unwrap();
+        let file = fs::File::create_new(home.path().join("file")).unwrap();
+        file.set_len(100_000).unwrap();
+        let file = fs::File::open(home.path().join("file")).unwrap();
+        read_through(&file, 0..100_000).unwrap();
+        read_through(&file, 70_000..70_000).unwrap();
+        let beyond = read_through(&file, 99_000..100_001).unwrap_err();
+        assert_eq!(beyond.raw_os_error(), Some(5));
+    }
 }

@@ -65,6 +65,8 @@ pub(super) fn recover(dir: &dyn Dir) -> Result<Found, HardStateError> {
     for (older, number) in files.iter().copied().enumerate().rev() {
         let name = name(number);
         let file = dir.open(&name).map_err(io("open", &name))?;
+        file.make_resident(0..file.len())
+            .map_err(io("read", &name))?;
         let bytes = file.slice(0..file.len());
         let last_resort = older == 0;
         if let Some(values) = read(&bytes, &name, number, last_resort)? {

@@ -196,6 +196,10 @@ impl Rebuild {
                 break;
             };
             if frame.head.index != wanted {
+                // What is behind this one in the answer says nothing, if this one is not the same.
+                if self.superseded(&LastFrame::from(&frame.head), supply.committed)? {
+                    return Ok(Reached::End);
+                }
                 continue;
             }
             reached = match self.take_frame(frame, supply.committed)? {
@@ -248,7 +252,8 @@ impl Rebuild {
 
     /// Whether the end of this log was never committed, because something else is: then what was
     /// behind it was not either, and nobody needs it back. Not so if the header is made up: what is
-    /// before the file may not have been before it.
+    /// before the file may not have been before it. Nor if the end is nothing that was here: the
+    /// other replica gave it, and has lost it itself by now.
     fn superseded(
         &self,
         theirs: &LastFrame,
@@ -259,6 +264,9 @@ impl Rebuild {
         };
         if ours.index != theirs.index || ours.chain == theirs.chain {
             return Ok(false);
+        }
+        if self.unproven {
+            return Err(self.mismatch("what it gave before is not in its log any more"));
         }
         if ours.term == theirs.term {
             return Err(RepairError::Disagrees {

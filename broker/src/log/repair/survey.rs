@@ -46,7 +46,8 @@ pub(super) enum Goal {
     Joint(u32, Tail),
     /// The newest file: everything before this byte was durable.
     Durable(u32),
-    /// The newest file, and nothing says how far it went: it is gone, or its end may be.
+    /// The newest file, and nothing says how far it went: it is gone, or its end may be. Or one of
+    /// which nothing says that either, because the file that goes on from it is gone.
     Unknown,
 }
 
@@ -64,7 +65,8 @@ pub(super) fn survey(
     options: &LogOptions,
 ) -> Result<Option<Lost>, RepairError> {
     let reach = |file: &FoundFile| file.reach(options.max_unsynced_bytes);
-    let proof = Proof::gather(files, &options.owner, reach);
+    // All of it has been read, or stands as something else.
+    let proof = Proof::gather(files, &options.owner, reach, &mut |_, _| Ok(()))?;
     let nodes = needed(files, &proof, options);
     let mut past = Past::default();
     for (nth, node) in nodes.iter().enumerate() {
@@ -77,7 +79,7 @@ pub(super) fn survey(
             options,
         };
         match node.header.zip(node.at) {
-            Some((header, at)) => match place.damage(&header, at)? {
+            Some((header, at)) => match place.damage(&header, at) {
                 Ok(scan) => past.push(header, files[at].bytes.clone(), scan),
                 Err(goal) => {
                     return Ok(Some(Lost {
@@ -98,7 +100,10 @@ pub(super) fn survey(
 /// The files that must be there, oldest first.
 fn needed(files: &[FoundFile], proof: &Proof, options: &LogOptions) -> Vec<Node> {
     let good = files.iter().filter(|file| file.known().is_some());
-    let newest = good.map(|file| file.number).max().unwrap_or(0);
+    // One that cannot be read is not opened beside the others, whatever it was.
+    let unreadable = files.iter().filter(|file| file.unreadable.is_some());
+    let newest = good.chain(unreadable).map(|file| file.number).max();
+    let newest = newest.unwrap_or(0);
     let mut next =
         Some(newest.max(proof.durable.file).max(options.durable_file)).filter(|n| *n > 0);
     let mut joint = None;
@@ -177,33 +182,34 @@ struct Place<'a> {
 
 impl Place<'_> {
     /// What a scan finds if the file is whole, and otherwise where it has to lead.
-    fn damage(&self, header: &SegmentHeader, at: usize) -> Result<Result<Scan, Goal>, RepairError> {
+    fn damage(&self, header: &SegmentHeader, at: usize) -> Result<Scan, Goal> {
         let file = &self.files[at];
         let limit = self.node.joint.map_or(u32::MAX, |(end, _)| end);
         let scan = scan::scan(&file.bytes, header, limit, &mut |_| {});
         let is_short = file.short.is_some();
         if let Some((end, tail)) = self.node.joint {
             let whole = scan.end == end && scan.tail == tail && !is_short;
-            return Ok(if whole {
-                Ok(scan)
-            } else {
-                Err(Goal::Joint(end, tail))
-            });
+            return match whole {
+                true => Ok(scan),
+                false => Err(Goal::Joint(end, tail)),
+            };
         }
         if scan.stop == Stop::Footer {
-            return Ok(match is_short {
+            return match is_short {
                 true => Err(Goal::Joint(scan.end, scan.tail)),
                 false => Ok(scan),
-            });
+            };
         }
-        if is_short && self.newest {
-            return Ok(Err(Goal::Unknown));
+        // What is lost may have been at its end, and may have been durable.
+        if is_short || file.unreadable.is_some() {
+            return Err(Goal::Unknown);
         }
         if !self.newest {
-            let whole = !is_short;
-            return match whole && scan::nothing_after(&file.bytes, header, scan.end, u64::MAX) {
-                true => Ok(Ok(scan)),
-                false => Err(self.unclear("it and the file that goes on from it are damaged")),
+            // What goes on from it is lost, and with that how far it went. Where the log ends is said
+            // by the repair of that one.
+            return match scan::nothing_after(&file.bytes, header, scan.end, u64::MAX) {
+                true => Ok(scan),
+                false => Err(Goal::Unknown),
             };
         }
         let mut durable = match self.proof.durable.file == file.number {
@@ -215,11 +221,10 @@ impl Place<'_> {
         if torn > file.reach(self.options.max_unsynced_bytes) {
             durable = durable.max(written);
         }
-        Ok(if scan.end >= durable {
-            Ok(scan)
-        } else {
-            Err(Goal::Durable(durable))
-        })
+        match scan.end >= durable {
+            true => Ok(scan),
+            false => Err(Goal::Durable(durable)),
+        }
     }
 
     /// The file without its header, behind what is whole.

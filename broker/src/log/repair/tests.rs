@@ -9,8 +9,10 @@ use crate::log::tests::{all, append_and_wait, batch_frame, local, open, tiny};
 use crate::log::{Dir, Frame, FrameKind, Log, MemDir};
 
 mod behind;
+mod changed;
 mod cuts;
 mod short;
+mod unreadable;
 mod voted;
 
 const ENTRIES: u64 = 40;

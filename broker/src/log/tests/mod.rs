@@ -25,6 +25,7 @@ mod maps;
 mod model;
 mod recycled;
 mod rot;
+mod unreadable;
 
 pub(super) fn owner() -> Owner {
     Owner {

@@ -26,6 +26,8 @@ pub(super) struct Inode {
     handles: AtomicUsize,
     /// Whether the next write fails.
     pub(super) fail_write: AtomicBool,
+    // guards: what the medium cannot give any more
+    unreadable: Mutex<Vec<Range<u64>>>,
 }
 
 #[derive(Default)]
@@ -58,7 +60,18 @@ impl Inode {
             content: Mutex::new(content),
             handles: AtomicUsize::new(0),
             fail_write: AtomicBool::new(false),
+            unreadable: Mutex::new(Vec::new()),
         }
+    }
+
+    pub(super) fn make_unreadable(&self, range: Range<u64>) {
+        self.lost().push(range);
+    }
+
+    fn lost(&self) -> MutexGuard<'_, Vec<Range<u64>>> {
+        self.unreadable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -238,6 +251,11 @@ impl File for MemFile {
         let mut copy = Vec::with_capacity(len);
         copy.extend_from_slice(stored);
         copy.resize(len, 0);
+        // Who does not ask before sees nothing where a real process would end.
+        for lost in self.inode.lost().iter() {
+            let at = |byte: u64| usize::try_from(byte.saturating_sub(range.start)).unwrap_or(0);
+            copy[at(lost.start).min(len)..at(lost.end).min(len)].fill(0);
+        }
         Bytes::from(copy)
     }
 
@@ -273,12 +291,25 @@ impl File for MemFile {
         Ok(self.inode.disk_bytes())
     }
 
-    fn make_resident(&self, _range: Range<u64>) -> io::Result<()> {
-        Ok(())
+    fn make_resident(&self, range: Range<u64>) -> io::Result<()> {
+        let lost = self.inode.lost();
+        match lost
+            .iter()
+            .any(|lost| lost.start < range.end && range.start < lost.end)
+        {
+            true => Err(io::Error::from_raw_os_error(5)),
+            false => Ok(()),
+        }
     }
 }
 
 impl super::MemDir {
+    /// Has the medium not give these bytes of a file any more, as with a bad sector.
+    pub fn make_unreadable(&self, name: &str, range: Range<u64>) -> io::Result<()> {
+        self.find(name)?.make_unreadable(range);
+        Ok(())
+    }
+
     /// Makes every sync of a file fail from now on, or no more. A sync that fails loses what it
     /// should have kept.
     pub fn fail_syncs(&self, fail: bool) {

@@ -82,13 +82,39 @@ fn losses(dir: &MemDir) -> Vec<MemDir> {
     losses
 }
 
+/// Ways in which the newest file alone is lost, though its header is whole: it has a hole and whole
+/// frames behind that, or is shorter than it was made.
+fn losses_of_the_newest(dir: &MemDir) -> Vec<MemDir> {
+    let name = segments(dir).pop().unwrap();
+    let first = dir.open(&name).unwrap().slice(4096..4168);
+    let begins = all(&open(&copy(dir)));
+    let begins = begins.iter().find(|frame| frame.head.encode()[..] == first);
+    let begins = begins.unwrap().head.index.0;
+    assert!(
+        begins <= FLOOR as u64,
+        "it begins at {begins}, behind the floor"
+    );
+    let hole = copy(dir);
+    hole.damage(&name, |bytes| bytes[4100..4200].fill(0xa5))
+        .unwrap();
+    let short = copy(dir);
+    let left = dir.open(&name).unwrap().slice(0..4200);
+    short.remove(&name).unwrap();
+    put(&short, &name, &left);
+    vec![hole, short]
+}
+
 #[test]
 fn a_log_begins_again_behind_what_the_others_have_purged_and_has_all_that_follows() {
     let (_, theirs) = built(ENTRIES);
     let other = purged(&theirs);
-    for entries in [18, 30, ENTRIES] {
+    for entries in [18, 27, 30, ENTRIES] {
         let (dir, _) = built(entries);
-        for (nth, hurt) in losses(&dir).into_iter().enumerate() {
+        let losses = match entries {
+            27 => losses_of_the_newest(&dir),
+            _ => losses(&dir),
+        };
+        for (nth, hurt) in losses.into_iter().enumerate() {
             let mut noted = Noted::of(&dir, 1);
             let shared: Arc<dyn Dir> = Arc::new(hurt.clone());
             noted.repair(&shared, &other).unwrap();
@@ -144,12 +170,15 @@ fn behind_a_floor_of_a_later_term_than_the_vote_nothing_is_needed() {
 fn a_crash_or_an_error_anywhere_leaves_the_log_damaged_or_begun_again() {
     let (_, theirs) = built(ENTRIES);
     let other = purged(&theirs);
-    let (dir, _) = built(30);
-    for (nth, loss) in losses(&dir).into_iter().enumerate() {
+    let ((old, _), (new, _)) = (built(30), built(27));
+    let old_lost = losses(&old).into_iter().map(|loss| (&old, 30, loss));
+    let newest_lost = losses_of_the_newest(&new).into_iter();
+    let newest_lost = newest_lost.map(|loss| (&new, 27, loss));
+    for (nth, (dir, entries, loss)) in old_lost.chain(newest_lost).enumerate() {
         for operation in 0..400 {
             let hurt = copy(&loss);
             let shared: Arc<dyn Dir> = Arc::new(hurt.clone());
-            let mut noted = Noted::of(&dir, 1);
+            let mut noted = Noted::of(dir, 1);
             hurt.fail_operation(operation);
             let done = noted.repair(&shared, &other).is_ok();
             hurt.fail_from_operation(None);
@@ -162,7 +191,8 @@ fn a_crash_or_an_error_anywhere_leaves_the_log_damaged_or_begun_again() {
                 .iter()
                 .filter(|frame| frame.head.index.0 > FLOOR as u64);
             let kept: Vec<_> = kept.cloned().collect();
-            let whole = same(&kept, &other.frames[..kept.len()]) && kept.len() >= 30 - FLOOR - 1;
+            let least = entries - FLOOR - 1;
+            let whole = same(&kept, &other.frames[..kept.len()]) && kept.len() >= least;
             assert!(whole, "loss {nth}, operation {operation}");
             let names = hurt.list().unwrap();
             let half = names.iter().find(|name| name.contains("repair"));

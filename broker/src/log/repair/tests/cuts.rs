@@ -164,3 +164,22 @@ fn where_the_others_have_purged_what_would_tell_the_log_begins_again() {
         assert!(matches!(refused, RepairError::Purged { .. }), "{refused}");
     }
 }
+
+#[test]
+fn a_file_with_a_hole_before_a_lost_one_is_repaired_with_it_and_nothing_cut_off_comes_back() {
+    for end in [CUT + 2, OLD_END, OLD_END + 8] {
+        let (dir, frames) = replaced(end);
+        let names = segments(&dir);
+        let name = &names[names.len() - 2];
+        let bytes = dir.open(name).unwrap().slice(0..u64::MAX);
+        let written = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+        for at in (4096..written).step_by(331) {
+            for (nth, hurt) in losses(&dir).iter().enumerate() {
+                hurt.damage(name, |bytes| bytes[at] ^= 0x21).unwrap();
+                let found = after(hurt, &options(&dir, 3), &Other::leader(&frames)).unwrap();
+                let found = same(&found, &frames);
+                assert!(found, "loss {nth}, end {end}, byte {at}");
+            }
+        }
+    }
+}

@@ -152,7 +152,7 @@ async fn grows_after_a_failure(n: u64) -> bool {
             _ = first.failed() => {}
         }
     };
-    let settled = timeout(LIMIT, settled).await;
+    let settled = timeout(LIMIT, Box::pin(settled)).await;
     settled.unwrap_or_else(|_| panic!("operation {n}: nobody joins and nobody ends"));
     let reached = first.disk.operations() > before + n;
     first.cut_power(n).await;
@@ -164,7 +164,7 @@ async fn grows_after_a_failure(n: u64) -> bool {
         join_all([holds_metadata(&first), holds_metadata(&second)]).await;
         Ok::<_, StartError>(())
     };
-    let again = timeout(LIMIT, again).await;
+    let again = timeout(LIMIT, Box::pin(again)).await;
     let again = again.unwrap_or_else(|_| panic!("operation {n}: not on both in the end"));
     again.unwrap_or_else(|error| panic!("operation {n}: {error}"));
     reached

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use highwater_proto::pb::v1;
 use highwater_proto::pb::v1::log_service_server::LogService;
+use tokio_stream::Empty;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -11,12 +12,13 @@ use super::context::context;
 use super::forward::at_leader;
 use super::init_producer::init_producer;
 use super::status::status;
+use super::uncopied::answer;
 use super::{session, subscribe};
 use crate::service::Services;
 
 /// The data plane.
 #[derive(Debug)]
-pub(super) struct LogApi {
+pub(crate) struct LogApi {
     services: Arc<Services>,
 }
 
@@ -29,7 +31,7 @@ impl LogApi {
 #[tonic::async_trait]
 impl LogService for LogApi {
     type ProduceSessionStream = ReceiverStream<Result<v1::ProduceSessionResponse, Status>>;
-    type SubscribeStream = ReceiverStream<Result<v1::SubscribeResponse, Status>>;
+    type SubscribeStream = Empty<Result<v1::SubscribeResponse, Status>>;
 
     async fn produce(
         &self,
@@ -55,9 +57,9 @@ impl LogService for LogApi {
         request: Request<v1::FetchRequest>,
     ) -> Result<Response<v1::FetchResponse>, Status> {
         let context = context(request.metadata());
-        at_leader(&self.services, &context, request.into_inner())
-            .await
-            .map(Response::new)
+        let found = at_leader(&self.services, &context, request.into_inner()).await?;
+        let message = tokio_stream::once(Ok(found));
+        Ok(answer(message, v1::FetchResponse::default()))
     }
 
     async fn subscribe(
@@ -69,7 +71,7 @@ impl LogService for LogApi {
         let messages = subscribe::run(Arc::clone(&self.services), context, request)
             .await
             .map_err(|error| status(&error))?;
-        Ok(Response::new(messages))
+        Ok(answer(messages, tokio_stream::empty()))
     }
 
     async fn list_offsets(

@@ -23,6 +23,7 @@ use super::explained::Explaining;
 use super::log::LogApi;
 use super::peer::PeerApi;
 use super::topic::TopicApi;
+use super::uncopied::Uncopied;
 use crate::listener::connection::{Connection, Which};
 use crate::listener::{Slot, Slots};
 use crate::metrics::Metrics;
@@ -72,14 +73,19 @@ fn incoming(
     })
 }
 
+/// The service that carries batches.
+pub(crate) fn log_service(services: Arc<Services>) -> Uncopied<LogServiceServer<LogApi>> {
+    let service = LogServiceServer::new(LogApi::new(services));
+    Uncopied::new(service.max_decoding_message_size(MAX_REQUEST_BYTES))
+}
+
 /// Serves the public API until `stop` resolves.
 pub async fn serve_public(
     (listener, slots): (TcpListener, Slots),
     services: Arc<Services>,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), tonic::transport::Error> {
-    let log = LogServiceServer::new(LogApi::new(Arc::clone(&services)))
-        .max_decoding_message_size(MAX_REQUEST_BYTES);
+    let log = log_service(Arc::clone(&services));
     let topic = TopicServiceServer::new(TopicApi::new(Arc::clone(&services)))
         .max_decoding_message_size(MAX_REQUEST_BYTES);
     let metrics = Arc::clone(&services.metrics);

@@ -157,7 +157,8 @@ fn a_new_topic_has_a_leader_and_replicas_in_sync_on_three() {
 #[test]
 fn a_replica_whose_broker_is_gone_is_not_in_sync_though_it_has_everything() {
     let mut cluster = Cluster::start(&program!(), 3);
-    cluster.run(&["topic", "create", "idle", "-r", "3"]).ok();
+    let create = ["topic", "create", "idle", "-p", "1", "-r", "3"];
+    cluster.run(&create).ok();
     cluster.until_healthy();
     let leader = cluster.leader_of("idle", 0);
     let gone = (leader + 1) % 3;

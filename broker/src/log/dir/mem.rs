@@ -154,7 +154,7 @@ impl MemDir {
     pub fn set_capacity(&self, bytes: u64) {
         let mut state = self.disk.lock();
         state.capacity = bytes;
-        self.disk.space.set_free(state.free());
+        self.disk.space.sample(|| Ok(state.free()));
     }
 
     /// Changes the stored bytes of a file behind everybody's back, on the medium and in memory.
@@ -180,7 +180,7 @@ impl MemDir {
             .get_mut(&self.id)
             .ok_or_else(|| missing("the directory"))?;
         let changed = change(names);
-        self.disk.space.set_free(state.free());
+        self.disk.space.sample(|| Ok(state.free()));
         changed
     }
 
@@ -221,7 +221,7 @@ impl Dir for MemDir {
                 return Err(io::ErrorKind::AlreadyExists.into());
             }
             names.files.insert(name.to_owned(), Arc::clone(&inode));
-            self.disk.space.set_free(state.free());
+            self.disk.space.sample(|| Ok(state.free()));
         }
         Ok(self.file(inode))
     }

@@ -4,7 +4,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub struct Space {
     place: String,
     kept: u64,
     free: AtomicU64,
+    // guards: changes of `free`, and how many files took something of it
+    files: Mutex<u64>,
     promised: AtomicU64,
     /// Whether a log here has refused something for want of room since there last was enough.
     short: AtomicBool,
@@ -37,6 +39,7 @@ impl Space {
             place: place.into(),
             kept: (size / 16).clamp(KEPT_FREE.0, KEPT_FREE.1),
             free: AtomicU64::new(free),
+            files: Mutex::default(),
             promised: AtomicU64::new(0),
             short: AtomicBool::new(false),
         }
@@ -72,19 +75,33 @@ impl Space {
         self.short.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn set_free(&self, free: u64) {
-        self.free.store(free, Ordering::Relaxed);
-        if free >= 2 * self.kept {
-            self.short.store(false, Ordering::Relaxed);
+    /// Asks what is free. What a file took meanwhile may not be part of the answer: it counts then as
+    /// it did, and the next sample knows better.
+    pub(super) fn sample(&self, ask: impl FnOnce() -> io::Result<u64>) {
+        let before = *self.lock_files();
+        // What cannot be asked is taken for unchanged.
+        let Ok(free) = ask() else { return };
+        let files = self.lock_files();
+        if *files == before {
+            self.free.store(free, Ordering::Relaxed);
+            drop(files);
+            if free >= 2 * self.kept {
+                self.short.store(false, Ordering::Relaxed);
+            }
         }
     }
 
     /// Notes that a file took `bytes`; the next sample knows better.
     pub(super) fn took(&self, bytes: u64) {
-        let less = |free: u64| Some(free.saturating_sub(bytes));
-        let _ = self
-            .free
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        let mut files = self.lock_files();
+        *files += 1;
+        let left = self.free().saturating_sub(bytes);
+        self.free.store(left, Ordering::Relaxed);
+    }
+
+    // No code panics while it holds the lock, so the count is whole.
+    fn lock_files(&self) -> MutexGuard<'_, u64> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes a promise from `old` bytes to `new`, if the disk has plenty for that and all other
@@ -129,10 +146,7 @@ impl Space {
 
 fn sample(path: &std::path::Path, space: &Weak<Space>) {
     while let Some(space) = space.upgrade() {
-        // What cannot be asked is taken for unchanged.
-        if let Ok((free, _)) = usage::disk(path) {
-            space.set_free(free);
-        }
+        space.sample(|| Ok(usage::disk(path)?.0));
         drop(space);
         thread::park_timeout(SAMPLE_EVERY);
     }
@@ -162,7 +176,7 @@ mod tests {
         assert_eq!(space.largest(64 << 20, 1 << 20), Some(4 << 20));
         assert_eq!(space.largest(1 << 20, 5 << 20), Some(5 << 20));
         assert_eq!(space.largest(64 << 20, 6 << 20), None);
-        space.set_free(1 << 20);
+        space.sample(|| Ok(1 << 20));
         assert_eq!(space.largest(64 << 20, 4096), None);
         assert_eq!(space.last_resort(1 << 20), Some(1 << 20));
         assert_eq!(space.last_resort((1 << 20) + 1), None);
@@ -174,10 +188,24 @@ mod tests {
     fn a_shortage_is_over_when_there_is_room() {
         let space = Space::new("/data", 0, 0);
         space.set_short();
-        space.set_free(1 << 20);
+        space.sample(|| Ok(1 << 20));
         assert!(space.is_short());
-        space.set_free(64 << 20);
+        space.sample(|| Ok(64 << 20));
         assert!(!space.is_short());
+    }
+
+    #[test]
+    fn what_a_file_took_while_the_disk_was_asked_stays_taken() {
+        let space = Space::new("/data", 10 << 20, 0);
+        space.sample(|| {
+            space.took(6 << 20);
+            Ok(10 << 20)
+        });
+        assert_eq!(space.free(), 4 << 20);
+        space.sample(|| Err(io::Error::other("gone")));
+        assert_eq!(space.free(), 4 << 20);
+        space.sample(|| Ok(3 << 20));
+        assert_eq!(space.free(), 3 << 20);
     }
 
     #[test]

@@ -134,6 +134,13 @@ pub(super) fn on_both(test: impl Fn(Arc<dyn Dir>)) {
     test(Arc::new(FsDir::open(home.path(), 2).unwrap()));
 }
 
+/// Waits until all background work is done.
+pub(super) fn until_settled(dir: &dyn Dir) {
+    let (done, all_done) = mpsc::channel();
+    dir.offload(Box::new(move || done.send(()).unwrap()));
+    all_done.recv_timeout(Duration::from_secs(30)).unwrap();
+}
+
 pub(super) fn offsets(log: &Log, from: u64, end: u64, max: usize) -> Vec<(u64, u64)> {
     let batches = log
         .reader()

@@ -108,13 +108,6 @@ fn roll(log: &mut Log, between: impl Fn()) {
     between();
 }
 
-/// Waits until all background work is done.
-fn until_settled(dir: &dyn Dir) {
-    let (done, all_done) = mpsc::channel();
-    dir.offload(Box::new(move || done.send(()).unwrap()));
-    all_done.recv_timeout(Duration::from_secs(30)).unwrap();
-}
-
 #[test]
 fn no_page_of_a_used_file_has_to_be_read_before_it_is_written() {
     let dir = MemDir::new();

@@ -118,7 +118,7 @@ async fn consume(client: Client) -> u32 {
         .unwrap();
     let (mut count, mut bytes) = (0, 0);
     while let Some(record) = consumer.next().await {
-        bytes += record.unwrap().value.unwrap_or_default().len();
+        bytes += record.unwrap().value().unwrap_or_default().len();
         count += 1;
     }
     assert!(bytes > 0);
@@ -135,7 +135,7 @@ async fn consume_batches(client: Client) -> u32 {
     let mut count = 0;
     while let Some(batch) = consumer.next_batch().await {
         for record in batch.unwrap().records().unwrap() {
-            count += u32::from(record.unwrap().value.is_some());
+            count += u32::from(record.unwrap().value().is_some());
         }
     }
     count

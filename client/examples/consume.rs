@@ -21,10 +21,10 @@ async fn main() -> Result<()> {
     let mut out = std::io::stdout().lock();
     while let Some(record) = consumer.next().await {
         let record = record?;
-        let value = record.value.unwrap_or_default();
-        let value = String::from_utf8_lossy(&value);
+        let value = record.value().unwrap_or_default();
+        let value = String::from_utf8_lossy(value);
         // Whoever reads our output may stop before its end.
-        if writeln!(out, "{}/{} {value}", record.partition, record.offset).is_err() {
+        if writeln!(out, "{}/{} {value}", record.partition(), record.offset()).is_err() {
             break;
         }
     }

@@ -25,7 +25,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .await?;
     let mut counts: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
     while let Some(record) = consumer.next().await {
-        let key = record?.key.unwrap_or_default();
+        let record = record?;
+        let key = record.key().unwrap_or_default();
         *counts.entry(key.to_vec()).or_default() += 1;
     }
     let mut out = std::io::stdout().lock();

@@ -25,10 +25,15 @@ async fn main() -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     while let Some(record) = consumer.next().await {
         let record = record?;
-        let value = record.value.unwrap_or_default();
-        writeln!(out, "{} {}", record.offset, String::from_utf8_lossy(&value))?;
+        let value = record.value().unwrap_or_default();
+        writeln!(
+            out,
+            "{} {}",
+            record.offset(),
+            String::from_utf8_lossy(value)
+        )?;
         // After the work, never before it: what a crash repeats is not lost.
-        keep(&file, record.offset.0 + 1)?;
+        keep(&file, record.offset().0 + 1)?;
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ mod event;
 mod freshness;
 mod position;
 mod reader;
+mod record;
 mod route;
 
 use std::collections::BTreeMap;
@@ -25,12 +26,13 @@ use futures_util::{Stream, StreamExt};
 use highwater_proto::{BrokerId, Offset, PartitionIndex};
 
 use self::assignment::{Assigned, Reading};
-pub use self::batch::{ConsumerBatch, ConsumerRecord, ConsumerRecordViews, ConsumerRecords};
+pub use self::batch::{ConsumerBatch, ConsumerRecordViews, ConsumerRecords};
 pub use self::builder::ConsumerBuilder;
 pub use self::event::{CaughtUp, Event};
 pub use self::freshness::{Freshness, ReadFrom};
 pub use self::position::{Start, Until};
 use self::reader::{Reader, Source};
+pub use self::record::ConsumerRecord;
 use crate::client::Client;
 use crate::error::Result;
 
@@ -144,6 +146,7 @@ impl Consumer {
         progress
     }
 
+    #[inline]
     fn poll_record(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<ConsumerRecord>>> {
         loop {
             if let Some(records) = &mut self.current {
@@ -157,18 +160,29 @@ impl Consumer {
                     None => self.current = None,
                 }
             }
-            match ready!(self.poll_event(cx)) {
-                Some(Ok(Event::Batch(batch))) => match batch.records() {
-                    Ok(records) => self.current = Some(records),
-                    Err(error) => {
-                        self.break_off(batch.partition(), batch.first_offset());
-                        return Poll::Ready(Some(Err(error)));
-                    }
-                },
-                Some(Ok(Event::CaughtUp(_))) => {}
+            match ready!(self.poll_records(cx)) {
+                Some(Ok(records)) => self.current = Some(records),
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(None),
             }
+        }
+    }
+
+    /// The records of the next batch. Kept out of what is done for each record.
+    #[inline(never)]
+    fn poll_records(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<ConsumerRecords>>> {
+        loop {
+            let batch = match ready!(self.poll_event(cx)) {
+                Some(Ok(Event::Batch(batch))) => batch,
+                Some(Ok(Event::CaughtUp(_))) => continue,
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            };
+            let records = batch.records();
+            if records.is_err() {
+                self.break_off(batch.partition(), batch.first_offset());
+            }
+            return Poll::Ready(Some(records));
         }
     }
 
@@ -208,6 +222,7 @@ impl Consumer {
 impl Stream for Consumer {
     type Item = Result<ConsumerRecord>;
 
+    #[inline]
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll_record(cx)
     }

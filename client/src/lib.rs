@@ -36,7 +36,7 @@ pub use consumer::{
     ConsumerRecords, Event, Freshness, Progress, ReadFrom, Start, Until,
 };
 pub use error::{Error, Result};
-pub use highwater_proto::batch::{Codec, RecordHeader, RecordView};
+pub use highwater_proto::batch::{Codec, HeaderViews, RecordView};
 pub use highwater_proto::reason::{Outcome, Reason};
 pub use highwater_proto::{BrokerId, Offset, PartitionIndex, Timestamp};
 pub use producer::{

@@ -68,7 +68,7 @@ async fn a_consumer_reads_the_topic_that_has_the_name_when_it_is_built() {
         let builder = client.consumer("t").start(start);
         let mut consumer = patiently(builder.build()).await.unwrap();
         let record = patiently(consumer.next()).await.unwrap().unwrap();
-        assert_eq!(record.value.unwrap(), "new");
+        assert_eq!(record.value_bytes().unwrap(), "new");
     }
 }
 

@@ -42,7 +42,7 @@ async fn next(consumer: &mut Consumer) -> ConsumerRecord {
 }
 
 fn value(record: &ConsumerRecord) -> u32 {
-    let value = record.value.as_ref().unwrap();
+    let value = record.value().unwrap();
     std::str::from_utf8(value).unwrap().parse().unwrap()
 }
 
@@ -63,14 +63,14 @@ async fn all_records_come_with_all_they_have_and_the_stream_ends_at_the_end() {
         let records: Vec<ConsumerRecord> = records.into_iter().map(Result::unwrap).collect();
         assert_eq!(records.len(), 1000);
         for p in 0..3 {
-            let of_p = records.iter().filter(|r| r.partition.0 == p);
+            let of_p = records.iter().filter(|r| r.partition().0 == p);
             for (i, record) in of_p.enumerate() {
-                assert_eq!(record.offset, Offset(i as u64));
+                assert_eq!(record.offset(), Offset(i as u64));
                 assert_eq!(value(record), i as u32 * 3 + p);
-                assert_eq!(record.key.as_deref(), Some(&b"k"[..]));
-                assert_eq!(record.headers[0].name, "h");
-                assert_eq!(record.append_time.0, 1000);
-                assert_eq!(&*record.topic, "t");
+                assert_eq!(record.key(), Some(&b"k"[..]));
+                assert!(record.headers().eq([(&b"h"[..], Some(&b"x"[..]))]));
+                assert_eq!(record.append_time().0, 1000);
+                assert_eq!(&**record.topic(), "t");
             }
         }
     }
@@ -237,7 +237,7 @@ async fn batches_and_records_may_be_taken_in_turn() {
         .start(Start::Offset(Offset(3)))
         .until(Until::Latest);
     let mut consumer = consumer.build().await.unwrap();
-    assert_eq!(next(&mut consumer).await.offset, Offset(3));
+    assert_eq!(next(&mut consumer).await.offset(), Offset(3));
     assert_eq!(consumer.progress()[&P0].next_offset, Offset(4));
     let mut at = Offset(4);
     while let Some(batch) = patiently(consumer.next_batch()).await {
@@ -246,7 +246,7 @@ async fn batches_and_records_may_be_taken_in_turn() {
         let offsets = batch
             .records()
             .unwrap()
-            .map(|record| record.unwrap().offset.0);
+            .map(|record| record.unwrap().offset().0);
         assert!(offsets.eq(at.0..batch.next_offset().0));
         at = batch.next_offset();
     }

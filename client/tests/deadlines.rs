@@ -77,7 +77,7 @@ async fn times_without_end_are_times_as_well() {
         }
         let mut consumer = client.consumer("t").build().await.unwrap();
         for offset in 0..2 {
-            assert_eq!(consumer.next().await.unwrap().unwrap().offset.0, offset);
+            assert_eq!(consumer.next().await.unwrap().unwrap().offset().0, offset);
         }
     };
     let passed = tokio::time::timeout(PATIENCE, passing).await;

@@ -23,7 +23,7 @@ async fn pass(producer: &Producer, consumer: &mut Consumer) -> (BrokerId, bool) 
     let delivery = producer.send("v").await.unwrap();
     assert_eq!(patiently(delivery).await.unwrap().offset, Some(next));
     let record = patiently(consumer.next()).await.unwrap().unwrap();
-    assert_eq!(record.offset, next);
+    assert_eq!(record.offset(), next);
     let progress = consumer.progress()[&P0];
     (progress.broker.unwrap(), progress.follower)
 }
@@ -119,7 +119,7 @@ async fn a_replica_that_cannot_make_sure_how_fresh_it_is_is_left_for_another_one
     let mut other = builder.build().await.unwrap();
     for offset in 0..2 {
         let record = patiently(other.next()).await.unwrap().unwrap();
-        assert_eq!(record.offset.0, offset);
+        assert_eq!(record.offset().0, offset);
     }
     assert_eq!(other.progress()[&P0].broker, Some(LEADER.0));
 
@@ -169,7 +169,7 @@ async fn a_replica_that_never_answers_a_subscription_is_left_for_another_one() {
         loop {
             write(P2).await;
             let record = consumer.next().await.unwrap().unwrap();
-            if record.partition == P0 {
+            if record.partition() == P0 {
                 break;
             }
             jump().await;

@@ -47,21 +47,21 @@ async fn after_a_seek_no_record_of_the_old_position_comes() {
     let mut at = 0;
     // Forwards, backwards, to where it is: whatever was sent ahead belongs to the old position.
     for to in [4000, 3, 700, 701, 0, 4999] {
-        let read = next(&mut consumer).await.offset;
+        let read = next(&mut consumer).await.offset();
         assert_eq!(read, Offset(at));
         let found = consumer.seek(P0, Start::Offset(Offset(to))).await.unwrap();
         assert_eq!(found, Offset(to));
         assert_eq!(consumer.progress()[&P0].next_offset, Offset(to));
         at = to;
     }
-    assert_eq!(next(&mut consumer).await.offset, Offset(4999));
+    assert_eq!(next(&mut consumer).await.offset(), Offset(4999));
     for (to, expected) in [
         (Start::LastN(10), 4990),
         (Start::Earliest, 0),
         (Start::Offsets([(P0, Offset(77))].into()), 77),
     ] {
         consumer.seek(P0, to).await.unwrap();
-        assert_eq!(next(&mut consumer).await.offset, Offset(expected));
+        assert_eq!(next(&mut consumer).await.offset(), Offset(expected));
     }
     let end = consumer.seek(P0, Start::Latest).await.unwrap();
     assert_eq!(end, Offset(5000));
@@ -71,7 +71,7 @@ async fn after_a_seek_no_record_of_the_old_position_comes() {
 #[tokio::test]
 async fn a_seek_that_cannot_be_done_changes_nothing() {
     let (_cluster, _client, mut consumer) = started(1, 100).await;
-    assert_eq!(next(&mut consumer).await.offset, Offset(0));
+    assert_eq!(next(&mut consumer).await.offset(), Offset(0));
     let error = consumer.seek(P0, Start::Offset(Offset(101))).await;
     let error = error.unwrap_err();
     assert_eq!(error.reason(), Some(Reason::OffsetOutOfRange));
@@ -81,7 +81,7 @@ async fn a_seek_that_cannot_be_done_changes_nothing() {
     // A seek that is given up before it is answered.
     assert!(consumer.seek(P0, Start::Latest).now_or_never().is_none());
     for i in 1..100 {
-        assert_eq!(next(&mut consumer).await.offset, Offset(i));
+        assert_eq!(next(&mut consumer).await.offset(), Offset(i));
     }
 }
 
@@ -92,7 +92,7 @@ async fn a_paused_partition_rests_and_goes_on_where_it_was() {
     let subscriptions = |cluster: &FakeCluster| cluster.shared.count(|c| &c.subscriptions);
     while subscriptions(&cluster) < 2 || read.iter().sum::<u64>() < 10 {
         let record = next(&mut consumer).await;
-        read[record.partition.0 as usize] += 1;
+        read[record.partition().0 as usize] += 1;
     }
     // On a machine that stood still all of it may have been read before the other one began.
     let again = usize::from(read[0] < 2000);
@@ -100,7 +100,7 @@ async fn a_paused_partition_rests_and_goes_on_where_it_was() {
     assert_eq!(consumer.paused(), [P0]);
     while read[1] < 2000 {
         let record = next(&mut consumer).await;
-        assert_eq!((record.partition, record.offset), (P1, Offset(read[1])));
+        assert_eq!((record.partition(), record.offset()), (P1, Offset(read[1])));
         read[1] += 1;
     }
     assert!(consumer.next().now_or_never().is_none());
@@ -110,7 +110,7 @@ async fn a_paused_partition_rests_and_goes_on_where_it_was() {
     assert_eq!(consumer.paused(), []);
     for offset in read[0]..2000 {
         let record = next(&mut consumer).await;
-        assert_eq!((record.partition, record.offset), (P0, Offset(offset)));
+        assert_eq!((record.partition(), record.offset()), (P0, Offset(offset)));
     }
     assert_eq!(subscriptions(&cluster), 2 + again);
     let missing = consumer.pause(PartitionIndex(2)).unwrap_err();
@@ -126,12 +126,12 @@ async fn a_paused_partition_that_is_sought_stays_paused_and_does_not_end_the_str
     consumer.seek(P0, Start::Offset(Offset(8))).await.unwrap();
     assert!(consumer.next().now_or_never().is_none(), "it waits");
     consumer.resume(P0).unwrap();
-    assert_eq!(next(&mut consumer).await.offset, Offset(8));
-    assert_eq!(next(&mut consumer).await.offset, Offset(9));
+    assert_eq!(next(&mut consumer).await.offset(), Offset(8));
+    assert_eq!(next(&mut consumer).await.offset(), Offset(9));
     assert!(patiently(consumer.next()).await.is_none());
     // What has ended goes on after a seek.
     consumer.seek(P0, Start::Offset(Offset(9))).await.unwrap();
-    assert_eq!(next(&mut consumer).await.offset, Offset(9));
+    assert_eq!(next(&mut consumer).await.offset(), Offset(9));
     assert!(patiently(consumer.next()).await.is_none());
 }
 
@@ -144,7 +144,7 @@ async fn a_failed_partition_goes_on_after_a_seek() {
     assert_eq!(error.reason(), Some(Reason::OffsetOutOfRange));
     assert!(patiently(consumer.next()).await.is_none());
     consumer.seek(P0, Start::LastN(1)).await.unwrap();
-    assert_eq!(next(&mut consumer).await.offset, Offset(9));
+    assert_eq!(next(&mut consumer).await.offset(), Offset(9));
 }
 
 #[tokio::test]
@@ -153,14 +153,14 @@ async fn partitions_come_and_go() {
     let builder = client.consumer("t").partitions([P0]);
     let mut consumer = builder.build().await.unwrap();
     for i in 0..5 {
-        assert_eq!(next(&mut consumer).await.offset, Offset(i));
+        assert_eq!(next(&mut consumer).await.offset(), Offset(i));
     }
     let from = consumer.assign(P1, Start::Offset(Offset(3))).await.unwrap();
     assert_eq!(from, Offset(3));
     consumer.unassign(P0).unwrap();
     for i in 3..5 {
         let record = next(&mut consumer).await;
-        assert_eq!((record.partition, record.offset), (P1, Offset(i)));
+        assert_eq!((record.partition(), record.offset()), (P1, Offset(i)));
     }
     consumer.unassign(P1).unwrap();
     assert!(consumer.progress().is_empty());

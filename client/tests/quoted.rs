@@ -92,7 +92,7 @@ async fn near_and_fresh(client: &Client) -> Result<Option<Vec<u8>>> {
         .freshness(Freshness::Bounded(Duration::from_secs(1)));
     let mut consumer = consumer.until(Until::Latest).build().await?;
     let first = consumer.next().await.transpose()?;
-    Ok(first.and_then(|record| record.value).map(Vec::from))
+    Ok(first.and_then(|record| record.value().map(Vec::from)))
 }
 
 /// docs/guides/consume.md
@@ -102,7 +102,7 @@ async fn moved(client: &Client) -> Result<Offset> {
     consumer.seek(P0, Start::LastN(1)).await?; // no record of the old position comes after this
     consumer.resume(P0)?;
     let last = consumer.next().await.transpose()?;
-    Ok(last.map_or(Offset(0), |record| record.offset))
+    Ok(last.map_or(Offset(0), |record| record.offset()))
 }
 
 #[tokio::test]

@@ -16,7 +16,12 @@ fuzz_target!(|input: &[u8]| {
         return;
     };
     let mut next = stored.base_offset();
+    let (mut places, data) = (records.clone(), records.data().clone());
     for record in records.flatten() {
+        let placed = places.next_placed().expect("as many").expect("the same");
+        assert_eq!(placed.key(&data), record.key.as_deref());
+        assert_eq!(placed.value(&data), record.value.as_deref());
+        assert_eq!(placed.headers(&data).count(), record.headers.len());
         assert!(next <= record.offset && record.offset <= stored.last_offset());
         next = record.offset.plus(1);
     }

@@ -230,9 +230,9 @@ async fn check(client: &Client, topic: &str, sent: u64) {
         let next = tokio::time::timeout(PATIENCE, consumer.next()).await;
         let next = next.unwrap_or_else(|_| panic!("no record {number} of {sent}"));
         let record = next.expect("there is more").expect("a record can be read");
-        let found = record.value.expect("a record has a value");
-        assert_eq!(found, value(number), "at offset {}", record.offset);
-        assert_eq!(record.offset.0, number);
+        let found = record.value_bytes().expect("a record has a value");
+        assert_eq!(found, value(number), "at offset {}", record.offset());
+        assert_eq!(record.offset().0, number);
     }
     let more = consumer.next();
     let more = tokio::time::timeout(STEP * 20, more).await;

@@ -32,10 +32,10 @@ async fn broker() -> (TempDir, Broker, Api, Client) {
 
 async fn next(consumer: &mut Consumer) -> (u64, String) {
     let record = soon("a record", consumer.next()).await.unwrap().unwrap();
-    let value = record.value.unwrap_or_default();
+    let value = record.value().unwrap_or_default();
     (
-        record.offset.0,
-        String::from_utf8_lossy(&value).into_owned(),
+        record.offset().0,
+        String::from_utf8_lossy(value).into_owned(),
     )
 }
 
@@ -204,7 +204,7 @@ async fn a_future_that_is_dropped_anywhere_changes_nothing() {
         assert!(sought.is_none_or(|sought| sought.unwrap() == Offset(expected)));
         let next = cut_off(polls, consumer.next()).await;
         if let Some(record) = next {
-            assert_eq!(record.unwrap().unwrap().offset, Offset(expected));
+            assert_eq!(record.unwrap().unwrap().offset(), Offset(expected));
             expected += 1;
         }
         let batch = cut_off(polls, consumer.next_batch()).await.flatten();

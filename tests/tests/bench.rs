@@ -181,7 +181,7 @@ async fn mix(broker: &Broker, from: &str, to: &str) {
         .unwrap();
     let mut values = Vec::new();
     while let Some(record) = whole.next().await {
-        values.push(record.unwrap().value.unwrap());
+        values.push(record.unwrap().value_bytes().unwrap());
     }
     let middle = values.len() / 2;
     values.splice(middle..middle, ["precious".into(), "data".into()]);

@@ -115,13 +115,13 @@ async fn a_decompression_bomb_is_an_error_for_its_readers_and_costs_little_memor
         let consumer = client.consumer(&*topic).until(Until::Latest);
         let mut consumer = consumer.build().await.unwrap();
         let first = consumer.next().await.unwrap().unwrap();
-        assert_eq!(first.value.as_deref(), Some(&b"before"[..]));
+        assert_eq!(first.value(), Some(&b"before"[..]));
         let error = consumer.next().await.unwrap().unwrap_err();
         assert_eq!(error.reason(), Some(Reason::CorruptData), "{error}");
         assert_eq!(error.outcome(), Outcome::Refused);
         let beyond = client.consumer(&*topic).start(Start::Offset(Offset(2)));
         let mut beyond = beyond.until(Until::Latest).build().await.unwrap();
         let after = beyond.next().await.unwrap().unwrap();
-        assert_eq!(after.value.as_deref(), Some(&b"after"[..]));
+        assert_eq!(after.value(), Some(&b"after"[..]));
     }
 }

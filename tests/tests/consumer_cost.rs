@@ -34,7 +34,7 @@ async fn by_records(mut consumer: Consumer) -> (u64, usize) {
     let (mut count, mut bytes) = (0, 0);
     while let Some(record) = consumer.next().await {
         count += 1;
-        bytes += record.unwrap().value.map_or(0, |value| value.len());
+        bytes += record.unwrap().value().map_or(0, <[u8]>::len);
     }
     (count, bytes)
 }

@@ -103,15 +103,15 @@ async fn verify(client: &Client, count: u64) {
         let next = &mut next[batch.partition().0 as usize];
         for record in batch.records().unwrap() {
             let record = record.unwrap();
-            let number = std::str::from_utf8(&record.value.unwrap()[..20])
+            let number = std::str::from_utf8(&record.value().unwrap()[..20])
                 .unwrap()
                 .parse();
             assert_eq!(
                 number,
                 Ok(*next),
                 "at offset {} of {}",
-                record.offset,
-                record.partition
+                record.offset(),
+                record.partition()
             );
             *next += u64::from(PARTITIONS);
         }

@@ -33,7 +33,7 @@ async fn values(client: &Client, count: usize) -> Vec<String> {
     let mut values = Vec::new();
     while values.len() < count {
         let record = consumer.next().await.unwrap().unwrap();
-        values.push(String::from_utf8(record.value.unwrap().to_vec()).unwrap());
+        values.push(String::from_utf8(record.value().unwrap().to_vec()).unwrap());
     }
     values
 }

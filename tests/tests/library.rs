@@ -43,14 +43,14 @@ async fn consume(client: Client) {
     let mut next: Vec<u32> = (0..PARTITIONS).collect();
     for _ in 0..RECORDS {
         let record = consumer.next().await.unwrap().unwrap();
-        let expected = &mut next[record.partition.0 as usize];
+        let expected = &mut next[record.partition().0 as usize];
         assert_eq!(
-            record.value.unwrap(),
+            record.value_bytes().unwrap(),
             expected.to_string(),
             "{}",
-            record.partition
+            record.partition()
         );
-        assert_eq!(record.offset.0, u64::from(*expected / PARTITIONS));
+        assert_eq!(record.offset().0, u64::from(*expected / PARTITIONS));
         *expected += PARTITIONS;
     }
 }

@@ -40,8 +40,8 @@ async fn write(client: &Client, partition: PartitionIndex, numbers: Range<u64>) 
 /// The next record: its partition and offset. Its value is its offset.
 async fn next(consumer: &mut Consumer) -> (PartitionIndex, u64) {
     let record = soon("a record", consumer.next()).await.unwrap().unwrap();
-    assert_eq!(record.value.unwrap(), record.offset.0.to_string());
-    (record.partition, record.offset.0)
+    assert_eq!(record.value_bytes().unwrap(), record.offset().0.to_string());
+    (record.partition(), record.offset().0)
 }
 
 /// The records of a consumer that ends: the offsets of each partition, as they came.
@@ -49,9 +49,9 @@ async fn rest(consumer: &mut Consumer) -> BTreeMap<PartitionIndex, Vec<u64>> {
     let mut rest: BTreeMap<PartitionIndex, Vec<u64>> = BTreeMap::new();
     while let Some(record) = soon("a record", consumer.next()).await {
         let record = record.unwrap();
-        rest.entry(record.partition)
+        rest.entry(record.partition())
             .or_default()
-            .push(record.offset.0);
+            .push(record.offset().0);
     }
     rest
 }

@@ -37,9 +37,9 @@ async fn log(client: &Client, partition: PartitionIndex) -> Vec<usize> {
     let mut consumer = consumer.until(Until::Latest).build().await.unwrap();
     let mut numbers = Vec::new();
     while let Some(record) = soon("a record", consumer.next()).await {
-        let value = record.unwrap().value.unwrap();
-        let text = std::str::from_utf8(&value).unwrap().trim();
-        numbers.push(text.parse().unwrap());
+        let record = record.unwrap();
+        let text = std::str::from_utf8(record.value().unwrap()).unwrap();
+        numbers.push(text.trim().parse().unwrap());
     }
     numbers
 }

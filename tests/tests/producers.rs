@@ -72,14 +72,13 @@ async fn keys_values_headers_and_times_come_back_from_every_codec() {
         let records = read(&client, codec.as_str()).await;
         assert_eq!(records.len(), 101);
         for (number, record) in (0..100_i64).zip(&records) {
-            assert_eq!(record.offset.to_i64(), number);
-            assert_eq!(record.value.as_deref(), Some(long.as_bytes()));
+            assert_eq!(record.offset().to_i64(), number);
+            assert_eq!(record.value(), Some(long.as_bytes()));
             let key = format!("k{number}");
-            assert_eq!(record.key.as_deref(), Some(key.as_bytes()));
-            assert_eq!(record.timestamp, Timestamp(1_000 + number));
+            assert_eq!(record.key(), Some(key.as_bytes()));
+            assert_eq!(record.timestamp(), Timestamp(1_000 + number));
             let second = number.to_string();
-            let headers = record.headers.iter();
-            let headers = headers.map(|h| (h.name.as_ref(), h.value.as_deref().unwrap()));
+            let headers = record.headers().map(|(name, value)| (name, value.unwrap()));
             assert!(headers.eq([(&b"a"[..], &b"1"[..]), (&b"a"[..], second.as_bytes())]));
         }
         let stored = stored(&client, codec.as_str()).await;
@@ -87,8 +86,11 @@ async fn keys_values_headers_and_times_come_back_from_every_codec() {
         let bytes: usize = stored.iter().map(|(_, bytes)| bytes).sum();
         let is_smaller = bytes < records.len() * long.len() / 4;
         assert_eq!(is_smaller, codec != Codec::None, "{bytes} with {codec:?}");
-        assert_eq!(records[100].value, None);
-        assert!(records[100].timestamp > Timestamp(1_600_000_000_000), "now");
+        assert_eq!(records[100].value(), None);
+        assert!(
+            records[100].timestamp() > Timestamp(1_600_000_000_000),
+            "now"
+        );
     }
 }
 
@@ -109,13 +111,13 @@ async fn records_go_where_their_key_or_the_caller_says() {
     let records = read(&client, "t").await;
     assert_eq!(records.len(), 200);
     for record in records {
-        let text = std::str::from_utf8(record.value.as_ref().unwrap()).unwrap();
+        let text = std::str::from_utf8(record.value().unwrap()).unwrap();
         let number: u32 = text.parse().unwrap();
         let expected = match number % 2 {
             1 => PartitionIndex(number % 5),
-            _ => partition_for_key(record.key.as_ref().unwrap(), 5),
+            _ => partition_for_key(record.key().unwrap(), 5),
         };
-        assert_eq!(record.partition, expected, "record {number}");
+        assert_eq!(record.partition(), expected, "record {number}");
     }
 }
 
@@ -169,7 +171,7 @@ async fn what_no_batch_can_hold_is_refused_alone() {
     drop(producer.send("after").await.unwrap());
     soon("all is written", producer.flush()).await.unwrap();
     let values = read(&client, "t").await.into_iter();
-    let values: Vec<_> = values.map(|record| record.value.unwrap()).collect();
+    let values: Vec<_> = values.map(|record| record.value_bytes().unwrap()).collect();
     assert_eq!(values, ["before", "after"]);
 }
 

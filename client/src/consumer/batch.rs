@@ -1,37 +1,13 @@
-//! A batch and its records as the application gets them.
+//! A batch as the application gets it, and the walks over its records.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use highwater_proto::batch::{
-    BatchError, RecordHeader, RecordView, RecordViews, Records, StoredBatch,
-};
+use highwater_proto::batch::{BatchError, RecordView, RecordViews, Records, StoredBatch};
 use highwater_proto::{Offset, PartitionIndex, Timestamp};
 
+use super::record::{ConsumerRecord, Origin};
 use crate::error::{CorruptData, Error, Result};
-
-/// A record. Key, value and headers are slices of the batch they came in, and keep it in memory as
-/// long as they live.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ConsumerRecord {
-    /// The topic.
-    pub topic: Arc<str>,
-    /// The partition.
-    pub partition: PartitionIndex,
-    /// The record's place in the partition.
-    pub offset: Offset,
-    /// The record's own time.
-    pub timestamp: Timestamp,
-    /// When the leader appended it.
-    pub append_time: Timestamp,
-    /// The key, if it has one.
-    pub key: Option<Bytes>,
-    /// The value, if it has one.
-    pub value: Option<Bytes>,
-    /// The headers, in the producer's order.
-    pub headers: Vec<RecordHeader>,
-}
 
 /// A batch of a partition; its bytes are known to be those that the producer sent.
 #[derive(Debug, Clone)]
@@ -106,6 +82,18 @@ impl ConsumerBatch {
             readable: self.from,
             inner,
             batch: self.clone(),
+            origin: None,
+        })
+    }
+
+    /// What the records share that are encoded in `data`.
+    #[cold]
+    fn origin(&self, data: &Bytes) -> Arc<Origin> {
+        Arc::new(Origin {
+            topic: Arc::clone(&self.topic),
+            partition: self.partition,
+            append_time: self.append_time,
+            data: data.clone(),
         })
     }
 
@@ -133,6 +121,8 @@ pub struct ConsumerRecords {
     inner: Records,
     next: Offset,
     readable: Offset,
+    /// Made for the first record; views do without.
+    origin: Option<Arc<Origin>>,
 }
 
 impl ConsumerRecords {
@@ -201,7 +191,7 @@ impl Iterator for ConsumerRecords {
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let record = match self.inner.next()? {
+            let record = match self.inner.next_placed()? {
                 Ok(record) => record,
                 Err(error) => {
                     self.next = self.batch.to;
@@ -216,16 +206,9 @@ impl Iterator for ConsumerRecords {
             }
             self.next = record.offset.plus(1);
             self.readable = self.next;
-            return Some(Ok(ConsumerRecord {
-                topic: Arc::clone(&self.batch.topic),
-                partition: self.batch.partition,
-                offset: record.offset,
-                timestamp: record.timestamp,
-                append_time: self.batch.append_time,
-                key: record.key,
-                value: record.value,
-                headers: record.headers,
-            }));
+            let data = self.inner.data();
+            let origin = self.origin.get_or_insert_with(|| self.batch.origin(data));
+            return Some(Ok(ConsumerRecord::new(Arc::clone(origin), record)));
         }
     }
 }

@@ -26,6 +26,7 @@ mod error;
 mod frames;
 mod header;
 mod parse;
+mod placed;
 mod reader;
 mod record;
 mod record_headers;
@@ -40,6 +41,7 @@ pub use error::{BatchError, Expected, FaultKind, HeaderField, RecordFault, Recor
 pub use frames::{Batches, batches};
 pub use header::{BatchHeader, CRC_END, HEADER_LEN};
 pub use parse::RecordBatch;
+pub use placed::PlacedRecord;
 pub use record::{Record, RecordView};
 pub use record_headers::{HeaderViews, RecordHeader};
 pub use records::{RecordViews, Records};

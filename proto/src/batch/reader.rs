@@ -19,6 +19,12 @@ impl<'a> Reader<'a> {
         self.rest.len()
     }
 
+    /// The bytes that are left.
+    #[inline]
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// One signed byte.
     #[inline]
     pub(super) fn byte(&mut self, field: RecordField) -> Result<i8, RecordFault> {

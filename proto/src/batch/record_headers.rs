@@ -46,6 +46,22 @@ impl<'a> HeaderViews<'a> {
         Ok(headers)
     }
 
+    /// So many headers, which are encoded from the beginning of `rest` on.
+    #[inline]
+    pub(super) fn new(count: i32, rest: &'a [u8]) -> Self {
+        Self {
+            left: count,
+            reader: Reader::new(rest),
+        }
+    }
+
+    /// How many headers there are, and the bytes that begin with the first: what
+    /// [`HeaderViews::new`] takes.
+    #[inline]
+    pub(super) fn parts(&self) -> (i32, &'a [u8]) {
+        (self.left, self.reader.rest())
+    }
+
     /// Whether there are no more headers.
     #[inline]
     pub fn is_empty(&self) -> bool {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::error::{BatchError, Expected, RecordFault, RecordField};
 use super::header::BatchHeader;
+use super::placed::PlacedRecord;
 use super::reader::Reader;
 use super::record::{Encoded, Record, RecordView};
 use crate::{Offset, Timestamp};
@@ -59,6 +60,21 @@ impl Records {
             data: &self.data,
             walk: self.walk.clone(),
         }
+    }
+
+    /// The bytes in which the records are encoded, decompressed if need be: what a [`PlacedRecord`]
+    /// is asked with.
+    #[inline]
+    pub fn data(&self) -> &Bytes {
+        &self.data
+    }
+
+    /// The next record, as the iterator gives it, but by the places of its parts: no reference is
+    /// counted.
+    #[inline]
+    pub fn next_placed(&mut self) -> Option<Result<PlacedRecord, BatchError>> {
+        let view = self.walk.next(&self.data)?;
+        Some(view.map(|view| PlacedRecord::of(&view, &self.data)))
     }
 }
 

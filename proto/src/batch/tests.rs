@@ -58,6 +58,25 @@ fn sealed(header: BatchHeader, records: &[u8]) -> Bytes {
     Bytes::from(bytes)
 }
 
+/// What is left of `records`, found by the places of its parts.
+fn placed(mut records: Records) -> Vec<Result<Record, BatchError>> {
+    let data = records.data().clone();
+    let part = Bytes::copy_from_slice;
+    let header = |(name, value): (_, Option<_>)| RecordHeader {
+        name: part(name),
+        value: value.map(part),
+    };
+    let record = |placed: PlacedRecord| Record {
+        offset: placed.offset,
+        timestamp: placed.timestamp,
+        key: placed.key(&data).map(part),
+        value: placed.value(&data).map(part),
+        headers: placed.headers(&data).map(header).collect(),
+    };
+    let next = || records.next_placed().map(|next| next.map(record));
+    std::iter::from_fn(next).collect()
+}
+
 fn small(codec: Codec) -> Bytes {
     let mut builder = BatchBuilder::new();
     builder.push(Timestamp(1000), Some(b"k"), Some(b"v"), &[]);

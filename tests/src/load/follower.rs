@@ -73,7 +73,7 @@ async fn follow(
             Some(Err(error)) => return Err(format!("the follower at {number}: {error}")),
             None => return Err(format!("the follower ends at {number}")),
         };
-        let (offset, found) = (record.offset.0, record.value.unwrap_or_default());
+        let (offset, found) = (record.offset().0, record.value_bytes().unwrap_or_default());
         if offset != number || found != value(number) {
             let found = String::from_utf8_lossy(&found);
             return Err(format!("the follower at {number}: {found:?} at {offset}"));

@@ -36,8 +36,8 @@ impl Notes {
     fn saw(&self, consumer: u32, record: &ConsumerRecord) -> Seen {
         let seen = Seen {
             consumer,
-            partition: record.partition.0,
-            offset: record.offset.0,
+            partition: record.partition().0,
+            offset: record.offset().0,
             value: value_of(record),
             at: self.now(),
         };
@@ -47,7 +47,7 @@ impl Notes {
 }
 
 fn value_of(record: &ConsumerRecord) -> Value {
-    let text = std::str::from_utf8(record.value.as_deref().unwrap()).unwrap();
+    let text = std::str::from_utf8(record.value().unwrap()).unwrap();
     Value::parse(text).unwrap()
 }
 
@@ -347,8 +347,8 @@ pub(crate) async fn read_log(client: &Client) -> BTreeMap<u32, Vec<(u64, Value)>
     let mut consumer = consumer.build().await.unwrap();
     while let Some(record) = consumer.next().await {
         let record = record.unwrap();
-        let partition = log.entry(record.partition.0).or_default();
-        partition.push((record.offset.0, value_of(&record)));
+        let partition = log.entry(record.partition().0).or_default();
+        partition.push((record.offset().0, value_of(&record)));
     }
     log
 }

@@ -255,7 +255,7 @@ fn what_is_trimmed_away_is_out_of_range_by_the_word_of_the_leader_alone() {
         let from = consumer.seek(P0, Start::Earliest).await.unwrap();
         assert_eq!(from, Offset(2));
         let record = soon("a record", consumer.next()).await.unwrap().unwrap();
-        assert_eq!(record.value.unwrap(), "c");
+        assert_eq!(record.value_bytes().unwrap(), "c");
     });
 }
 
@@ -281,8 +281,8 @@ fn a_consumer_of_near_replicas_sees_each_record_once_wherever_it_reads() {
             soon("acknowledgements", producer.flush()).await.unwrap();
             for i in 0..200 {
                 let record = soon("a record", consumer.next()).await.unwrap().unwrap();
-                assert_eq!(record.offset.0, offset);
-                assert_eq!(record.value.unwrap(), format!("{round}:{i}"));
+                assert_eq!(record.offset().0, offset);
+                assert_eq!(record.value_bytes().unwrap(), format!("{round}:{i}"));
                 offset += 1;
             }
             let serves = consumer.progress()[&P0].broker.unwrap().0;
@@ -305,7 +305,7 @@ fn a_consumer_of_near_replicas_sees_each_record_once_wherever_it_reads() {
                 .await
                 .unwrap();
             let record = soon("a record", consumer.next()).await.unwrap().unwrap();
-            assert_eq!(record.offset.0, offset);
+            assert_eq!(record.offset().0, offset);
             offset += 1;
             let now = consumer.progress()[&P0].broker.unwrap().0;
             assert_ne!(now, serves);
@@ -318,7 +318,7 @@ fn a_consumer_of_near_replicas_sees_each_record_once_wherever_it_reads() {
         consumer.seek(P0, Start::Earliest).await.unwrap();
         for i in 0..offset {
             let record = soon("a record", consumer.next()).await.unwrap().unwrap();
-            assert_eq!(record.offset.0, i);
+            assert_eq!(record.offset().0, i);
         }
     });
 }

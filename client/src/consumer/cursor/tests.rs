@@ -43,9 +43,12 @@ fn values(cursor: &mut Cursor, message: v1::SubscribeResponse) -> Result<Vec<(u6
     let mut take = |batch: ConsumerBatch| {
         for record in batch.records().unwrap() {
             let record = record.unwrap();
-            assert_eq!(record.append_time, Timestamp(77));
-            let value = record.value.unwrap_or_default();
-            values.push((record.offset.0, String::from_utf8(value.to_vec()).unwrap()));
+            assert_eq!(record.append_time(), Timestamp(77));
+            let value = record.value().unwrap_or_default();
+            values.push((
+                record.offset().0,
+                String::from_utf8(value.to_vec()).unwrap(),
+            ));
         }
     };
     cursor.take(message, &mut take)?;
@@ -122,7 +125,7 @@ fn a_batch_read_halfway_is_handed_on_with_its_rest() {
     let mut rest = None;
     let take = |batch: ConsumerBatch| {
         let mut records = batch.records().unwrap();
-        assert_eq!(records.next().unwrap().unwrap().offset, Offset(0));
+        assert_eq!(records.next().unwrap().unwrap().offset(), Offset(0));
         rest = records.into_rest();
     };
     let mut cursor = cursor(0, None);
@@ -134,7 +137,7 @@ fn a_batch_read_halfway_is_handed_on_with_its_rest() {
     let offsets: Vec<_> = rest
         .records()
         .unwrap()
-        .map(|r| r.unwrap().offset.0)
+        .map(|r| r.unwrap().offset().0)
         .collect();
     assert_eq!(offsets, [1, 2]);
 }

@@ -114,6 +114,7 @@ fn read_in_every_way(bytes: Bytes) {
         && let Ok(records) = stored.records()
     {
         let claimed = u64::try_from(stored.header().record_count).unwrap();
+        assert_eq!(placed(records.clone()), records.clone().collect::<Vec<_>>());
         let read: Result<Vec<_>, _> = records.collect();
         assert!(read.as_ref().map_or(0, Vec::len) as u64 <= claimed);
         if let Ok(read) = &read {
@@ -152,7 +153,10 @@ proptest! {
     fn records_survive_every_codec(records in some_records(12), codec in some_codec(), base in 0..1_u64 << 62) {
         let built = build(&records, codec, None).unwrap();
         let batch = RecordBatch::parse(built, MAX_BATCH_BYTES).unwrap();
-        let found: Vec<_> = stamped(&batch, base).records().unwrap().map(Result::unwrap).collect();
+        let found = stamped(&batch, base).records().unwrap();
+        let placed: Vec<_> = placed(found.clone()).into_iter().map(Result::unwrap).collect();
+        let found: Vec<_> = found.map(Result::unwrap).collect();
+        prop_assert_eq!(&placed, &found);
         let expected = records.into_iter().map(|record| Record { offset: record.offset.plus(base), ..record });
         prop_assert_eq!(found, expected.collect::<Vec<_>>());
     }

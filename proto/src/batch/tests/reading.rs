@@ -46,6 +46,28 @@ fn views_are_the_records_not_yet_taken() {
             .map(|r| (r.offset, r.timestamp, r.key.as_deref(), r.value.as_deref()));
         assert_eq!(seen, same.collect::<Vec<_>>());
         assert_eq!(seen.len(), 2);
+        let owned: Vec<_> = owned.into_iter().map(Ok).collect();
+        assert_eq!(placed(records), owned);
+    }
+}
+
+#[test]
+fn a_placed_record_finds_no_more_than_there_is_in_other_bytes() {
+    let mut records = StoredBatch::decode(small(Codec::None))
+        .unwrap()
+        .records()
+        .unwrap();
+    let data = records.data().clone();
+    while let Some(record) = records.next_placed() {
+        let record = record.unwrap();
+        for len in 0..data.len() {
+            let cut = data.slice(..len);
+            let whole = [record.key(&data), record.value(&data)];
+            for (part, whole) in [record.key(&cut), record.value(&cut)].iter().zip(whole) {
+                assert!(part.is_none() || *part == whole);
+            }
+            assert!(record.headers(&cut).count() <= record.headers(&data).count());
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod accumulator;
 mod budget;
+mod buffers;
 mod builder;
 mod delivery;
 mod failures;
@@ -23,11 +24,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use highwater_proto::Reason;
 use highwater_proto::batch::MAX_RECORD_HEADERS;
-use highwater_proto::{PartitionIndex, Reason};
 use tokio::time::{Instant, timeout};
 
-use self::accumulator::{Accumulator, Parts};
+use self::accumulator::{Accumulator, Parts, Payment};
 use self::budget::Closed;
 pub use self::builder::ProducerBuilder;
 use self::delivery::BatchSlot;
@@ -92,14 +93,18 @@ impl Producer {
         let record = record.into();
         // The record stays where it is until it is encoded; moving it once more costs as much as that.
         async move {
-            // A loop of sends that never wait must let the sender run, even on a single thread.
-            tokio::task::consume_budget().await;
             let bytes = self.handle.admit(&record)?;
             let budget = &self.handle.shared.budget;
-            if !budget.try_take(bytes) {
-                budget.take(bytes).await.map_err(|Closed| closed())?;
+            if let Some(delivery) = self.handle.enqueue(&record, bytes, Payment::Credit)? {
+                return Ok(delivery);
             }
-            self.handle.enqueue(&record, bytes)
+            // A loop of sends that never wait must let the sender run, even on a single thread.
+            tokio::task::consume_budget().await;
+            if let Some(delivery) = self.handle.enqueue(&record, bytes, Payment::Room)? {
+                return Ok(delivery);
+            }
+            budget.take(bytes).await.map_err(|Closed| closed())?;
+            self.handle.enqueue_paid(&record, bytes)
         }
     }
 
@@ -112,8 +117,8 @@ impl Producer {
         let record = record.into();
         let shared = &self.handle.shared;
         let sent = self.handle.admit(&record).and_then(|bytes| {
-            if shared.budget.try_take(bytes) {
-                return self.handle.enqueue(&record, bytes);
+            if let Some(delivery) = self.handle.enqueue(&record, bytes, Payment::Room)? {
+                return Ok(delivery);
             }
             if shared.stop() != Stop::Running {
                 return Err(closed());
@@ -190,27 +195,44 @@ impl Handle {
         Err(Error::new(Reason::BatchTooLarge, message))
     }
 
-    /// Encodes a record whose `bytes` are taken from the budget.
-    fn enqueue(&self, record: &Record<'_>, bytes: usize) -> Result<Delivery> {
-        let pushed = with_parts(record, bytes, |parts| self.push(record.partition, parts));
-        if pushed.is_err() {
-            self.shared.budget.give(bytes);
-        }
-        pushed
+    /// Encodes a record of `bytes`, if it can be paid for in this way.
+    fn enqueue(
+        &self,
+        record: &Record<'_>,
+        bytes: usize,
+        payment: Payment,
+    ) -> Result<Option<Delivery>> {
+        let shared = &*self.shared;
+        with_parts(record, bytes, |parts| {
+            let partition = shared
+                .partitioner
+                .choose(record.partition, parts.key, bytes)?;
+            let mut accumulator = shared.accumulator(partition);
+            accumulator.check_open()?;
+            if !accumulator.pay(payment, bytes, &shared.budget) {
+                return Ok(None);
+            }
+            let pushed = accumulator.push(parts, Instant::now)?;
+            let delivery = Delivery::new(Arc::clone(pushed.slot), pushed.index);
+            let announce = pushed.announce || pushed.sealed;
+            drop(accumulator);
+            if announce {
+                shared.announce(partition);
+            }
+            Ok(Some(delivery))
+        })
     }
 
-    fn push(&self, asked: Option<PartitionIndex>, parts: Parts<'_>) -> Result<Delivery> {
-        let shared = &*self.shared;
-        let partition = shared.partitioner.choose(asked, parts.key, parts.bytes)?;
-        let mut accumulator = shared.accumulator(partition);
-        let pushed = accumulator.push(parts, Instant::now)?;
-        let delivery = Delivery::new(Arc::clone(pushed.slot), pushed.index);
-        let announce = pushed.announce || pushed.sealed;
-        drop(accumulator);
-        if announce {
-            shared.announce(partition);
+    /// Encodes a record whose `bytes` are taken from the budget.
+    fn enqueue_paid(&self, record: &Record<'_>, bytes: usize) -> Result<Delivery> {
+        match self.enqueue(record, bytes, Payment::Taken) {
+            Ok(Some(delivery)) => Ok(delivery),
+            Ok(None) => Err(closed()),
+            Err(error) => {
+                self.shared.budget.give(bytes);
+                Err(error)
+            }
         }
-        Ok(delivery)
     }
 
     /// Has `seal` close the open batch of each partition, which says whether there was one, and the

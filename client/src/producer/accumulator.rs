@@ -9,6 +9,8 @@ use highwater_proto::batch::BatchBuilder;
 use highwater_proto::{PartitionIndex, Timestamp};
 use tokio::time::Instant;
 
+use super::budget::Budget;
+use super::buffers::Buffers;
 use super::delivery::BatchSlot;
 use crate::error::{Error, Result};
 
@@ -26,6 +28,17 @@ pub(crate) struct Parts<'a> {
     pub(crate) headers: &'a [(&'a str, Option<&'a [u8]>)],
     /// An upper bound of the record's encoded size; what it is charged for.
     pub(crate) bytes: usize,
+}
+
+/// How a record is paid for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Payment {
+    /// Out of what its partition took from the budget before and has not used.
+    Credit,
+    /// Out of the budget too, by whole steps while there is room for them: most records find credit.
+    Room,
+    /// It was taken from the budget by whoever sends it.
+    Taken,
 }
 
 /// Where a record went, and whether the sender should be told.
@@ -46,7 +59,8 @@ pub(crate) struct Gathered {
     pub(crate) slot: Arc<BatchSlot>,
     /// When its first record came.
     pub(crate) opened: Instant,
-    /// What its records were charged in all.
+    /// What was taken from the budget for it: what its records are charged, and what was left of the
+    /// last step.
     pub(crate) charge: usize,
     base_time: i64,
 }
@@ -76,6 +90,7 @@ pub(crate) enum Taken {
 pub(crate) struct Accumulator {
     partition: PartitionIndex,
     limit: usize,
+    buffers: Arc<Buffers>,
     open: Option<Gathered>,
     sealed: VecDeque<Gathered>,
     announced: bool,
@@ -85,34 +100,66 @@ pub(crate) struct Accumulator {
     era: u64,
     /// How large the last batch became.
     usual_len: usize,
+    /// Taken from the budget for records to come.
+    credit: usize,
     closed: Option<Error>,
 }
 
 impl Accumulator {
-    pub(crate) fn new(partition: PartitionIndex, limit: usize) -> Self {
+    pub(crate) fn new(partition: PartitionIndex, limit: usize, buffers: Arc<Buffers>) -> Self {
         Self {
             partition,
             limit,
+            buffers,
             open: None,
             sealed: VecDeque::new(),
             announced: false,
             latest: None,
             era: 0,
             usual_len: SMALLEST,
+            credit: 0,
             closed: None,
         }
     }
 
-    /// Encodes a record into the open batch.
+    /// Pays for a record of `bytes`. False if that cannot be: nothing is taken then.
+    #[inline]
+    pub(crate) fn pay(&mut self, payment: Payment, bytes: usize, budget: &Budget) -> bool {
+        match payment {
+            Payment::Taken => self.credit += bytes,
+            // Whoever waits for room is not overtaken.
+            _ if bytes <= self.credit && !budget.is_awaited() => {}
+            Payment::Credit => return false,
+            Payment::Room => {
+                let missing = bytes.saturating_sub(self.credit);
+                let mut takes = [missing.max(budget.step()), missing].into_iter();
+                let Some(taken) = takes.find(|bytes| budget.try_take(*bytes)) else {
+                    return false;
+                };
+                self.credit += taken;
+            }
+        }
+        true
+    }
+
+    /// An error if records are refused.
+    #[inline]
+    pub(crate) fn check_open(&self) -> Result<()> {
+        match &self.closed {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Encodes a record that is paid for into the open batch.
     #[inline]
     pub(crate) fn push(
         &mut self,
         record: Parts<'_>,
         now: impl Fn() -> Instant,
     ) -> Result<Pushed<'_>> {
-        if let Some(error) = &self.closed {
-            return Err(error.clone());
-        }
+        self.check_open()?;
+        self.credit = self.credit.saturating_sub(record.bytes);
         let sealed = !self.open.as_ref().is_some_and(|open| {
             let fits = open.builder.estimated_len() + record.bytes <= self.limit;
             fits && record.timestamp.0.checked_sub(open.base_time).is_some()
@@ -124,7 +171,7 @@ impl Accumulator {
                 let slot = BatchSlot::new(self.partition, self.era);
                 self.latest = Some(Arc::clone(&slot));
                 none.insert(Gathered {
-                    builder: BatchBuilder::with_capacity(capacity),
+                    builder: BatchBuilder::in_buffer(self.buffers.take(capacity)),
                     slot,
                     opened: now(),
                     charge: 0,
@@ -146,9 +193,10 @@ impl Accumulator {
 
     /// Closes the open batch, if there is one. True if there was.
     fn seal(&mut self) -> bool {
-        let Some(open) = self.open.take() else {
+        let Some(mut open) = self.open.take() else {
             return false;
         };
+        open.charge += std::mem::take(&mut self.credit);
         self.usual_len = open.builder.estimated_len();
         self.sealed.push_back(open);
         true

@@ -5,10 +5,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::{Mutex, Notify};
 
+/// A step is at most this, and all partitions together hold at most this part of the limit that they do
+/// not need.
+const LARGEST_STEP: usize = 8 << 10;
+const STEPS: usize = 64;
+
 /// Bytes that records may still take.
 #[derive(Debug)]
 pub(crate) struct Budget {
     limit: usize,
+    step: usize,
     used: AtomicUsize,
     waiting: AtomicUsize,
     closed: AtomicBool,
@@ -31,9 +37,11 @@ impl Drop for Waiting<'_> {
 }
 
 impl Budget {
-    pub(crate) fn new(limit: usize) -> Self {
+    /// A budget of `limit` bytes from which so many partitions take.
+    pub(crate) fn new(limit: usize, partitions: usize) -> Self {
         Self {
             limit,
+            step: (limit / STEPS / partitions.max(1)).min(LARGEST_STEP),
             used: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
@@ -46,6 +54,17 @@ impl Budget {
         self.limit
     }
 
+    /// What is taken at once for small records: each partition may hold so much that it does not need.
+    pub(crate) fn step(&self) -> usize {
+        self.step
+    }
+
+    /// Whether somebody waits for bytes.
+    #[inline]
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
     /// Bytes taken and not given back.
     pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::SeqCst)
@@ -53,7 +72,7 @@ impl Budget {
 
     /// Takes `bytes` if they are free and nobody waits.
     pub(crate) fn try_take(&self, bytes: usize) -> bool {
-        self.waiting.load(Ordering::Relaxed) == 0 && self.grab(bytes)
+        !self.is_awaited() && self.grab(bytes)
     }
 
     /// Takes `bytes`, waiting in turn until they are free. Cancel-safe: nothing is taken then.
@@ -107,7 +126,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_large_record_waits_for_space_and_is_not_overtaken() {
-        let budget = Budget::new(10);
+        let budget = Budget::new(10, 1);
         assert!(budget.try_take(6));
         let mut large = pin!(budget.take(8));
         assert!(poll!(&mut large).is_pending());
@@ -122,7 +141,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_waiter_that_is_dropped_takes_nothing_and_lets_the_next_one_in() {
-        let budget = Budget::new(10);
+        let budget = Budget::new(10, 1);
         assert!(budget.try_take(10));
         {
             let mut dropped = pin!(budget.take(5));
@@ -140,7 +159,7 @@ mod tests {
 
     #[tokio::test]
     async fn closing_ends_every_wait() {
-        let budget = Budget::new(1);
+        let budget = Budget::new(1, 1);
         assert!(budget.try_take(1));
         let mut waits = [Box::pin(budget.take(1)), Box::pin(budget.take(1))];
         for wait in &mut waits {

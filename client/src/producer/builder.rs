@@ -8,6 +8,7 @@ use highwater_proto::batch::Codec;
 
 use super::accumulator::Accumulator;
 use super::budget::Budget;
+use super::buffers::Buffers;
 use super::identity::{self, Asking};
 use super::partitioner::Partitioner;
 use super::rules::Rules;
@@ -32,7 +33,7 @@ pub struct ProducerBuilder {
     codec: Codec,
     linger: Duration,
     batch_bytes: usize,
-    buffer_bytes: usize,
+    buffer_bytes: Option<usize>,
     max_in_flight: usize,
     delivery_timeout: Duration,
 }
@@ -46,7 +47,7 @@ impl ProducerBuilder {
             codec: Codec::None,
             linger: Duration::ZERO,
             batch_bytes: 256 << 10,
-            buffer_bytes: 32 << 20,
+            buffer_bytes: None,
             max_in_flight: 5,
             delivery_timeout: Duration::from_secs(120),
         }
@@ -87,11 +88,13 @@ impl ProducerBuilder {
         self
     }
 
-    /// The bytes of records that may be held until they are acknowledged or have failed; 32 MiB by
-    /// default, at least 1. Beyond that `send` waits, callers in turn, and `try_send` gives the
-    /// record back. A record larger than this is refused with `BATCH_TOO_LARGE`.
+    /// The bytes of records that may be held until they are acknowledged or have failed, at least 1. By
+    /// default twelve batches for each partition, but 4 MiB at least and 32 MiB at most: more than five
+    /// can be on their way, and what only waits leaves the processor's cache and adds to the latency.
+    /// Beyond that `send` waits, callers in turn, and `try_send` gives the record back. Small records
+    /// are counted some KiB at a time. A record larger than this is refused with `BATCH_TOO_LARGE`.
     pub fn buffer_bytes(mut self, bytes: usize) -> Self {
-        self.buffer_bytes = bytes;
+        self.buffer_bytes = Some(bytes);
         self
     }
 
@@ -141,17 +144,23 @@ impl ProducerBuilder {
             delivery_timeout: self.delivery_timeout,
             max_batch_bytes: routes.largest_batch(),
         };
+        let buffer_bytes = self
+            .buffer_bytes
+            .unwrap_or(buffer_for(rules.batch_bytes, count));
         let full_at = rules.full_at(rules.max_batch_bytes);
         let partitions = (0..count).map(highwater_proto::PartitionIndex);
-        let accumulators = partitions.map(|p| Accumulator::new(p, full_at)).collect();
+        let buffers = Arc::new(Buffers::default());
+        let accumulator = |p| Accumulator::new(p, full_at, Arc::clone(&buffers));
+        let accumulators = partitions.map(accumulator).collect();
         let shared = Arc::new(Shared::new(
             Target {
                 topic: self.topic,
                 topic_id: routes.id,
             },
             Partitioner::new(count, full_at, entropy::random()),
-            Budget::new(self.buffer_bytes),
+            Budget::new(buffer_bytes, count as usize),
             accumulators,
+            buffers,
             rules.max_batch_bytes,
         ));
         let name = rules.name.as_deref();
@@ -177,12 +186,35 @@ impl ProducerBuilder {
                 self.max_in_flight
             ));
         }
-        if self.batch_bytes == 0 || self.buffer_bytes == 0 {
+        if self.batch_bytes == 0 || self.buffer_bytes == Some(0) {
             return bad("batch_bytes and buffer_bytes are at least 1".to_owned());
         }
         if self.name.as_ref().is_some_and(|name| name.is_empty()) {
             return bad("the name of a producer is not empty".to_owned());
         }
         Ok(())
+    }
+}
+
+/// What a producer may hold by default: enough to keep every partition busy, and any batch.
+fn buffer_for(batch_bytes: usize, partitions: u32) -> usize {
+    let busy = batch_bytes.saturating_mul(12);
+    let all = busy.saturating_mul(partitions as usize);
+    all.clamp(4 << 20, 32 << 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use highwater_proto::batch::MAX_BATCH_BYTES;
+
+    use super::*;
+
+    #[test]
+    fn buffers_grow_with_partitions_and_batches_within_bounds() {
+        assert_eq!(buffer_for(4096, 1), 4 << 20);
+        assert!(buffer_for(1, 1) > MAX_BATCH_BYTES);
+        assert_eq!(buffer_for(256 << 10, 4), 12 << 20);
+        assert_eq!(buffer_for(256 << 10, 64), 32 << 20);
+        assert_eq!(buffer_for(usize::MAX, 10_000), 32 << 20);
     }
 }

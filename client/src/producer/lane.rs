@@ -58,6 +58,8 @@ pub(crate) struct Done {
     pub(crate) slot: Arc<BatchSlot>,
     pub(crate) charge: usize,
     pub(crate) outcome: Result<Ack>,
+    /// As it was sent.
+    pub(crate) bytes: Bytes,
 }
 
 /// What an error of an attempt means for the lane.
@@ -378,6 +380,7 @@ impl Pending {
             slot: self.slot,
             charge: self.charge,
             outcome,
+            bytes: self.bytes,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, MutexGuard};
 use highwater_proto::PartitionIndex;
 use tokio::time::Instant;
 
-use super::accumulator::{Accumulator, Parts};
+use super::accumulator::{Accumulator, Parts, Payment};
 use super::budget::Closed;
 use super::delivery::{BatchSlot, Delivery};
 use super::shared::Shared;
@@ -195,7 +195,7 @@ impl Handle {
                 let taken = self.shared.budget.take(bytes).await;
                 taken.map_err(|Closed| closed())?;
             }
-            let delivery = self.enqueue(record, bytes)?;
+            let delivery = self.enqueue_paid(record, bytes)?;
             deliveries.add(&delivery.slot, delivery.index);
         }
         Ok(())
@@ -252,6 +252,8 @@ impl<'a> Held<'a> {
         let accumulator = self
             .accumulator
             .get_or_insert_with(|| shared.accumulator(partition));
+        accumulator.check_open()?;
+        accumulator.pay(Payment::Taken, parts.bytes, &shared.budget);
         let pushed = accumulator.push(parts, Instant::now)?;
         deliveries.add(pushed.slot, pushed.index);
         self.announce |= pushed.announce || pushed.sealed;

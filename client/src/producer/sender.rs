@@ -264,6 +264,7 @@ impl Sender {
                 self.shared.note_failure(done.slot.era(), error);
             }
             done.slot.complete(done.outcome);
+            self.shared.buffers.give(done.bytes);
             self.shared.budget.give(done.charge);
         }
     }

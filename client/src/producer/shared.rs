@@ -1,7 +1,7 @@
 //! What the callers of a producer and its sender share.
 
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use highwater_proto::PartitionIndex;
 use highwater_proto::batch::HEADER_LEN;
@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::accumulator::Accumulator;
 use super::budget::Budget;
+use super::buffers::Buffers;
 use super::failures::{Asked, Failures};
 use super::partitioner::Partitioner;
 use super::sender::session::Target;
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) target: Target,
     pub(crate) partitioner: Partitioner,
     pub(crate) budget: Budget,
+    pub(crate) buffers: Arc<Buffers>,
     /// What a record may be charged for at most.
     max_record_bytes: AtomicUsize,
     // guards: each, what one partition gathered; held to encode one record, or some.
@@ -60,12 +62,14 @@ impl Shared {
         partitioner: Partitioner,
         budget: Budget,
         accumulators: Vec<Accumulator>,
+        buffers: Arc<Buffers>,
         max_batch_bytes: usize,
     ) -> Self {
         Self {
             target,
             partitioner,
             budget,
+            buffers,
             max_record_bytes: AtomicUsize::new(max_record_bytes(max_batch_bytes)),
             accumulators: accumulators.into_iter().map(Mutex::new).collect(),
             announced: Mutex::default(),

@@ -35,7 +35,12 @@ impl BatchBuilder {
 
     /// A batch without records, with room for one of `len` bytes, header included.
     pub fn with_capacity(len: usize) -> Self {
-        let mut bytes = Vec::with_capacity(len.max(HEADER_LEN));
+        Self::in_buffer(Vec::with_capacity(len.max(HEADER_LEN)))
+    }
+
+    /// A batch without records, in this memory. What it holds is lost.
+    pub fn in_buffer(mut bytes: Vec<u8>) -> Self {
+        bytes.clear();
         bytes.resize(HEADER_LEN, 0);
         Self {
             bytes,

@@ -267,8 +267,7 @@ impl<'a> Measurement<'a> {
                 .client
                 .producer(&self.ground.topic)
                 .delivery_timeout(self.delivery)
-                .batch_bytes(self.plan.batch)
-                .buffer_bytes(self.plan.buffer(self.ground.partitions));
+                .batch_bytes(self.plan.batch);
             let producer = builder.build().await?;
             let (shared, plan) = (Arc::clone(&self.shared), self.plan);
             let mut load = Load::new(shared, producer, number, plan.size, plan.batch);

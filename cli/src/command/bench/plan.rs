@@ -86,14 +86,6 @@ impl Plan {
         let most = (DEFAULT_FILL_BYTES / self.size as u64).max(1);
         self.records.unwrap_or(DEFAULT_FILL.min(most))
     }
-
-    /// What a producer may hold: enough to keep every partition busy, and not much more, since
-    /// what only waits adds to the latency and nothing to the rate.
-    pub(super) fn buffer(&self, partitions: u32) -> usize {
-        let busy = self.batch.saturating_mul(12);
-        let all = busy.saturating_mul(partitions as usize);
-        all.clamp(4 << 20, 32 << 20)
-    }
 }
 
 #[cfg(test)]
@@ -154,13 +146,5 @@ mod tests {
         assert_eq!(plan("highwater bench consume").unwrap().fill(), 5_000_000);
         let large = plan("highwater bench consume --size 1048576").unwrap();
         assert_eq!(large.fill(), 512);
-    }
-
-    #[test]
-    fn buffers_grow_with_partitions_and_batches_within_bounds() {
-        let one = plan("highwater bench e2e --batch 4096").unwrap();
-        assert_eq!(one.buffer(1), 4 << 20);
-        let many = plan("highwater bench e2e").unwrap();
-        assert_eq!(many.buffer(64), 32 << 20);
     }
 }

@@ -13,7 +13,7 @@ fn parts(value: &[u8]) -> Parts<'_> {
 }
 
 fn accumulator(limit: usize) -> Accumulator {
-    Accumulator::new(PartitionIndex(0), limit)
+    Accumulator::new(PartitionIndex(0), limit, Arc::default())
 }
 
 fn ready(now: Instant, linger_ms: u64, idle: bool) -> Readiness {
@@ -139,4 +139,61 @@ fn what_comes_after_a_flush_is_in_a_batch_of_its_own_and_belongs_to_it() {
     // An earlier flush may pass later: its partitions were passed in another order.
     assert!(acc.seal_for(1));
     assert_eq!(era(&mut acc), 2);
+}
+
+/// Pays for records of 100 bytes as long as that works; how many were paid for.
+fn paid(acc: &mut Accumulator, payment: Payment, budget: &Budget) -> usize {
+    let value = [0; 80];
+    let pays = || acc.pay(payment, 100, budget) && acc.push(parts(&value), Instant::now).is_ok();
+    std::iter::repeat_with(pays)
+        .take_while(|paid| *paid)
+        .count()
+}
+
+#[test]
+fn small_records_are_paid_for_by_the_step_and_the_last_ones_one_by_one() {
+    let mut acc = accumulator(1 << 20);
+    let budget = Budget::new(64 * 1050, 1);
+    assert_eq!(paid(&mut acc, Payment::Credit, &budget), 0);
+    assert!(acc.pay(Payment::Room, 100, &budget));
+    assert_eq!(budget.used(), 1050);
+    assert_eq!(paid(&mut acc, Payment::Credit, &budget), 10);
+    assert_eq!(budget.used(), 1050, "nobody asked");
+    assert_eq!(paid(&mut acc, Payment::Room, &budget), 672 - 10);
+    assert_eq!(budget.used(), 64 * 1050);
+}
+
+#[test]
+fn what_is_left_of_a_step_goes_with_the_batch_and_nothing_is_left_behind() {
+    let mut acc = accumulator(1000);
+    let budget = Budget::new(1 << 20, 1);
+    for _ in 0..100 {
+        assert!(acc.pay(Payment::Room, 100, &budget));
+        acc.push(parts(&[0; 80]), Instant::now).unwrap();
+    }
+    let large = 20 << 10;
+    assert!(acc.pay(Payment::Room, large, &budget));
+    acc.push(parts(&vec![0; large - 20]), Instant::now).unwrap();
+    assert!(budget.try_take(50));
+    assert!(acc.pay(Payment::Taken, 50, &budget));
+    acc.push(parts(&[0; 30]), Instant::now).unwrap();
+    let batches = acc.drain();
+    assert!(batches.len() > 10);
+    let charged: usize = batches.iter().map(|batch| batch.charge).sum();
+    assert_eq!(charged, budget.used());
+    assert!(
+        !acc.pay(Payment::Credit, 1, &budget),
+        "it went with the last batch"
+    );
+}
+
+#[tokio::test]
+async fn whoever_waits_for_room_is_not_overtaken_by_records_that_have_credit() {
+    let mut acc = accumulator(1 << 20);
+    let budget = Budget::new(64 << 10, 1);
+    assert!(acc.pay(Payment::Room, 100, &budget));
+    let mut waits = std::pin::pin!(budget.take(64 << 10));
+    assert!(futures_util::poll!(&mut waits).is_pending());
+    assert!(!acc.pay(Payment::Credit, 100, &budget));
+    assert!(!acc.pay(Payment::Room, 100, &budget));
 }

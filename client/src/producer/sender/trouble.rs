@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use highwater_proto::{PartitionIndex, Reason};
 use tokio::time::Instant;
 
@@ -266,6 +267,7 @@ impl Sender {
                 slot: batch.slot,
                 charge: batch.charge,
                 outcome: Err(error),
+                bytes: Bytes::new(),
             });
         }
         self.complete(done);

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use highwater_proto::batch::StoredBatch;
 use highwater_proto::pb::v1;
 use highwater_proto::{Offset, Reason};
 use tokio::time::Instant;
 
 use super::freshness::{Confirmation, Freshness};
-use super::records::Page;
+use super::records::{Opened, Page, Unreadable};
 use super::routing::Target;
 use super::{Context, Detail, Error, Resource, Services};
 use crate::clock;
@@ -58,31 +57,41 @@ pub fn to_records(
 ) -> Result<(Vec<v1::Record>, Offset), Error> {
     let mut page = Page::new(from, place.max_bytes);
     for batch in &read.batches {
-        let stored = StoredBatch::decode(batch.bytes.clone());
-        match stored.and_then(|stored| page.add(&stored)) {
+        let opened = Opened::open(batch.bytes.clone()).map_err(Unreadable::from);
+        match opened.and_then(|mut opened| page.add(&mut opened)) {
             Ok(true) => {}
             Ok(false) => break,
             // What comes before the fault is answered first; the next request meets it.
             Err(_) if page.next_offset() > from => break,
-            Err(error) => {
-                let next = batch.next_offset;
-                let message = format!(
-                    "the batch that begins at offset {} cannot be read: {error}; \
-                     the next one begins at {next}",
-                    batch.base_offset
-                );
-                let detail = Detail::CorruptData {
-                    topic: place.target.topic.name.to_string(),
-                    partition: place.target.partition,
-                    offset: from.max(batch.base_offset).to_i64(),
-                    next_offset: Some(next),
-                };
-                return Err(Error::new(Reason::CorruptData, message).with(detail));
-            }
+            Err(why) => return Err(unreadable(batch, from, place, &why)),
         }
     }
     let next_offset = page.next_offset();
     Ok((page.into_records(), next_offset))
+}
+
+/// The error of a batch, or a record in it, that cannot be given as records.
+fn unreadable(batch: &CommittedBatch, from: Offset, place: &Place, why: &Unreadable) -> Error {
+    let begin = from.max(batch.base_offset);
+    let (message, offset, next) = match why {
+        Unreadable::Batch(error) => {
+            let next = batch.next_offset;
+            let message = format!(
+                "the batch that begins at offset {} cannot be read: {error}; \
+                 the next one begins at {next}",
+                batch.base_offset
+            );
+            (message, begin, next)
+        }
+        Unreadable::Record { offset, .. } => (why.to_string(), *offset, offset.plus(1)),
+    };
+    let detail = Detail::CorruptData {
+        topic: place.target.topic.name.to_string(),
+        partition: place.target.partition,
+        offset: offset.to_i64(),
+        next_offset: Some(next),
+    };
+    Error::new(Reason::CorruptData, message).with(detail)
 }
 
 /// The bytes that an answer may have.

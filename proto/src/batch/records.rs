@@ -60,6 +60,25 @@ impl Records {
             walk: self.walk.clone(),
         }
     }
+
+    /// The next record, borrowed, if it `fits`; else it stays the next one.
+    pub fn next_view_if(
+        &mut self,
+        fits: impl FnOnce(&RecordView<'_>) -> bool,
+    ) -> Option<Result<RecordView<'_>, BatchError>> {
+        let mut walk = self.walk.clone();
+        let next = walk.next(&self.data)?;
+        if next.as_ref().is_ok_and(|view| !fits(view)) {
+            return None;
+        }
+        self.walk = walk;
+        Some(next)
+    }
+
+    /// The bytes of all records, as they are encoded and not compressed.
+    pub fn encoded_len(&self) -> usize {
+        self.data.len()
+    }
 }
 
 impl Iterator for Records {

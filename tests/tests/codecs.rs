@@ -1,8 +1,13 @@
 //! Compressed batches that are not what they say: refused where a look shows it, and a typed error
 //! for whoever reads them where it does not, at a bounded cost in memory.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and shows its figures"
+)]
 
 use std::io::Write;
+use std::time::Duration;
 
 use bytes::Bytes;
 use highwater_client::{Client, Outcome, Reason, Start, Until};
@@ -201,4 +206,26 @@ async fn a_record_that_no_answer_carries_is_named_and_is_read_as_a_batch() {
     assert_eq!(read.records.len(), 1);
     let read = api.fetch(fetch(1, true)).await.unwrap();
     assert_eq!(read.batches.len() as i64, HUGE + 2);
+}
+
+/// To unpack 30 MiB for each of the messages would take a minute of processor time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_is_unpacked_once_for_all_messages_of_a_subscription() {
+    const RECORDS: i64 = 500;
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    let api = Api::connect(broker.listen()).await;
+    api.create("t", 1, &[]).await;
+    let dense = dense(500, 30 * MIB / 500);
+    api.append("t", 0, dense).await.unwrap();
+    let before = broker.processor_time();
+    let mut stream = api.subscribe(subscription(0, 1)).await.unwrap();
+    for offset in 0..RECORDS {
+        let message = soon("a message", stream.message()).await.unwrap().unwrap();
+        let offsets: Vec<_> = message.records.iter().map(|record| record.offset).collect();
+        assert_eq!(offsets, [offset]);
+    }
+    let took = broker.processor_time() - before;
+    println!("{RECORDS} messages out of one batch: {took:?}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
 }

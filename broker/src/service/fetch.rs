@@ -6,8 +6,9 @@ use highwater_proto::pb::v1;
 use highwater_proto::{Offset, Reason};
 use tokio::time::Instant;
 
+use super::bookmark::Bookmark;
 use super::freshness::{Confirmation, Freshness};
-use super::records::{Opened, Page, Unreadable};
+use super::records::{Page, Unreadable};
 use super::routing::Target;
 use super::{Context, Detail, Error, Resource, Services};
 use crate::clock;
@@ -49,18 +50,25 @@ pub fn to_batches(read: &Read) -> Vec<v1::AppendedBatch> {
 }
 
 /// The records of a read of `place` from `from` on, as the API carries them, and where the next ones
-/// begin.
+/// begin. Who goes on there does so with the same `bookmark`.
 pub fn to_records(
     read: &Read,
     from: Offset,
     place: &Place,
+    bookmark: &mut Bookmark,
 ) -> Result<(Vec<v1::Record>, Offset), Error> {
     let mut page = Page::new(from, place.max_bytes);
     for batch in &read.batches {
-        let opened = Opened::open(batch.bytes.clone()).map_err(Unreadable::from);
-        match opened.and_then(|mut opened| page.add(&mut opened)) {
-            Ok(true) => {}
-            Ok(false) => break,
+        let opened = bookmark.open(batch).map_err(Unreadable::from);
+        let added = opened.and_then(|mut opened| Ok((page.add(&mut opened)?, opened)));
+        match added {
+            Ok((true, _)) => {}
+            Ok((false, opened)) => {
+                if page.next_offset() < batch.next_offset {
+                    bookmark.keep(opened);
+                }
+                break;
+            }
             // What comes before the fault is answered first; the next request meets it.
             Err(_) if page.next_offset() > from => break,
             Err(why) => return Err(unreadable(batch, from, place, &why)),
@@ -142,7 +150,8 @@ impl Services {
         let (records, batches, next_offset) = if request.batches {
             (Vec::new(), to_batches(&found), found.next_offset)
         } else {
-            let (records, next_offset) = to_records(&found, from, &place)?;
+            let mut bookmark = self.bookmarks.bookmark();
+            let (records, next_offset) = to_records(&found, from, &place, &mut bookmark)?;
             (records, Vec::new(), next_offset)
         };
         self.count_fetched(&found, &records, began);

@@ -26,6 +26,7 @@ mod topics;
 mod trim;
 
 pub use bookmark::{Bookmark, Bookmarks};
+pub use cluster::Wanted;
 pub use drain::Led;
 pub use error::{Detail, Error, LeaderHint};
 pub use faults::{Fault, FaultKind, Faults};

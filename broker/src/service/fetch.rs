@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use highwater_proto::pb::v1;
 use highwater_proto::{Offset, Reason};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::bookmark::Bookmark;
@@ -183,10 +184,10 @@ impl Services {
         let mut began = clock::monotonic();
         let mut found = self.read_first(context, place, from).await?;
         while found.batches.is_empty() {
-            let changed = tokio::time::timeout_at(until, published.changed()).await;
+            let changed = changed_before(&mut published, until).await;
             began = clock::monotonic();
             found = self.read_on(context, place, from).await?;
-            if !matches!(changed, Ok(Ok(()))) {
+            if !changed {
                 break;
             }
         }
@@ -310,6 +311,13 @@ impl Services {
     }
 }
 
+/// Waits for a change until the time is over. One that is there already does not prolong it: where
+/// they come faster than reads, there always is one.
+async fn changed_before<T>(published: &mut watch::Receiver<T>, until: Instant) -> bool {
+    let changed = tokio::time::timeout_at(until, published.changed()).await;
+    matches!(changed, Ok(Ok(()))) && clock::monotonic() < until
+}
+
 fn start_offset(offset: i64) -> Result<Offset, Error> {
     let invalid = || {
         Error::new(
@@ -318,4 +326,21 @@ fn start_offset(offset: i64) -> Result<Offset, Error> {
         )
     };
     Offset::from_i64(offset).ok_or_else(invalid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_wait_ends_at_its_time_however_often_something_changes() {
+        let (changes, mut published) = watch::channel(0);
+        let now = clock::monotonic();
+        changes.send_replace(1);
+        assert!(changed_before(&mut published, now + MAX_WAIT).await);
+        changes.send_replace(2);
+        assert!(!changed_before(&mut published, now).await);
+        drop(changes);
+        assert!(!changed_before(&mut published, now + MAX_WAIT).await);
+    }
 }

@@ -22,10 +22,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(FILES, ["proto"])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("highwater.bin"), descriptors.encode_to_vec())?;
+    let mut names = tonic_prost_build::Config::new();
+    // By which the codec knows what it decodes.
+    names.enable_type_names();
     tonic_prost_build::configure()
+        .codec_path("crate::codec::Weighing")
         .bytes(".")
         // What replicas keep must encode to the same bytes on each: no maps in random order.
         .btree_map(".highwater.peer.v1")
-        .compile_fds(descriptors)?;
+        .compile_fds_with_config(descriptors, names)?;
     Ok(())
 }

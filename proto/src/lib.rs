@@ -2,12 +2,14 @@
 //! of errors, and the generated gRPC API. No runtime and no file system of its own.
 
 pub mod batch;
+pub mod codec;
 pub mod id;
 pub mod name;
 pub mod offset;
 pub mod partitioner;
 pub mod pb;
 pub mod reason;
+mod weight;
 
 pub use id::{
     BrokerId, ClusterId, Incarnation, PartitionIndex, ProducerEpoch, ProducerId, ReplicaId,

@@ -122,7 +122,7 @@ reasons! {
     UnsupportedVersion = "UNSUPPORTED_VERSION", FailedPrecondition, Refused, "update the older side";
     /// The principal may not do this.
     Denied = "DENIED", PermissionDenied, Refused, "ask an operator for the right";
-    /// Stored data is damaged and never served, or a batch unpacks to more than 32 MiB, is malformed inside, or has a codec that this version does not know. The detail names what cannot be read and, where that is known, the next offset that can be.
+    /// Stored data is damaged and never served, or a batch unpacks to more than 32 MiB, is malformed inside, or has a codec that this version does not know, or a record takes more than the 3.75 MiB that an answer of records carries (it can be read as a batch). The detail names what cannot be read and, where that is known, the next offset that can be.
     CorruptData = "CORRUPT_DATA", DataLoss, Refused, "if the error names the next offset, read on there: such a batch is the same on every replica; else the broker's log names a damaged file, and other replicas may have the data";
     /// The broker met an error it did not foresee.
     Internal = "INTERNAL", Internal, Unknown, "the broker's log has the details";

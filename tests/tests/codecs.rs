@@ -1,22 +1,29 @@
 //! Compressed batches that are not what they say: refused where a look shows it, and a typed error
 //! for whoever reads them where it does not, at a bounded cost in memory.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and shows its figures"
+)]
 
 use std::io::Write;
+use std::time::Duration;
 
 use bytes::Bytes;
 use highwater_client::{Client, Outcome, Reason, Start, Until};
 use highwater_proto::batch::{BatchBuilder, Codec};
 use highwater_proto::pb::v1;
 use highwater_proto::{Offset, Timestamp};
+use highwater_tests::api::soon;
 use highwater_tests::batches::{at, batch, changed, damaged};
-use highwater_tests::{Api, Broker, program};
+use highwater_tests::{Api, Broker, Refusal, program};
 use tonic::Code;
 
 /// What records may take when decompressed, and a good deal more.
 const BOMB: usize = 64 << 20;
 /// Less than a bomb that was let go off.
 const LITTLE: usize = 48 << 20;
+const MIB: usize = 1 << 20;
 
 fn compressed(codec: Codec) -> Bytes {
     let mut builder = BatchBuilder::new();
@@ -124,4 +131,101 @@ async fn a_decompression_bomb_is_an_error_for_its_readers_and_costs_little_memor
         let after = beyond.next().await.unwrap().unwrap();
         assert_eq!(after.value(), Some(&b"after"[..]));
     }
+}
+
+/// A batch of records of so many bytes each, in a few KiB.
+fn dense(count: usize, bytes: usize) -> Bytes {
+    let mut builder = BatchBuilder::new();
+    for _ in 0..count {
+        builder.push(Timestamp(1), None, Some(&vec![0; bytes]), &[]);
+    }
+    builder.build(Codec::Zstd, None).unwrap()
+}
+
+fn fetch(offset: i64, batches: bool) -> v1::FetchRequest {
+    v1::FetchRequest {
+        topic: "t".to_owned(),
+        offset,
+        batches,
+        ..v1::FetchRequest::default()
+    }
+}
+
+fn subscription(offset: i64, max_bytes: i32) -> v1::SubscribeRequest {
+    v1::SubscribeRequest {
+        topic: "t".to_owned(),
+        offset,
+        max_bytes,
+        ..v1::SubscribeRequest::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_no_answer_carries_is_named_and_is_read_as_a_batch() {
+    const HUGE: i64 = 5;
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    let api = Api::connect(broker.listen()).await;
+    api.create("t", 1, &[]).await;
+    let append = async |batch: Bytes| api.append("t", 0, batch).await.unwrap().base_offset;
+    append(batch(["before"])).await;
+    let huge = dense(1, 31 * MIB);
+    assert!(huge.len() < 16 << 10);
+    for _ in 0..HUGE {
+        append(huge.clone()).await;
+    }
+    let large = append(dense(1, 7 * MIB / 2)).await;
+    append(batch(["after"])).await;
+
+    let before = broker.memory();
+    let read = api.fetch(fetch(0, false)).await.unwrap();
+    assert_eq!((read.records.len(), read.next_offset), (1, 1));
+    for offset in 1..=HUGE {
+        let says = [format!("offset {offset}"), "ask for batches".to_owned()];
+        let says = says.each_ref().map(String::as_str);
+        let refused = api.fetch(fetch(offset, false)).await.unwrap_err();
+        refused.is(Code::DataLoss, "CORRUPT_DATA", &says);
+        let detail = refused.corrupt_data();
+        assert_eq!(
+            (detail.offset, detail.next_offset),
+            (offset, Some(offset + 1))
+        );
+
+        let mut stream = api.subscribe(subscription(offset, 0)).await.unwrap();
+        let ended = soon("the end of a subscription", stream.message()).await;
+        let ended = Refusal::from(ended.unwrap_err());
+        ended.is(Code::DataLoss, "CORRUPT_DATA", &says);
+    }
+    let grown = broker.memory().saturating_sub(before);
+    assert!(grown < LITTLE, "{grown} bytes more");
+
+    // Clients take messages of up to 4 MiB unless they are told otherwise.
+    let read = api.fetch(fetch(large, false)).await.unwrap();
+    assert_eq!((read.records.len(), read.next_offset), (1, large + 1));
+    let read = api.fetch(fetch(large + 1, false)).await.unwrap();
+    assert_eq!(read.records.len(), 1);
+    let read = api.fetch(fetch(1, true)).await.unwrap();
+    assert_eq!(read.batches.len() as i64, HUGE + 2);
+}
+
+/// To unpack 30 MiB for each of the messages would take a minute of processor time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_is_unpacked_once_for_all_messages_of_a_subscription() {
+    const RECORDS: i64 = 500;
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    let api = Api::connect(broker.listen()).await;
+    api.create("t", 1, &[]).await;
+    let dense = dense(500, 30 * MIB / 500);
+    api.append("t", 0, dense).await.unwrap();
+    let before = broker.processor_time();
+    let mut stream = api.subscribe(subscription(0, 1)).await.unwrap();
+    for offset in 0..RECORDS {
+        let message = soon("a message", stream.message()).await.unwrap().unwrap();
+        let offsets: Vec<_> = message.records.iter().map(|record| record.offset).collect();
+        assert_eq!(offsets, [offset]);
+    }
+    let took = broker.processor_time() - before;
+    println!("{RECORDS} messages out of one batch: {took:?}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
 }

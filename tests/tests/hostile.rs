@@ -3,10 +3,13 @@
 
 use bytes::Bytes;
 use highwater_proto::pb::v1;
+use highwater_proto::pb::v1::record::ValueContent;
 use highwater_tests::api::soon;
 use highwater_tests::batches::batch;
 use highwater_tests::{Api, Broker, Neighbour, Session, program};
 use prost::encoding::{WireType, encode_key, encode_varint};
+use prost_types::value::Kind;
+use prost_types::{Struct, Value};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tonic::Code;
@@ -239,6 +242,83 @@ async fn messages_that_are_none_are_refused() {
         .unwrap_err()
         .is(Code::InvalidArgument, "INVALID_REQUEST", &[]);
     street.ends_well(&[]).await;
+}
+
+/// What becomes of `call`, and the most memory that the broker has meanwhile.
+async fn while_looked_at<T>(broker: &Broker, call: impl Future<Output = T>) -> (T, usize) {
+    let mut call = std::pin::pin!(call);
+    let mut most = 0;
+    loop {
+        most = most.max(broker.memory());
+        tokio::select! {
+            biased;
+            done = &mut call => return (done, most),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn millions_of_little_things_are_refused_and_cost_little_memory() {
+    const MANY: usize = 2_000_000;
+    let mut street = Street::new().await;
+    let topic = field(1, b"nobody");
+    let many = |tag: u8| [tag, 0].repeat(MANY);
+    let json = field(7, &field(6, &many(0x0a)));
+    let before = street.broker.memory();
+    for (method, content) in [
+        ("LogService/Produce", many(0x22)),
+        ("LogService/Produce", field(4, &many(0x42))),
+        ("LogService/Produce", field(4, &json)),
+        ("TopicService/CreateTopic", many(0x22)),
+        ("TopicService/AlterTopic", many(0x12)),
+        ("TopicService/AlterTopic", many(0x1a)),
+        ("ClusterService/GetMetadata", many(0x0a)),
+        ("ClusterService/WatchMetadata", many(0x0a)),
+    ] {
+        let method = format!("highwater.v1.{method}");
+        let request = Bytes::from([&topic[..], &content].concat());
+        let call = street.api.call(&method, request);
+        let (answer, most) = while_looked_at(&street.broker, call).await;
+        let grown = most.saturating_sub(before);
+        assert!(grown < HARM, "{method}: {grown} bytes more");
+        let parts = &["values", "33554432"];
+        let refused = answer.unwrap_err();
+        refused.is(Code::ResourceExhausted, "REQUEST_TOO_LARGE", parts);
+        street.neighbour.goes_on().await;
+    }
+    street.ends_well(&[]).await;
+}
+
+/// What fits into a batch of the default size is no attack.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_many_records_as_a_batch_holds_are_taken() {
+    let street = Street::new().await;
+    let text = |text: &str| v1::Record {
+        value_content: Some(ValueContent::ValueText(text.to_owned())),
+        ..v1::Record::default()
+    };
+    let fields = [("a", Kind::NumberValue(1.0)), ("b", Kind::BoolValue(true))];
+    let fields = fields.map(|(name, kind)| (name.to_owned(), Value { kind: Some(kind) }));
+    let object = Kind::StructValue(Struct {
+        fields: fields.into(),
+    });
+    let json = v1::Record {
+        value_content: Some(ValueContent::ValueJson(Value { kind: Some(object) })),
+        ..v1::Record::default()
+    };
+    let mut end = 0;
+    for (record, count) in [(text("x"), 90_000), (json, 30_000)] {
+        let request = v1::ProduceRequest {
+            topic: "t".to_owned(),
+            records: vec![record; count],
+            ..v1::ProduceRequest::default()
+        };
+        let taken = street.api.produce(request).await.unwrap();
+        end += i64::try_from(count).unwrap();
+        assert_eq!(taken.last_offset, end - 1);
+    }
+    street.neighbour.leaves().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

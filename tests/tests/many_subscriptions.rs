@@ -9,6 +9,8 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use highwater_client::Client;
+use highwater_proto::Timestamp;
+use highwater_proto::batch::{BatchBuilder, Codec};
 use highwater_proto::pb::v1;
 use highwater_proto::pb::v1::log_service_client::LogServiceClient;
 use highwater_tests::api::{Api, soon};
@@ -89,7 +91,11 @@ async fn fill(api: &Api, count: usize, bytes: usize) {
 }
 
 /// Subscribes so many times in a client that then stands still, and never reads its connection.
-fn unread(address: &str) -> (Runtime, Vec<Streaming<v1::SubscribeResponse>>) {
+fn unread(
+    address: &str,
+    count: usize,
+    request: &v1::SubscribeRequest,
+) -> (Runtime, Vec<Streaming<v1::SubscribeResponse>>) {
     let still = Builder::new_current_thread().enable_all().build().unwrap();
     let subscriptions = still.block_on(async {
         let endpoint = Channel::from_shared(format!("http://{address}")).unwrap();
@@ -99,8 +105,8 @@ fn unread(address: &str) -> (Runtime, Vec<Streaming<v1::SubscribeResponse>>) {
             .initial_connection_window_size(i32::MAX as u32);
         let mut log = LogServiceClient::new(endpoint.connect().await.unwrap());
         let mut subscriptions = Vec::new();
-        for _ in 0..UNREAD {
-            subscriptions.push(log.subscribe(request(3 << 20)).await.unwrap().into_inner());
+        for _ in 0..count {
+            subscriptions.push(log.subscribe(request.clone()).await.unwrap().into_inner());
         }
         subscriptions
     });
@@ -123,7 +129,7 @@ fn cost(batch: usize) -> usize {
         fill(&api, count, batch - 1000).await;
     });
     let before = broker.memory();
-    let (still, subscriptions) = unread(broker.listen());
+    let (still, subscriptions) = unread(broker.listen(), UNREAD, &request(3 << 20));
     let most = elsewhere(async {
         let client = Client::connect(broker.listen()).await.unwrap();
         let mut most = broker.memory();
@@ -167,4 +173,47 @@ fn subscriptions_that_are_not_read_cost_a_bounded_amount_each() {
         );
         assert!(cost < UNREAD * EACH + OTHERS, "{batch}: {cost} bytes");
     }
+}
+
+/// Each takes as much as a record may that is not sent in its batch, and comes out of some hundred bytes.
+#[test]
+fn subscriptions_to_large_records_that_are_not_read_cost_a_bounded_amount_each() {
+    const COUNT: usize = 10;
+    const RECORD: usize = (15 << 18) - 1000;
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    let mut builder = BatchBuilder::new();
+    builder.push(Timestamp(1), None, Some(&vec![0; RECORD]), &[]);
+    let dense = builder.build(Codec::Zstd, None).unwrap();
+    elsewhere(async {
+        let api = Api::connect(broker.listen()).await;
+        api.create("t", 1, &[]).await;
+        for _ in 0..20 {
+            api.append("t", 0, dense.clone()).await.unwrap();
+        }
+    });
+    let before = broker.memory();
+    let records = v1::SubscribeRequest {
+        batches: false,
+        ..request(0)
+    };
+    let (still, subscriptions) = unread(broker.listen(), COUNT, &records);
+    let most = elsewhere(async {
+        let api = Api::connect(broker.listen()).await;
+        let (mut most, mut sent, mut quiet) = (0, 0, 0);
+        while quiet < 100 {
+            let now = Metrics::of(broker.http()).count("highwater_fetched_records_total");
+            quiet = if now == sent { quiet + 1 } else { 0 };
+            sent = now;
+            api.high_watermark("t", 0).await;
+            most = most.max(broker.memory());
+        }
+        println!("{sent} records were sent to {COUNT} subscriptions that are not read");
+        most
+    });
+    let cost = most.saturating_sub(before);
+    println!("{} KiB each", (cost >> 10) / COUNT);
+    assert!(cost < COUNT * 5 * RECORD + OTHERS, "{cost} bytes");
+    drop(subscriptions);
+    drop(still);
 }

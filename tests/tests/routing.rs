@@ -291,3 +291,17 @@ async fn a_topic_is_created_once_while_the_controller_changes() {
         assert_eq!(appended.topic_id, created.id);
     }
 }
+
+#[tokio::test]
+async fn a_broker_alone_tells_what_it_knows_and_not_what_is_not_there() {
+    let mut fixture = Fixture::new().await;
+    for place in [1, 2] {
+        fixture.cluster.brokers[place].kill();
+    }
+    let api = &fixture.apis[0];
+    assert_eq!(api.topic_names().await, ["alone", "t"]);
+    assert!(api.tells("t").await.iter().all(Result::is_ok));
+    for told in api.tells("nobody").await {
+        told.unwrap_err().is(Code::Unavailable, "NOT_READY", &[]);
+    }
+}

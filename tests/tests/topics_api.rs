@@ -8,6 +8,7 @@ use highwater_proto::pb::v1;
 use highwater_tests::api::soon;
 use highwater_tests::batches::batch;
 use highwater_tests::{Api, Refusal, Session};
+use prost::Message;
 use tonic::Code;
 
 async fn broker() -> (Broker, Api) {
@@ -334,4 +335,31 @@ async fn who_reads_or_appends_is_told_when_the_topic_is_deleted() {
     late.is(Code::NotFound, "TOPIC_NOT_FOUND", &["\"t\""]);
     let waited = waiting.await.unwrap().unwrap_err();
     waited.is(Code::NotFound, "TOPIC_NOT_FOUND", &["\"t\""]);
+}
+
+#[tokio::test]
+async fn metadata_is_asked_for_ten_thousand_topics_at_most() {
+    const MOST: usize = 10_000;
+    let (_broker, api) = broker().await;
+    api.create("t", 1, &[]).await;
+    let mut topics = vec!["t".to_owned(); MOST];
+    let ask = async |topics: &[String]| {
+        let topics = topics.to_vec();
+        let request = v1::GetMetadataRequest { topics }.encode_to_vec();
+        let method = "highwater.v1.ClusterService/GetMetadata";
+        api.call(method, request.clone()).await
+    };
+    let found = ask(&topics).await.unwrap();
+    let found = v1::GetMetadataResponse::decode(found).unwrap();
+    let names = found.metadata.unwrap().topics.into_iter();
+    assert_eq!(names.map(|topic| topic.name).collect::<Vec<_>>(), ["t"]);
+
+    topics.push("u".to_owned());
+    let says = ["10001", "10000"];
+    let refused = ask(&topics).await.unwrap_err();
+    refused.is(Code::InvalidArgument, "INVALID_REQUEST", &says);
+    let request = v1::WatchMetadataRequest { topics }.encode_to_vec();
+    let method = "highwater.v1.ClusterService/WatchMetadata";
+    let refused = api.call(method, request).await.unwrap_err();
+    refused.is(Code::InvalidArgument, "INVALID_REQUEST", &says);
 }

@@ -34,7 +34,7 @@ use crate::metrics::Metrics;
 use crate::peer::Peers;
 use crate::raft::suspicion::SuspicionConfig;
 use crate::raft::{GroupId, Replicas, heartbeats};
-use crate::service::{Faults, Holding, Partitions, ProducerIds, Services};
+use crate::service::{Bookmarks, Faults, Holding, Partitions, ProducerIds, Services};
 use crate::tasks::Tasks;
 
 /// Threads that sync files and do other blocking work.
@@ -318,6 +318,7 @@ impl Parts {
             holding: Holding::default(),
             producer_ids: ProducerIds::default(),
             faults: Faults::default(),
+            bookmarks: Bookmarks::default(),
             tasks: self.tasks.clone(),
             metrics: Arc::clone(&self.metrics),
             clock,

@@ -1,5 +1,6 @@
 //! The cluster: who belongs to it, and where the partitions are.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use highwater_proto::pb::v1;
@@ -9,6 +10,34 @@ use super::routing::CATCH_UP;
 use super::{Context, Error, Resource, Services};
 use crate::cluster::{Broker, ClusterState, Topic};
 use crate::raft::GroupId;
+
+/// The most topics that a request for metadata may name.
+const MAX_WANTED: usize = 10_000;
+
+/// The names of the topics that a client asks for; none means all.
+#[derive(Debug)]
+pub struct Wanted(BTreeSet<String>);
+
+impl Wanted {
+    /// Those that a request names.
+    pub fn parse(topics: Vec<String>) -> Result<Self, Error> {
+        match topics.len() {
+            ..=MAX_WANTED => Ok(Self(topics.into_iter().collect())),
+            count => Err(Error::invalid(format!(
+                "the request names {count} topics, expected at most {MAX_WANTED}; none means all"
+            ))),
+        }
+    }
+
+    fn has(&self, topic: &Topic) -> bool {
+        self.0.is_empty() || self.0.contains(topic.name.as_str())
+    }
+
+    /// True when `found` are all there are of those that were named.
+    fn are_in(&self, found: &v1::Metadata) -> bool {
+        found.topics.len() >= self.0.len()
+    }
+}
 
 impl Services {
     /// The cluster in numbers.
@@ -73,15 +102,15 @@ impl Services {
     pub async fn find_metadata(
         &self,
         context: &Context,
-        wanted: &[String],
+        wanted: &Wanted,
     ) -> Result<v1::Metadata, Error> {
         let found = self.get_metadata(context, wanted)?;
-        if found.topics.len() >= wanted.len() {
+        if wanted.are_in(&found) {
             return Ok(found);
         }
         let current = self.metadata.catch_up(CATCH_UP).await;
         let found = self.get_metadata(context, wanted)?;
-        match current || found.topics.len() >= wanted.len() {
+        match current || wanted.are_in(&found) {
             true => Ok(found),
             false => Err(Error::metadata_away()),
         }
@@ -98,21 +127,14 @@ impl Services {
         }
     }
 
-    /// What a client needs for routing; all topics when `wanted` is empty, else those that exist.
-    pub fn get_metadata(
-        &self,
-        context: &Context,
-        wanted: &[String],
-    ) -> Result<v1::Metadata, Error> {
+    /// What a client needs for routing: of the topics that are `wanted`, those that exist.
+    pub fn get_metadata(&self, context: &Context, wanted: &Wanted) -> Result<v1::Metadata, Error> {
         context.authorize("highwater.v1.ClusterService/GetMetadata", Resource::Cluster)?;
         let version = *self.leaders.changes().borrow();
         self.known_state()?;
         let published = self.metadata.watch().borrow().clone();
         let state = published.state;
-        let is_wanted = |topic: &Topic| {
-            wanted.is_empty() || wanted.iter().any(|name| name == topic.name.as_str())
-        };
-        let topics = state.topics().filter(|topic| is_wanted(topic));
+        let topics = state.topics().filter(|topic| wanted.has(topic));
         Ok(v1::Metadata {
             cluster_id: self.me.cluster.to_string(),
             version: version.saturating_add(published.applied.0),

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use highwater_proto::batch::StoredBatch;
 use highwater_proto::pb::v1;
 use highwater_proto::{Offset, Reason};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::bookmark::Bookmark;
 use super::freshness::{Confirmation, Freshness};
-use super::records::Page;
+use super::records::{Page, Unreadable};
 use super::routing::Target;
 use super::{Context, Detail, Error, Resource, Services};
 use crate::clock;
@@ -50,39 +51,56 @@ pub fn to_batches(read: &Read) -> Vec<v1::AppendedBatch> {
 }
 
 /// The records of a read of `place` from `from` on, as the API carries them, and where the next ones
-/// begin.
+/// begin. Who goes on there does so with the same `bookmark`.
 pub fn to_records(
     read: &Read,
     from: Offset,
     place: &Place,
+    bookmark: &mut Bookmark,
 ) -> Result<(Vec<v1::Record>, Offset), Error> {
     let mut page = Page::new(from, place.max_bytes);
     for batch in &read.batches {
-        let stored = StoredBatch::decode(batch.bytes.clone());
-        match stored.and_then(|stored| page.add(&stored)) {
-            Ok(true) => {}
-            Ok(false) => break,
+        let opened = bookmark.open(batch).map_err(Unreadable::from);
+        let added = opened.and_then(|mut opened| Ok((page.add(&mut opened)?, opened)));
+        match added {
+            Ok((true, _)) => {}
+            Ok((false, opened)) => {
+                if page.next_offset() < batch.next_offset {
+                    bookmark.keep(opened);
+                }
+                break;
+            }
             // What comes before the fault is answered first; the next request meets it.
             Err(_) if page.next_offset() > from => break,
-            Err(error) => {
-                let next = batch.next_offset;
-                let message = format!(
-                    "the batch that begins at offset {} cannot be read: {error}; \
-                     the next one begins at {next}",
-                    batch.base_offset
-                );
-                let detail = Detail::CorruptData {
-                    topic: place.target.topic.name.to_string(),
-                    partition: place.target.partition,
-                    offset: from.max(batch.base_offset).to_i64(),
-                    next_offset: Some(next),
-                };
-                return Err(Error::new(Reason::CorruptData, message).with(detail));
-            }
+            Err(why) => return Err(unreadable(batch, from, place, &why)),
         }
     }
     let next_offset = page.next_offset();
     Ok((page.into_records(), next_offset))
+}
+
+/// The error of a batch, or a record in it, that cannot be given as records.
+fn unreadable(batch: &CommittedBatch, from: Offset, place: &Place, why: &Unreadable) -> Error {
+    let begin = from.max(batch.base_offset);
+    let (message, offset, next) = match why {
+        Unreadable::Batch(error) => {
+            let next = batch.next_offset;
+            let message = format!(
+                "the batch that begins at offset {} cannot be read: {error}; \
+                 the next one begins at {next}",
+                batch.base_offset
+            );
+            (message, begin, next)
+        }
+        Unreadable::Record { offset, .. } => (why.to_string(), *offset, offset.plus(1)),
+    };
+    let detail = Detail::CorruptData {
+        topic: place.target.topic.name.to_string(),
+        partition: place.target.partition,
+        offset: offset.to_i64(),
+        next_offset: Some(next),
+    };
+    Error::new(Reason::CorruptData, message).with(detail)
 }
 
 /// The bytes that an answer may have.
@@ -133,7 +151,8 @@ impl Services {
         let (records, batches, next_offset) = if request.batches {
             (Vec::new(), to_batches(&found), found.next_offset)
         } else {
-            let (records, next_offset) = to_records(&found, from, &place)?;
+            let mut bookmark = self.bookmarks.bookmark();
+            let (records, next_offset) = to_records(&found, from, &place, &mut bookmark)?;
             (records, Vec::new(), next_offset)
         };
         self.count_fetched(&found, &records, began);
@@ -165,10 +184,10 @@ impl Services {
         let mut began = clock::monotonic();
         let mut found = self.read_first(context, place, from).await?;
         while found.batches.is_empty() {
-            let changed = tokio::time::timeout_at(until, published.changed()).await;
+            let changed = changed_before(&mut published, until).await;
             began = clock::monotonic();
             found = self.read_on(context, place, from).await?;
-            if !matches!(changed, Ok(Ok(()))) {
+            if !changed {
                 break;
             }
         }
@@ -292,6 +311,13 @@ impl Services {
     }
 }
 
+/// Waits for a change until the time is over. One that is there already does not prolong it: where
+/// they come faster than reads, there always is one.
+async fn changed_before<T>(published: &mut watch::Receiver<T>, until: Instant) -> bool {
+    let changed = tokio::time::timeout_at(until, published.changed()).await;
+    matches!(changed, Ok(Ok(()))) && clock::monotonic() < until
+}
+
 fn start_offset(offset: i64) -> Result<Offset, Error> {
     let invalid = || {
         Error::new(
@@ -300,4 +326,21 @@ fn start_offset(offset: i64) -> Result<Offset, Error> {
         )
     };
     Offset::from_i64(offset).ok_or_else(invalid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_wait_ends_at_its_time_however_often_something_changes() {
+        let (changes, mut published) = watch::channel(0);
+        let now = clock::monotonic();
+        changes.send_replace(1);
+        assert!(changed_before(&mut published, now + MAX_WAIT).await);
+        changes.send_replace(2);
+        assert!(!changed_before(&mut published, now).await);
+        drop(changes);
+        assert!(!changed_before(&mut published, now + MAX_WAIT).await);
+    }
 }

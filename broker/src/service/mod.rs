@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 mod addresses;
+mod bookmark;
 mod cluster;
 mod drain;
 mod error;
@@ -24,6 +25,8 @@ mod routing;
 mod topics;
 mod trim;
 
+pub use bookmark::{Bookmark, Bookmarks};
+pub use cluster::Wanted;
 pub use drain::Led;
 pub use error::{Detail, Error, LeaderHint};
 pub use faults::{Fault, FaultKind, Faults};
@@ -64,6 +67,8 @@ pub struct Services {
     pub producer_ids: ProducerIds,
     /// The replicas here that are out of their groups.
     pub faults: Faults,
+    /// What subscriptions to records keep of batches.
+    pub bookmarks: Bookmarks,
     /// What runs for streams; it ends with the broker.
     pub tasks: Tasks,
     /// What is counted and measured.

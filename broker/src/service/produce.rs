@@ -19,18 +19,18 @@ impl Services {
     pub async fn produce(
         self: &Arc<Self>,
         context: &Context,
-        request: v1::ProduceRequest,
+        request: &v1::ProduceRequest,
     ) -> Result<v1::ProduceResponse, Error> {
         let resource = Resource::Topic(&request.topic);
         context.authorize("highwater.v1.LogService/Produce", resource)?;
-        let target = self.produce_target(&request).await?;
+        let target = self.produce_target(request).await?;
         let limit = target.topic.config.max_batch_bytes;
         let batch = if request.batch.is_empty() {
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
             records::to_batch(&request.records, self.clock.now(), limit)
                 .map_err(|error| Error::new(error.reason(), error.to_string()))?
         } else {
-            parse_batch(request.batch, limit)?
+            parse_batch(request.batch.clone(), limit)?
         };
         // A partition that takes nothing may keep a batch waiting for ever.
         let committed = async { self.enqueue(&target, batch).await?.await };

@@ -7,17 +7,17 @@
 use std::str;
 
 use bytes::Bytes;
-use highwater_proto::batch::{
-    BatchBuilder, BatchError, Codec, RecordBatch, RecordView, StoredBatch,
-};
+use highwater_proto::batch::{BatchBuilder, BatchError, Codec, RecordBatch, RecordView};
 use highwater_proto::pb::v1::header::Content;
 use highwater_proto::pb::v1::record::{KeyContent, ValueContent};
 use highwater_proto::pb::v1::{Header, Record};
-use highwater_proto::{Offset, Reason, Timestamp};
+use highwater_proto::{Reason, Timestamp};
 
 mod json;
+mod page;
 
 pub use json::JsonError;
+pub use page::{Opened, Page, Unreadable};
 
 /// Why records are not a batch that the topic takes.
 #[derive(Debug, thiserror::Error)]
@@ -98,73 +98,6 @@ fn header_bytes(header: &Header) -> (&str, Option<&[u8]>) {
         Content::ValueText(text) => text.as_bytes(),
     });
     (&header.name, value)
-}
-
-/// Records being gathered for one answer, bounded by the memory that they take: a small batch can
-/// hold very many small records.
-#[derive(Debug)]
-pub struct Page {
-    records: Vec<Record>,
-    next_offset: Offset,
-    room: usize,
-}
-
-impl Page {
-    /// An empty page that begins at `from` and takes about `max_bytes` of memory; its encoded size
-    /// stays below that. It takes at least one record, of any size.
-    pub fn new(from: Offset, max_bytes: usize) -> Self {
-        Self {
-            records: Vec::new(),
-            next_offset: from,
-            room: max_bytes,
-        }
-    }
-
-    /// Appends the records of `batch` from the page's next offset on. Batches come in the order of
-    /// their offsets. Returns false once the page is full; it may then end within the batch.
-    ///
-    /// A compressed batch is checked by nobody before it is read; if its records are malformed,
-    /// the page keeps what it has and stays before the record that is at fault.
-    pub fn add(&mut self, batch: &StoredBatch) -> Result<bool, BatchError> {
-        let records = batch.records()?;
-        for view in records.views() {
-            let view = view?;
-            if view.offset < self.next_offset {
-                continue;
-            }
-            let size = memory_of(&view);
-            if size > self.room && !self.records.is_empty() {
-                self.room = 0;
-                return Ok(false);
-            }
-            self.room = self.room.saturating_sub(size);
-            self.next_offset = view.offset.plus(1);
-            self.records.push(friendly(view));
-        }
-        self.next_offset = self.next_offset.max(batch.next_offset());
-        Ok(self.room > 0)
-    }
-
-    /// Where the next page begins.
-    pub fn next_offset(&self) -> Offset {
-        self.next_offset
-    }
-
-    /// The records, with their offsets.
-    pub fn into_records(self) -> Vec<Record> {
-        self.records
-    }
-}
-
-/// What a record takes in memory, which is more than it takes on the wire.
-fn memory_of(view: &RecordView<'_>) -> usize {
-    let header = |(name, value): (&[u8], Option<&[u8]>)| {
-        // A name that is not UTF-8 may grow threefold as text.
-        size_of::<Header>() + 3 * name.len() + value.map_or(0, <[u8]>::len)
-    };
-    let headers: usize = view.headers.clone().map(header).sum();
-    let content = view.key.map_or(0, <[u8]>::len) + view.value.map_or(0, <[u8]>::len);
-    size_of::<Record>() + content + headers
 }
 
 fn friendly(view: RecordView<'_>) -> Record {

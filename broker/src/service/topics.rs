@@ -148,7 +148,8 @@ impl Services {
         }
     }
 
-    /// All topics, by name.
+    /// All topics, by name: as the cluster has them, or where it cannot be asked, as they are known here.
+    /// What is left of a cluster that lost its majority can be looked at.
     pub async fn list_topics(&self, context: &Context) -> Result<v1::ListTopicsResponse, Error> {
         context.authorize("highwater.v1.TopicService/ListTopics", Resource::Cluster)?;
         self.metadata.catch_up(CATCH_UP).await;
@@ -160,7 +161,8 @@ impl Services {
         })
     }
 
-    /// One topic, with the state of each partition as its leader tells it.
+    /// One topic, with the state of each partition as its leader tells it. As it is known here; that
+    /// there is none is said by a broker that has asked the cluster.
     pub async fn describe_topic(
         &self,
         context: &Context,
@@ -168,6 +170,7 @@ impl Services {
     ) -> Result<v1::DescribeTopicResponse, Error> {
         let resource = Resource::Topic(&request.name);
         context.authorize("highwater.v1.TopicService/DescribeTopic", resource)?;
+        self.known_state()?;
         let topic = self.find_topic(&request.name, "").await?;
         let statuses = self.statuses(&topic).await;
         let describe = |index| self.describe_partition(&topic, index, &statuses);

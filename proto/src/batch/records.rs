@@ -76,6 +76,20 @@ impl Records {
         let view = self.walk.next(&self.data)?;
         Some(view.map(|view| PlacedRecord::of(&view, &self.data)))
     }
+
+    /// The next record, borrowed, if it `fits`; else it stays the next one.
+    pub fn next_view_if(
+        &mut self,
+        fits: impl FnOnce(&RecordView<'_>) -> bool,
+    ) -> Option<Result<RecordView<'_>, BatchError>> {
+        let mut walk = self.walk.clone();
+        let next = walk.next(&self.data)?;
+        if next.as_ref().is_ok_and(|view| !fits(view)) {
+            return None;
+        }
+        self.walk = walk;
+        Some(next)
+    }
 }
 
 impl Iterator for Records {

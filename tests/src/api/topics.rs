@@ -2,7 +2,7 @@
 
 use highwater_proto::pb::v1;
 
-use super::{Answer, Api, soon};
+use super::{Answer, Api, Refusal, soon};
 
 impl Api {
     /// Creates a topic, with settings, and gives its id once its leaders answer.
@@ -56,6 +56,16 @@ impl Api {
         let mut topics = self.topics.clone();
         let deleted = soon("DeleteTopic", topics.delete_topic(request)).await?;
         Ok(deleted.into_inner().topic_id)
+    }
+
+    /// Whether the broker tells of a topic: by name, and for routing.
+    pub async fn tells(&self, name: &str) -> [Answer<()>; 2] {
+        let topics = vec![name.to_owned()];
+        let mut cluster = self.cluster.clone();
+        let asked = cluster.get_metadata(v1::GetMetadataRequest { topics });
+        let routed = soon("GetMetadata", asked).await;
+        let routed = routed.map(drop).map_err(Refusal::from);
+        [self.describe(name).await.map(drop), routed]
     }
 
     /// The names of all topics.

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use highwater_proto::pb::v1;
 use highwater_tests::api::soon;
 use highwater_tests::{Api, Cluster, program};
+use tokio::net::TcpStream;
+use tonic::Code;
 
 use super::fill;
 
@@ -17,6 +19,22 @@ async fn altered(api: &Api, request: v1::AlterTopicRequest) {
         }
     };
     soon("settings are changed", altering).await;
+}
+
+/// Changes a setting of the topic `t` until the metadata is saved as a state.
+async fn altered_often(api: &Api) {
+    for round in 0..13_u64 {
+        let alter = |number: u64| {
+            let ms = 1000 + round * 100 + number;
+            let request = v1::AlterTopicRequest {
+                name: "t".to_owned(),
+                set: [("segment.ms".to_owned(), ms.to_string())].into(),
+                unset: Vec::new(),
+            };
+            altered(api, request)
+        };
+        futures_util::future::join_all((0..100).map(alter)).await;
+    }
 }
 
 /// Waits until a broker knows these settings of a topic.
@@ -42,18 +60,7 @@ async fn the_metadata_is_compacted_and_a_broker_that_missed_it_gets_a_snapshot()
     cluster.brokers[late].kill();
 
     let api = Api::connect(cluster.brokers[other].listen()).await;
-    for round in 0..13_u64 {
-        let alter = |number: u64| {
-            let ms = 1000 + round * 100 + number;
-            let request = v1::AlterTopicRequest {
-                name: "t".to_owned(),
-                set: [("segment.ms".to_owned(), ms.to_string())].into(),
-                unset: Vec::new(),
-            };
-            altered(&api, request)
-        };
-        futures_util::future::join_all((0..100).map(alter)).await;
-    }
+    altered_often(&api).await;
     let before = api.describe("t").await.unwrap().config;
     cluster.brokers[other].log_line("the log of the metadata was purged");
 
@@ -67,4 +74,30 @@ async fn the_metadata_is_compacted_and_a_broker_that_missed_it_gets_a_snapshot()
     until_known(&api, "t", &before).await;
     api.create("after", 1, &[]).await;
     fill(&api, "after", 0, 1).await;
+}
+
+#[tokio::test]
+async fn what_a_broker_knew_before_it_was_restarted_is_no_answer() {
+    let mut cluster = Cluster::start(&program!(), 2);
+    let api = Api::connect(cluster.brokers[0].listen()).await;
+    api.create("t", 1, &[]).await;
+    altered_often(&api).await;
+    cluster.brokers[0].log_line("the log of the metadata was purged");
+    for broker in &mut cluster.brokers {
+        broker.kill();
+    }
+
+    let address = cluster.brokers[0].listen();
+    let _alone = cluster.brokers[0].relaunch();
+    let listens = async { while TcpStream::connect(address).await.is_err() {} };
+    soon("it listens", listens).await;
+    let api = Api::connect(address).await;
+    for topic in ["t", "nobody"] {
+        for told in api.tells(topic).await {
+            told.unwrap_err().is(Code::Unavailable, "NOT_READY", &[]);
+        }
+    }
+    let method = "highwater.v1.TopicService/ListTopics";
+    let refused = api.call(method, Vec::new()).await.unwrap_err();
+    refused.is(Code::Unavailable, "NOT_READY", &[]);
 }

@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 use super::context::{Context, context};
 use super::forward::{LeaderCall, at_broker};
 use super::status::status;
-use crate::service::Services;
+use crate::service::{Services, Wanted};
 
 /// Who is in the cluster, and where the partitions are.
 #[derive(Debug)]
@@ -69,7 +69,8 @@ impl ClusterService for ClusterApi {
         request: Request<v1::GetMetadataRequest>,
     ) -> Result<Response<v1::GetMetadataResponse>, Status> {
         let context = context(request.metadata());
-        let wanted = request.into_inner().topics;
+        let wanted = Wanted::parse(request.into_inner().topics);
+        let wanted = wanted.map_err(|error| status(&error))?;
         let metadata = self.services.find_metadata(&context, &wanted).await;
         let metadata = Some(metadata.map_err(|error| status(&error))?);
         Ok(Response::new(v1::GetMetadataResponse { metadata }))
@@ -98,7 +99,8 @@ impl ClusterService for ClusterApi {
         let context = context(request.metadata());
         let (messages, stream) = mpsc::channel(1);
         let services = Arc::clone(&self.services);
-        let wanted = request.into_inner().topics;
+        let wanted = Wanted::parse(request.into_inner().topics);
+        let wanted = wanted.map_err(|error| status(&error))?;
         let tasks = services.tasks.clone();
         tasks.spawn(async move { watch(&services, &context, &wanted, &messages).await });
         Ok(Response::new(ReceiverStream::new(stream)))
@@ -109,7 +111,7 @@ impl ClusterService for ClusterApi {
 async fn watch(
     services: &Services,
     context: &Context,
-    wanted: &[String],
+    wanted: &Wanted,
     messages: &mpsc::Sender<Result<v1::WatchMetadataResponse, Status>>,
 ) {
     let mut leaders = services.leaders.changes();

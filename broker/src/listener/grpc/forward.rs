@@ -29,7 +29,7 @@ const LEADER_WAIT: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A call that only one broker can answer: a partition's leader, or the one it is about.
-pub(super) trait LeaderCall: Message + Clone + Default {
+pub(super) trait LeaderCall: Message + Default {
     /// What that broker answers.
     type Reply: Message + Default;
     /// The full name of the method.
@@ -39,9 +39,10 @@ pub(super) trait LeaderCall: Message + Clone + Default {
     /// What a call is answered with that the broker may have taken up and did not answer.
     const UNANSWERED: Reason = Self::NOT_SENT;
 
-    /// Answers the call here, if this broker is the one.
+    /// Answers the call here, if this broker is the one. It may be asked again, and a call may be
+    /// large: nothing large in it is copied.
     fn run(
-        self,
+        &self,
         services: &Arc<Services>,
         context: &Context,
     ) -> impl Future<Output = Result<Self::Reply, Error>> + Send;
@@ -53,7 +54,7 @@ impl LeaderCall for v1::ProduceRequest {
     /// It may have been appended.
     const UNANSWERED: Reason = Reason::OutcomeUnknown;
 
-    async fn run(self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {
+    async fn run(&self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {
         services.produce(context, self).await
     }
 }
@@ -62,8 +63,8 @@ impl LeaderCall for v1::FetchRequest {
     type Reply = v1::FetchResponse;
     const METHOD: &'static str = "/highwater.v1.LogService/Fetch";
 
-    async fn run(self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {
-        services.fetch(context, self).await
+    async fn run(&self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {
+        services.fetch(context, self.clone()).await
     }
 }
 
@@ -71,8 +72,8 @@ impl LeaderCall for v1::ListOffsetsRequest {
     type Reply = v1::ListOffsetsResponse;
     const METHOD: &'static str = "/highwater.v1.LogService/ListOffsets";
 
-    async fn run(self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {
-        services.list_offsets(context, self).await
+    async fn run(&self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {
+        services.list_offsets(context, self.clone()).await
     }
 }
 
@@ -83,8 +84,8 @@ impl LeaderCall for v1::DrainBrokerRequest {
     /// A broker that stands still may do it when it goes on.
     const UNANSWERED: Reason = Reason::OutcomeUnknown;
 
-    async fn run(self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {
-        services.drain_broker(context, self).await
+    async fn run(&self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {
+        services.drain_broker(context, *self).await
     }
 }
 
@@ -93,8 +94,8 @@ impl LeaderCall for v1::GetDrainRequest {
     const METHOD: &'static str = "/highwater.v1.ClusterService/GetDrain";
     const NOT_SENT: Reason = Reason::Unreachable;
 
-    async fn run(self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {
-        services.get_drain(context, &self)
+    async fn run(&self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {
+        services.get_drain(context, self)
     }
 }
 
@@ -120,8 +121,8 @@ impl LeaderCall for v1::TrimPartitionRequest {
     /// It may have been done.
     const UNANSWERED: Reason = Reason::OutcomeUnknown;
 
-    async fn run(self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {
-        services.trim_partition(context, self).await
+    async fn run(&self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {
+        services.trim_partition(context, self.clone()).await
     }
 }
 
@@ -130,8 +131,8 @@ impl LeaderCall for FenceProducerRequest {
     // What is not answered may be repeated.
     const METHOD: &'static str = "highwater.peer.v1/FenceProducer";
 
-    async fn run(self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {
-        services.fence_producer(context, self).await
+    async fn run(&self, services: &Arc<Services>, context: &Context) -> Result<Self::Reply, Error> {
+        services.fence_producer(context, self.clone()).await
     }
 }
 
@@ -147,7 +148,7 @@ pub(super) async fn at_leader<C: LeaderCall>(
     loop {
         changes.mark_unchanged();
         // Boxed, because the futures of services nest deeply.
-        let here = Box::pin(call.clone().run(services, context));
+        let here = Box::pin(call.run(services, context));
         let error = match here.await {
             Ok(reply) => return Ok(reply),
             Err(error) => error,

@@ -15,7 +15,7 @@ use super::status::{status, wire_number};
 use crate::clock::monotonic;
 use crate::partition::Read;
 use crate::service::{
-    Context as Caller, Error, Freshness, Place, Services, to_batches, to_records,
+    Bookmark, Context as Caller, Error, Freshness, Place, Services, to_batches, to_records,
 };
 
 /// An idle subscription reports its progress this often.
@@ -31,6 +31,7 @@ struct Subscription {
     place: Place,
     next: Offset,
     batches: bool,
+    bookmark: Bookmark,
 }
 
 /// Starts a subscription.
@@ -42,13 +43,14 @@ pub(super) async fn run(
     let (place, next) = services.subscribe(&caller, &request).await?;
     let (messages, stream) = mpsc::channel(1);
     let tasks = services.tasks.clone();
-    let batches = request.batches;
+    let bookmark = services.bookmarks.bookmark();
     let subscription = Subscription {
         services,
         caller,
         place,
         next,
-        batches,
+        batches: request.batches,
+        bookmark,
     };
     tasks.spawn(subscription.push(messages));
     Ok(ReceiverStream::new(stream))
@@ -110,7 +112,7 @@ impl Subscription {
         let (records, batches, next) = if self.batches {
             (Vec::new(), to_batches(read), read.next_offset)
         } else {
-            let (records, next) = to_records(read, self.next, &self.place)?;
+            let (records, next) = to_records(read, self.next, &self.place, &mut self.bookmark)?;
             (records, Vec::new(), next)
         };
         self.next = next;

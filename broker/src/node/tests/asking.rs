@@ -48,7 +48,7 @@ pub(super) async fn send_batch(broker: &Broker, topic: &str, batch: Bytes) -> bo
         batch,
         ..Default::default()
     };
-    broker.services.produce(&context(), request).await.is_ok()
+    broker.services.produce(&context(), &request).await.is_ok()
 }
 
 /// Sends a record once; whether it was acknowledged.

@@ -99,12 +99,12 @@ async fn a_call_to_a_partition_that_takes_nothing_ends_at_its_deadline() {
         deadline: HELD_UP,
         ..context()
     };
-    let answer = broker.services.produce(&brief, call.clone());
+    let answer = broker.services.produce(&brief, &call);
     let answer = timeout(LIMIT, answer).await.unwrap();
     assert_eq!(answer.unwrap_err().reason, Reason::TimedOut);
 
     drop(full);
-    let answer = broker.services.produce(&context(), call).await;
+    let answer = broker.services.produce(&context(), &call).await;
     assert_eq!(answer.unwrap().base_offset, 0);
     broker.shutdown().await;
 }

@@ -55,7 +55,7 @@ pub(super) struct Segment {
     pub(super) home: Arc<dyn Dir>,
     pub(super) file: Arc<dyn File>,
     pub(super) index: ArcSwap<SegmentIndex>,
-    /// What of it is in memory, once it is full.
+    /// What of it is in memory.
     pub(super) warmth: Warmth,
     /// Up to which byte its hint says that it is durable.
     pub(super) marked: AtomicU32,

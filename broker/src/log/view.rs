@@ -61,13 +61,18 @@ impl Part {
 
 impl View {
     fn parts_where(&self, before: impl Fn(&Part) -> bool) -> impl Iterator<Item = &Part> {
-        let skipped = self.sealed.partition_point(before);
-        self.sealed[skipped..].iter().chain(&self.active)
+        let skipped = self.sealed.partition_point(&before);
+        let active = self.active.iter().filter(move |part| !before(part));
+        self.sealed[skipped..].iter().chain(active)
     }
 
-    /// What is not in memory of the first bytes of the full file at `first` from where `before` ends,
-    /// and of the one behind it. The file that is written to was just written or recovered.
-    fn cold(&self, first: usize, before: Before, max_bytes: usize) -> Vec<Wanted> {
+    /// What is not in memory of the first bytes of the first part from where `before` ends, and of the
+    /// one behind it.
+    fn cold<'a>(
+        parts: impl Iterator<Item = &'a Part>,
+        before: Before,
+        max_bytes: usize,
+    ) -> Vec<Wanted> {
         let bytes = u32::try_from(max_bytes).unwrap_or(u32::MAX);
         let wanted = |(nth, part): (usize, &Part)| Wanted {
             segment: Arc::clone(&part.segment),
@@ -75,7 +80,7 @@ impl View {
             bytes,
             before: (nth == 0).then(|| Arc::clone(&before)),
         };
-        let parts = self.sealed.iter().skip(first).take(2).enumerate();
+        let parts = parts.take(2).enumerate();
         parts.map(wanted).filter(Wanted::is_cold).collect()
     }
 
@@ -264,19 +269,16 @@ impl LogReader {
     /// for it; `None` when that is in memory.
     pub fn cold(&self, from: Offset, max_bytes: usize) -> Option<Cold> {
         let view = self.view.load();
-        let sealed = &view.sealed;
-        let skipped = sealed.partition_point(|part| part.tail.next_offset <= from);
         let before: Before = Arc::new(move |entry| entry.offset <= from.0);
-        self.if_any(view.cold(skipped, before, max_bytes))
+        let parts = view.parts_where(|part| part.tail.next_offset <= from);
+        self.if_any(View::cold(parts, before, max_bytes))
     }
 
     /// The same for [`Self::frames`].
     pub fn cold_frames(&self, from: LogIndex, max_bytes: usize) -> Option<Cold> {
         let view = self.view.load();
-        let sealed = &view.sealed;
-        let skipped = sealed.partition_point(|part| part.tail.next_index <= from);
         let before: Before = Arc::new(move |entry| entry.index <= from.0);
-        self.if_any(view.cold(skipped, before, max_bytes))
+        self.if_any(View::cold(view.parts_from(from), before, max_bytes))
     }
 
     fn if_any(&self, wanted: Vec<Wanted>) -> Option<Cold> {

@@ -58,3 +58,33 @@ fn resident_data_is_what_was_written() {
         assert_eq!(offsets(&log, 3, 5, 1 << 20), [(3, 4), (4, 5)]);
     });
 }
+
+#[test]
+fn of_the_file_that_is_written_to_only_what_is_new_or_was_just_read_is_known_to_be_in_memory() {
+    let dir = MemDir::new();
+    let mut log = open(&dir);
+    let reader = log.reader();
+    let is_cold = |from: u64| reader.cold(Offset(from), 1 << 20).is_some();
+    for index in 1..=4 {
+        append_and_wait(&mut log, vec![batch_frame(index, 1, 600)]);
+    }
+    assert_eq!(reader.segments().len(), 1);
+    assert!(!is_cold(0), "just written");
+    long_after(&reader);
+    assert!(is_cold(0) && is_cold(3));
+    assert!(!is_cold(4), "nothing is there yet");
+    append_and_wait(&mut log, vec![batch_frame(5, 1, 600)]);
+    assert!(is_cold(3) && !is_cold(4));
+    let (sender, receiver) = mpsc::channel();
+    let cold = reader.cold_frames(LogIndex(1), 1).unwrap();
+    cold.warm(Box::new(move |result| sender.send(result.is_ok()).unwrap()));
+    assert_eq!(receiver.try_recv(), Ok(true));
+    assert!(!is_cold(0));
+    // It is full now, and what is in it is as old as before.
+    long_after(&reader);
+    for index in 6..=10 {
+        append_and_wait(&mut log, vec![batch_frame(index, 1, 600)]);
+    }
+    assert_eq!(reader.segments().len(), 2);
+    assert!(is_cold(0) && !is_cold(9));
+}

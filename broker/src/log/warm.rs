@@ -116,21 +116,23 @@ pub(super) struct Wanted {
 pub(super) type Before = Arc<dyn Fn(&IndexEntry) -> bool + Send + Sync>;
 
 impl Wanted {
-    /// The range, if the index is in memory and tells.
-    fn range(&self) -> Option<Range<u32>> {
+    /// How much a read of so many bytes of batches looks at: the heads of their frames, too, which
+    /// are small ones in a slow topic; less than a window of frames from the one that the index
+    /// names to the first; and a window behind the last.
+    pub(super) fn looked_at(max_bytes: usize) -> u32 {
+        let bytes = u32::try_from(max_bytes).unwrap_or(u32::MAX);
+        let beside = bytes / 2 + 2 * WINDOW as u32;
+        bytes.saturating_add(beside)
+    }
+
+    /// The range, if the index is in memory and tells; not the wrong way round.
+    pub(super) fn range(&self) -> Option<Range<u32>> {
         let start = match &self.before {
             None => SEGMENT_HEADER,
             Some(before) => self.segment.position_of(self.end, &**before)?,
         };
-        let end = start
-            .saturating_add(self.bytes)
-            .saturating_add(WINDOW as u32);
-        Some(start..end.min(self.end))
-    }
-
-    pub(super) fn is_cold(&self) -> bool {
-        let range = self.range();
-        range.is_none_or(|range| self.segment.warmth.may_be_cold(&range))
+        let end = start.saturating_add(self.bytes).min(self.end);
+        Some(start..end.max(start))
     }
 
     /// Reads it from the disk, and some more.

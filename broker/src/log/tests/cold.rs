@@ -88,3 +88,38 @@ fn of_the_file_that_is_written_to_only_what_is_new_or_was_just_read_is_known_to_
     assert_eq!(reader.segments().len(), 2);
     assert!(is_cold(0) && !is_cold(9));
 }
+
+#[test]
+fn a_read_of_many_small_files_is_made_resident_at_once_and_is_served_from_memory_then() {
+    let dir = MemDir::new();
+    let mut log = open(&dir);
+    log.limits().set(16 << 10, Some(1));
+    for index in 1..=30 {
+        append_and_wait(&mut log, vec![batch_frame(index, 1, 600)]);
+    }
+    drop(log);
+    let log = open(&dir);
+    let reader = log.reader();
+    assert_eq!(reader.segments().len(), 30);
+    long_after(&reader);
+    let cold = |bytes: usize| {
+        reader
+            .cold(Offset(3), bytes)
+            .map_or(0, |cold| cold.wanted.len())
+    };
+    assert_eq!(
+        cold(1 << 20),
+        27,
+        "the file of the first, and all later ones"
+    );
+    let (sender, receiver) = mpsc::channel();
+    let all = reader.cold(Offset(3), 1 << 20).unwrap();
+    all.warm(Box::new(move |result| sender.send(result.is_ok()).unwrap()));
+    assert_eq!(receiver.try_recv(), Ok(true));
+    assert_eq!(cold(1 << 20), 0);
+    let operations = dir.operations();
+    assert_eq!(offsets(&log, 3, 30, 1 << 20).len(), 27);
+    let frames = reader.frames(LogIndex(4), LogIndex(31), 1 << 20);
+    assert_eq!(frames.unwrap().len(), 27);
+    assert_eq!(dir.operations(), operations, "no index file was opened");
+}

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use super::dir::Dir;
 use super::error::{Damage, LogError};
 use super::index::IndexEntry;
 use super::segment::{Segment, WINDOW};
@@ -135,6 +136,11 @@ impl Wanted {
         Some(start..end.max(start))
     }
 
+    pub(super) fn is_cold(&self) -> bool {
+        let range = self.range();
+        range.is_none_or(|range| self.segment.warmth.may_be_cold(&range))
+    }
+
     /// Reads it from the disk, and some more.
     fn warm(&self) -> Result<(), LogError> {
         let segment = &self.segment;
@@ -166,20 +172,21 @@ impl std::fmt::Debug for Cold {
 }
 
 impl Cold {
-    /// Reads it on an I/O thread and calls `done`. After an error the data must not be touched: the
-    /// disk cannot give it.
-    pub fn warm(self, done: Box<dyn FnOnce(Result<(), LogError>) + Send>) {
-        let Some(first) = self.wanted.first() else {
-            return done(Ok(()));
-        };
-        let home = Arc::clone(&first.segment.home);
-        home.run_beside(Box::new(move || {
-            let warmed = self.wanted.iter().try_for_each(Wanted::warm);
-            if let Err(LogError::Damaged(damage)) = &warmed {
-                let _ = self.damage.set(damage.clone());
-            }
-            done(warmed);
-        }));
+    /// The directory of the log, which has threads for this.
+    pub fn home(&self) -> Option<Arc<dyn Dir>> {
+        let first = self.wanted.first()?;
+        Some(Arc::clone(&first.segment.home))
+    }
+
+    /// Reads it, but for what others have read meanwhile, and waits for the disk. After an error the data
+    /// must not be touched: the disk cannot give it.
+    pub fn read(&self) -> Result<(), LogError> {
+        let mut cold = self.wanted.iter().filter(|wanted| wanted.is_cold());
+        let read = cold.try_for_each(Wanted::warm);
+        if let Err(LogError::Damaged(damage)) = &read {
+            let _ = self.damage.set(damage.clone());
+        }
+        read
     }
 }
 

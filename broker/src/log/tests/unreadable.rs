@@ -75,10 +75,8 @@ fn a_full_file_that_cannot_be_read_is_found_by_readers_and_by_the_check() {
         is_damage(read.map(drop), &reader);
 
         let reader = open(&dir).reader();
-        let (sender, receiver) = mpsc::channel();
         let cold = reader.cold_frames(next, 1).unwrap();
-        cold.warm(Box::new(move |result| sender.send(result).unwrap()));
-        is_damage(receiver.try_recv().unwrap(), &reader);
+        is_damage(cold.read(), &reader);
     }
 }
 
@@ -106,10 +104,8 @@ fn is_found_out(dir: &MemDir, name: &str, log: &Log) {
             .map(drop),
     );
     is_lost(reader.offset_at(LogIndex(1), 0).map(drop));
-    let (sender, receiver) = mpsc::channel();
     let cold = reader.cold(all.start, 1).expect("it is cold");
-    cold.warm(Box::new(move |result| sender.send(result).unwrap()));
-    is_lost(receiver.try_recv().unwrap());
+    is_lost(cold.read());
 }
 
 #[test]
@@ -155,7 +151,7 @@ fn what_is_taken_to_be_in_memory_was_read_to_its_last_byte() {
     dir.make_unreadable(&files(&dir)[0], bytes..bytes + PAGE)
         .unwrap();
     let cold = reader.cold(Offset(0), 1).unwrap();
-    cold.warm(Box::new(|result| _ = result));
+    let _ = cold.read();
     let there = reader.cold(Offset(8), 1).is_some();
     assert!(there || reader.damage().is_some());
 }

@@ -30,6 +30,8 @@ pub(super) struct Warmth {
     /// Two bytes, the one noted earlier first, from each of which on everything was written at a
     /// time or later. Byte and time are one word: what either says is true for ever.
     written: [AtomicU64; 2],
+    /// When the file of the index was last read or written.
+    index: AtomicU32,
 }
 
 impl Warmth {
@@ -40,6 +42,7 @@ impl Warmth {
             born: monotonic().into_std(),
             pieces: (0..count).map(|_| AtomicU32::new(0)).collect(),
             written: Default::default(),
+            index: AtomicU32::new(0),
         }
     }
 
@@ -72,12 +75,23 @@ impl Warmth {
         }
     }
 
+    /// Notes that the file of the index was read or written.
+    pub(super) fn mark_index(&self) {
+        self.index.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Whether the file of the index may be touched.
+    pub(super) fn is_index_warm(&self) -> bool {
+        is_recent(self.index.load(Ordering::Relaxed), self.now())
+    }
+
     /// Makes all that was ever read or written so long ago that it may have left memory.
     #[cfg(test)]
     pub(super) fn grow_old(&self) {
         let (pieces, written) = (self.pieces.iter(), self.written.iter());
         pieces.for_each(|piece| piece.store(0, Ordering::Relaxed));
         written.for_each(|note| note.store(0, Ordering::Relaxed));
+        self.index.store(0, Ordering::Relaxed);
     }
 
     /// The byte from which on everything was just written.

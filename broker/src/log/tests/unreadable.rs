@@ -3,6 +3,8 @@
 
 use super::*;
 use crate::log::hard_state::HardStateError;
+use crate::log::index::SegmentIndex;
+use crate::log::segment::index_name;
 use crate::log::small_file::{SmallFileError, read_file, write_file};
 use crate::log::{HardKey, HardState, LogError, OpenError};
 
@@ -130,6 +132,25 @@ fn a_file_that_is_kept_by_a_cut_is_read_from_the_disk_before_it_is_touched() {
     log.truncate_after(Some(LogIndex(3))).unwrap();
     assert!(log.reader().segments()[0].sealed);
     is_found_out(&dir, &name, &log);
+}
+
+#[test]
+fn an_index_file_that_was_read_long_ago_is_read_before_it_is_touched_and_made_anew_if_it_is_lost() {
+    let dir = built();
+    let log = open(&dir);
+    let reader = log.reader();
+    let segment = Arc::clone(&reader.view.load().sealed[1].segment);
+    let (first, name) = (segment.header.first_index, segment.header.number);
+    let is_stored = || matches!(**segment.index.load(), SegmentIndex::Stored(_));
+    let search = || assert!(reader.head(first.next()).unwrap().is_some());
+    search();
+    assert!(is_stored());
+    dir.make_unreadable(&index_name(name), 0..1).unwrap();
+    search();
+    assert!(is_stored(), "just read");
+    long_after(&reader);
+    search();
+    assert!(!is_stored());
 }
 
 #[test]

@@ -317,6 +317,7 @@ impl Log {
         if let Err(error) = segment.file.write_at(&encoder.slices(), u64::from(start)) {
             return Err(self.poison("write to", number, error));
         }
+        segment.warmth.wrote(start);
         let mut position = active.end;
         for frame in frames {
             segment.offer(IndexEntry {

@@ -210,6 +210,7 @@ impl Opened {
             byte: live.end,
         };
         if let Some(scan) = &scan {
+            segment.warmth.mark(&(0..live.end));
             self.recovered.scanned_bytes += u64::from(scan.end - SEGMENT_HEADER);
         }
         self.active = Some((
@@ -229,7 +230,6 @@ impl Opened {
             }
             // A crash may have come before it gave back its rest, and nobody does so later.
             part.segment.measure();
-            part.segment.warmth.note_full();
             self.sealed.push(part);
         }
     }

@@ -20,7 +20,7 @@ use std::time::Duration;
 use super::dir::{Dir, Space, is_full};
 use super::frame::frame_bytes;
 use super::options::FIRST_SEGMENT_BYTES;
-use super::spare::{BlankFile, discard};
+use super::spare::{BlankFile, discard, is_taken};
 
 mod files;
 mod quota;
@@ -236,14 +236,11 @@ impl Room {
             Next::Ready(blank) => discard(dir, blank.number),
             Next::Preparing(_) | Next::None => {}
         }
-        let number = self.lock().take_number();
         let needed = whole(needed);
         let smaller = || dir.space().largest(regular, needed).unwrap_or(needed);
-        let first = BlankFile::create(dir, number, regular.max(needed));
-        let made = match first {
-            Err(error) if is_full(&error) && smaller() < regular => {
-                BlankFile::create(dir, number, smaller())
-            }
+        let create = |len| BlankFile::create_next(dir, || self.lock().take_number(), len);
+        let made = match create(regular.max(needed)) {
+            Err(error) if is_full(&error) && smaller() < regular => create(smaller()),
             made => made,
         };
         let made = made.map_err(|error| match is_full(&error) {
@@ -326,7 +323,9 @@ impl Room {
                 let _ = dir.remove(&aside);
             }
             let prepared = BlankFile::prepare(dir, number, len, fill_within);
-            room.lock().failures += u64::from(prepared.is_err());
+            // Where the name is taken the next one is tried: that is no failure.
+            let failed = prepared.as_ref().is_err_and(|error| !is_taken(error));
+            room.lock().failures += u64::from(failed);
             room.prepared(number, prepared.ok());
         }));
     }

@@ -45,6 +45,7 @@ pub(super) fn write_index(part: &Part) {
         }
         // Without the file the index stays in memory, and the next start builds it anew.
         if let Ok(stored) = write(&segment, end) {
+            segment.warmth.mark_index();
             segment.index.store(Arc::new(SegmentIndex::Stored(stored)));
         }
         if segment.is_purged() {
@@ -77,7 +78,7 @@ fn write(segment: &Segment, end: u32) -> io::Result<StoredIndex> {
     stored.ok_or_else(|| io::Error::other("the index file does not read back as written"))
 }
 
-/// The index of a sealed segment that nobody has searched since the log was opened.
+/// The index of a sealed segment that nobody has searched for long, or since the log was opened.
 pub(super) fn read_index(segment: &Segment, end: u32) -> Arc<SegmentIndex> {
     let header = header(segment, end);
     let file = segment.home.open(&index_name(header.number)).ok();
@@ -88,6 +89,7 @@ pub(super) fn read_index(segment: &Segment, end: u32) -> Arc<SegmentIndex> {
         Some(stored) => SegmentIndex::Stored(stored),
         None => SegmentIndex::Growing(rebuild(segment, end)),
     };
+    segment.warmth.mark_index();
     let index = Arc::new(index);
     segment.index.store(Arc::clone(&index));
     index

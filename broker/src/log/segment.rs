@@ -55,7 +55,7 @@ pub(super) struct Segment {
     pub(super) home: Arc<dyn Dir>,
     pub(super) file: Arc<dyn File>,
     pub(super) index: ArcSwap<SegmentIndex>,
-    /// What of it is in memory, once it is full.
+    /// What of it is in memory.
     pub(super) warmth: Warmth,
     /// Up to which byte its hint says that it is durable.
     pub(super) marked: AtomicU32,
@@ -167,33 +167,37 @@ impl Segment {
     }
 
     /// Where the last indexed frame below `end` begins for which `before` holds; `None` while the
-    /// index is on the disk.
+    /// index has to be read from the disk.
     pub(super) fn position_of(
         &self,
         end: u32,
         before: &dyn Fn(&IndexEntry) -> bool,
     ) -> Option<u32> {
-        let index = self.index.load();
-        if matches!(**index, SegmentIndex::Unread) {
-            return None;
-        }
+        let index = self.index_at_hand()?;
         let found = index.seek(|entry| entry.position < end && before(entry));
         Some(found.map_or(SEGMENT_HEADER, |entry| entry.position))
     }
 
-    /// Reads the index if nobody has yet.
-    pub(super) fn load_index(&self, end: u32) {
-        if matches!(**self.index.load(), SegmentIndex::Unread) {
-            seal::read_index(self, end);
-        }
+    /// The index, unless it has to be read from the disk: nobody has yet, or not for long.
+    fn index_at_hand(&self) -> Option<Arc<SegmentIndex>> {
+        let index = self.index.load_full();
+        let is_there = match &*index {
+            SegmentIndex::Unread => false,
+            SegmentIndex::Stored(_) => self.warmth.is_index_warm(),
+            SegmentIndex::Growing(_) => true,
+        };
+        is_there.then_some(index)
+    }
+
+    /// The index, from the disk if it has to be.
+    pub(super) fn load_index(&self, end: u32) -> Arc<SegmentIndex> {
+        let at_hand = self.index_at_hand();
+        at_hand.unwrap_or_else(|| seal::read_index(self, end))
     }
 
     /// The frames up to `end` from the last indexed one for which `before` holds.
     pub(super) fn seek(&self, end: u32, before: impl Fn(&IndexEntry) -> bool) -> Frames<'_> {
-        let mut index = self.index.load_full();
-        if matches!(*index, SegmentIndex::Unread) {
-            index = seal::read_index(self, end);
-        }
+        let index = self.load_index(end);
         match index.seek(|entry| entry.position < end && before(entry)) {
             Some(entry) => self.frames_from(entry.position, LogIndex(entry.index), end),
             None => self.frames(end),

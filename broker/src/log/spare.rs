@@ -11,6 +11,9 @@ use super::fill::Filling;
 use super::segment::file_name;
 use super::segment_header::SEGMENT_HEADER;
 
+/// How many names may be taken before that is an error.
+const TRIES: u32 = 10;
+
 /// A file without a header, for one segment.
 #[derive(Debug)]
 pub(super) struct BlankFile {
@@ -34,6 +37,21 @@ impl BlankFile {
             filling: None,
             reused: false,
         })
+    }
+
+    /// The same with the first of these numbers that is free.
+    pub(super) fn create_next(
+        dir: &dyn Dir,
+        mut number: impl FnMut() -> u32,
+        len: u64,
+    ) -> io::Result<Self> {
+        for _ in 0..TRIES {
+            match Self::create(dir, number(), len) {
+                Err(error) if is_taken(&error) => {}
+                made => return made,
+            }
+        }
+        Self::create(dir, number(), len)
     }
 
     /// Makes a file of `len` bytes and its name durable. Then it begins to be filled with zeroes, in
@@ -108,4 +126,10 @@ impl BlankFile {
 /// Removes a file that was never used. If that fails, the next start removes it.
 pub(super) fn discard(dir: &dyn Dir, number: u32) {
     let _ = dir.remove(&file_name(number));
+}
+
+/// Whether a file was not made because there is one of its name: what a log that is closed had still
+/// to prepare may come after the log was opened again. The next start removes it.
+pub(super) fn is_taken(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AlreadyExists
 }

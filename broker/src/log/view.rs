@@ -61,22 +61,38 @@ impl Part {
 
 impl View {
     fn parts_where(&self, before: impl Fn(&Part) -> bool) -> impl Iterator<Item = &Part> {
-        let skipped = self.sealed.partition_point(before);
-        self.sealed[skipped..].iter().chain(&self.active)
+        let skipped = self.sealed.partition_point(&before);
+        let active = self.active.iter().filter(move |part| !before(part));
+        self.sealed[skipped..].iter().chain(active)
     }
 
-    /// What is not in memory of the first bytes of the full file at `first` from where `before` ends,
-    /// and of the one behind it. The file that is written to was just written or recovered.
-    fn cold(&self, first: usize, before: Before, max_bytes: usize) -> Vec<Wanted> {
-        let bytes = u32::try_from(max_bytes).unwrap_or(u32::MAX);
-        let wanted = |(nth, part): (usize, &Part)| Wanted {
-            segment: Arc::clone(&part.segment),
-            end: part.end,
-            bytes,
-            before: (nth == 0).then(|| Arc::clone(&before)),
-        };
-        let parts = self.sealed.iter().skip(first).take(2).enumerate();
-        parts.map(wanted).filter(Wanted::is_cold).collect()
+    /// What is not in memory of what a read of so many bytes looks at, from where `before` ends in the
+    /// first of these parts.
+    fn cold<'a>(
+        parts: impl Iterator<Item = &'a Part>,
+        before: Before,
+        max_bytes: usize,
+    ) -> Vec<Wanted> {
+        let mut left = Wanted::looked_at(max_bytes);
+        let mut before = Some(before);
+        let mut cold = Vec::new();
+        for part in parts {
+            let wanted = Wanted {
+                segment: Arc::clone(&part.segment),
+                end: part.end,
+                bytes: left,
+                before: before.take(),
+            };
+            let range = wanted.range();
+            left -= range.as_ref().map_or(0, |range| range.len() as u32);
+            if range.is_none_or(|range| wanted.segment.warmth.may_be_cold(&range)) {
+                cold.push(wanted);
+            }
+            if left == 0 {
+                break;
+            }
+        }
+        cold
     }
 
     /// The parts that may hold this index or later ones.
@@ -148,8 +164,12 @@ impl LogReader {
         }
         let mut frames = Vec::new();
         let mut bytes = 0;
-        for part in view.parts_from(from) {
-            let mut walk = part.segment.frames_near(from, part.end);
+        for (nth, part) in view.parts_from(from).enumerate() {
+            // All of a later part is wanted, and its index maybe not in memory.
+            let mut walk = match nth {
+                0 => part.segment.frames_near(from, part.end),
+                _ => part.segment.frames(part.end),
+            };
             while let Some(found) = walk.next_header()? {
                 let head = found.raw.head;
                 if head.index < from {
@@ -249,8 +269,12 @@ impl LogReader {
         if from >= end {
             return Ok(taken.batches);
         }
-        for part in view.parts_where(|part| part.tail.next_offset <= from) {
-            let mut walk = part.segment.seek(part.end, |entry| entry.offset <= from.0);
+        let parts = view.parts_where(|part| part.tail.next_offset <= from);
+        for (nth, part) in parts.enumerate() {
+            let mut walk = match nth {
+                0 => part.segment.seek(part.end, |entry| entry.offset <= from.0),
+                _ => part.segment.frames(part.end),
+            };
             while let Some(found) = walk.next_header()? {
                 if !taken.take(&part.segment, &found)? {
                     return Ok(taken.batches);
@@ -264,19 +288,16 @@ impl LogReader {
     /// for it; `None` when that is in memory.
     pub fn cold(&self, from: Offset, max_bytes: usize) -> Option<Cold> {
         let view = self.view.load();
-        let sealed = &view.sealed;
-        let skipped = sealed.partition_point(|part| part.tail.next_offset <= from);
         let before: Before = Arc::new(move |entry| entry.offset <= from.0);
-        self.if_any(view.cold(skipped, before, max_bytes))
+        let parts = view.parts_where(|part| part.tail.next_offset <= from);
+        self.if_any(View::cold(parts, before, max_bytes))
     }
 
     /// The same for [`Self::frames`].
     pub fn cold_frames(&self, from: LogIndex, max_bytes: usize) -> Option<Cold> {
         let view = self.view.load();
-        let sealed = &view.sealed;
-        let skipped = sealed.partition_point(|part| part.tail.next_index <= from);
         let before: Before = Arc::new(move |entry| entry.index <= from.0);
-        self.if_any(view.cold(skipped, before, max_bytes))
+        self.if_any(View::cold(view.parts_from(from), before, max_bytes))
     }
 
     fn if_any(&self, wanted: Vec<Wanted>) -> Option<Cold> {

@@ -1,11 +1,12 @@
-//! Which parts of a full file are in memory for certain. What is not is read on an I/O thread first:
+//! Which parts of a file are in memory for certain. What is not is read on an I/O thread first:
 //! whoever touches the map where it is not resident stands still until the disk has answered.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use super::dir::Dir;
 use super::error::{Damage, LogError};
 use super::index::IndexEntry;
 use super::segment::{Segment, WINDOW};
@@ -19,14 +20,18 @@ const AHEAD: u32 = 3 * PIECE;
 /// For how many seconds what was read or written is taken to be in memory still.
 const HOLDS: u32 = 30;
 
-/// When each piece of a file was last written or read from the disk.
+/// When each piece of a file was last read from the disk, and what of it was just written. Times are
+/// seconds since this was made, counted from 1; 0 is never.
 #[derive(Debug)]
 pub(super) struct Warmth {
     born: Instant,
-    /// Whether the file is full. Until then it is what was just written, or was read at the start.
-    full: AtomicBool,
-    /// Seconds since it was born, counted from 1; 0 for never.
+    /// When all was read that a piece had; what it has beyond that was written later.
     pieces: Box<[AtomicU32]>,
+    /// Two bytes, the one noted earlier first, from each of which on everything was written at a
+    /// time or later. Byte and time are one word: what either says is true for ever.
+    written: [AtomicU64; 2],
+    /// When the file of the index was last read or written.
+    index: AtomicU32,
 }
 
 impl Warmth {
@@ -35,22 +40,21 @@ impl Warmth {
         let count = u32::try_from(len).unwrap_or(u32::MAX).div_ceil(PIECE);
         Self {
             born: monotonic().into_std(),
-            full: AtomicBool::new(false),
             pieces: (0..count).map(|_| AtomicU32::new(0)).collect(),
+            written: Default::default(),
+            index: AtomicU32::new(0),
         }
-    }
-
-    /// Notes that the file is full.
-    pub(super) fn note_full(&self) {
-        self.full.store(true, Ordering::Relaxed);
     }
 
     /// Whether a range has to be read from the disk before it may be touched.
     pub(super) fn may_be_cold(&self, range: &Range<u32>) -> bool {
-        self.full.load(Ordering::Relaxed) && !self.is_warm(range)
+        let now = self.now();
+        let range = range.start..range.end.min(self.written_lately(now));
+        let warm = |piece: &AtomicU32| is_recent(piece.load(Ordering::Relaxed), now);
+        !range.is_empty() && !self.of(&range).iter().all(warm)
     }
 
-    /// Notes that a range is in memory.
+    /// Notes that a range was read, whole pieces or to the end of what is there.
     pub(super) fn mark(&self, range: &Range<u32>) {
         let now = self.now();
         for piece in self.of(range) {
@@ -58,13 +62,43 @@ impl Warmth {
         }
     }
 
-    fn is_warm(&self, range: &Range<u32>) -> bool {
+    /// Notes that the file was written from this byte on, behind all that it had. Only the one
+    /// writer calls this.
+    pub(super) fn wrote(&self, from: u32) {
         let now = self.now();
-        let warm = |piece: &AtomicU32| {
-            let marked = piece.load(Ordering::Relaxed);
-            marked > 0 && now.saturating_sub(marked) < HOLDS
-        };
-        self.of(range).iter().all(warm)
+        let [earlier, later] = &self.written;
+        let last = later.load(Ordering::Relaxed);
+        // While the later note becomes old enough to count alone, the earlier one still counts.
+        if last == 0 || now.saturating_sub(last as u32) >= HOLDS / 2 {
+            earlier.store(last, Ordering::Relaxed);
+            later.store(u64::from(from) << 32 | u64::from(now), Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that the file of the index was read or written.
+    pub(super) fn mark_index(&self) {
+        self.index.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Whether the file of the index may be touched.
+    pub(super) fn is_index_warm(&self) -> bool {
+        is_recent(self.index.load(Ordering::Relaxed), self.now())
+    }
+
+    /// Makes all that was ever read or written so long ago that it may have left memory.
+    #[cfg(test)]
+    pub(super) fn grow_old(&self) {
+        let (pieces, written) = (self.pieces.iter(), self.written.iter());
+        pieces.for_each(|piece| piece.store(0, Ordering::Relaxed));
+        written.for_each(|note| note.store(0, Ordering::Relaxed));
+        self.index.store(0, Ordering::Relaxed);
+    }
+
+    /// The byte from which on everything was just written.
+    fn written_lately(&self, now: u32) -> u32 {
+        let mut notes = self.written.iter().map(|note| note.load(Ordering::Relaxed));
+        let recent = notes.find(|note| is_recent(*note as u32, now));
+        recent.map_or(u32::MAX, |note| (note >> 32) as u32)
     }
 
     fn of(&self, range: &Range<u32>) -> &[AtomicU32] {
@@ -80,7 +114,11 @@ impl Warmth {
     }
 }
 
-/// A range of a full file that is to be read, from the last frame for which the condition holds.
+fn is_recent(noted: u32, now: u32) -> bool {
+    noted > 0 && now.saturating_sub(noted) < HOLDS
+}
+
+/// A range of a file that is to be read, from the last frame for which the condition holds.
 pub(super) struct Wanted {
     pub(super) segment: Arc<Segment>,
     pub(super) end: u32,
@@ -93,21 +131,28 @@ pub(super) struct Wanted {
 pub(super) type Before = Arc<dyn Fn(&IndexEntry) -> bool + Send + Sync>;
 
 impl Wanted {
-    /// The range, if the index is in memory and tells.
-    fn range(&self) -> Option<Range<u32>> {
+    /// How much a read of so many bytes of batches looks at: the heads of their frames, too, which
+    /// are small ones in a slow topic; less than a window of frames from the one that the index
+    /// names to the first; and a window behind the last.
+    pub(super) fn looked_at(max_bytes: usize) -> u32 {
+        let bytes = u32::try_from(max_bytes).unwrap_or(u32::MAX);
+        let beside = bytes / 2 + 2 * WINDOW as u32;
+        bytes.saturating_add(beside)
+    }
+
+    /// The range, if the index is in memory and tells; not the wrong way round.
+    pub(super) fn range(&self) -> Option<Range<u32>> {
         let start = match &self.before {
             None => SEGMENT_HEADER,
             Some(before) => self.segment.position_of(self.end, &**before)?,
         };
-        let end = start
-            .saturating_add(self.bytes)
-            .saturating_add(WINDOW as u32);
-        Some(start..end.min(self.end))
+        let end = start.saturating_add(self.bytes).min(self.end);
+        Some(start..end.max(start))
     }
 
     pub(super) fn is_cold(&self) -> bool {
         let range = self.range();
-        range.is_none_or(|range| !self.segment.warmth.is_warm(&range))
+        range.is_none_or(|range| self.segment.warmth.may_be_cold(&range))
     }
 
     /// Reads it from the disk, and some more.
@@ -118,7 +163,9 @@ impl Wanted {
         }
         let range = self.range().unwrap_or(SEGMENT_HEADER..self.end);
         let start = range.start - range.start % PIECE;
-        let end = range.end.saturating_add(AHEAD).min(self.end);
+        // Of the last piece all that is there, since that is what is noted.
+        let end = range.end.saturating_add(AHEAD).div_ceil(PIECE);
+        let end = end.saturating_mul(PIECE).min(self.end);
         segment.read_from_disk(&(start..end), None)?;
         segment.warmth.mark(&(start..end));
         Ok(())
@@ -139,36 +186,80 @@ impl std::fmt::Debug for Cold {
 }
 
 impl Cold {
-    /// Reads it on an I/O thread and calls `done`. After an error the data must not be touched: the
-    /// disk cannot give it.
-    pub fn warm(self, done: Box<dyn FnOnce(Result<(), LogError>) + Send>) {
-        let Some(first) = self.wanted.first() else {
-            return done(Ok(()));
-        };
-        let home = Arc::clone(&first.segment.home);
-        home.run_beside(Box::new(move || {
-            let warmed = self.wanted.iter().try_for_each(Wanted::warm);
-            if let Err(LogError::Damaged(damage)) = &warmed {
-                let _ = self.damage.set(damage.clone());
-            }
-            done(warmed);
-        }));
+    /// The directory of the log, which has threads for this.
+    pub fn home(&self) -> Option<Arc<dyn Dir>> {
+        let first = self.wanted.first()?;
+        Some(Arc::clone(&first.segment.home))
+    }
+
+    /// Reads it, but for what others have read meanwhile, and waits for the disk. After an error the data
+    /// must not be touched: the disk cannot give it.
+    pub fn read(&self) -> Result<(), LogError> {
+        let mut cold = self.wanted.iter().filter(|wanted| wanted.is_cold());
+        let read = cold.try_for_each(Wanted::warm);
+        if let Err(LogError::Damaged(damage)) = &read {
+            let _ = self.damage.set(damage.clone());
+        }
+        read
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    const LEN: u32 = 4 * PIECE + 1;
+
+    fn seconds_pass(warmth: &mut Warmth, seconds: u32) {
+        warmth.born -= Duration::from_secs(u64::from(seconds));
+    }
 
     #[test]
     fn a_range_is_warm_when_each_of_its_pieces_is() {
-        let warmth = Warmth::new(u64::from(4 * PIECE + 1));
-        assert!(!warmth.is_warm(&(0..1)));
+        let warmth = Warmth::new(u64::from(LEN));
+        assert!(warmth.may_be_cold(&(0..1)));
         warmth.mark(&(PIECE - 1..PIECE + 1));
-        assert!(warmth.is_warm(&(0..2 * PIECE)));
-        assert!(!warmth.is_warm(&(0..2 * PIECE + 1)));
+        assert!(!warmth.may_be_cold(&(0..2 * PIECE)));
+        assert!(warmth.may_be_cold(&(0..2 * PIECE + 1)));
         warmth.mark(&(0..u32::MAX));
-        assert!(warmth.is_warm(&(0..4 * PIECE + 1)));
-        assert!(warmth.is_warm(&(u32::MAX - 1..u32::MAX)), "beyond the end");
+        assert!(!warmth.may_be_cold(&(0..LEN)));
+        let beyond = u32::MAX - 1..u32::MAX;
+        assert!(!warmth.may_be_cold(&beyond), "beyond the end");
+    }
+
+    #[test]
+    fn what_was_written_within_the_last_seconds_is_warm_and_what_is_before_it_is_not() {
+        let mut warmth = Warmth::new(u64::from(LEN));
+        // 1,000 bytes a second, for longer than two notes count.
+        for second in 0..4 * HOLDS {
+            let end = 1_000 * (second + 1);
+            warmth.wrote(1_000 * second);
+            assert!(!warmth.may_be_cold(&(end.saturating_sub(15_000)..end)));
+            if second >= HOLDS {
+                assert!(warmth.may_be_cold(&(end - 31_000..end)), "{second}");
+            }
+            seconds_pass(&mut warmth, 1);
+        }
+        seconds_pass(&mut warmth, HOLDS);
+        let end = 4_000 * HOLDS;
+        assert!(warmth.may_be_cold(&(end - 1..end)), "it went on to nothing");
+    }
+
+    #[test]
+    fn what_is_appended_to_a_piece_does_not_make_the_rest_of_it_warm() {
+        let mut warmth = Warmth::new(u64::from(LEN));
+        warmth.wrote(0);
+        seconds_pass(&mut warmth, HOLDS - 1);
+        assert!(!warmth.may_be_cold(&(0..100)));
+        seconds_pass(&mut warmth, 1);
+        warmth.wrote(100);
+        assert!(warmth.may_be_cold(&(99..200)));
+        assert!(!warmth.may_be_cold(&(100..200)));
+        warmth.mark(&(0..200));
+        assert!(!warmth.may_be_cold(&(0..300)), "read, and written since");
+        seconds_pass(&mut warmth, HOLDS);
+        assert!(warmth.may_be_cold(&(0..1)) && warmth.may_be_cold(&(199..200)));
     }
 }

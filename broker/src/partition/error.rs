@@ -76,8 +76,9 @@ pub enum ReadError {
     /// This broker's replica does not lead.
     #[error("this broker does not lead the partition")]
     NotLeader,
-    /// This replica leads, and the first entry of its term is not committed yet.
-    #[error("the new leader is not ready yet")]
+    /// This replica leads, and the first entry of its term is not committed yet; or its system could
+    /// not read from the disk this time.
+    #[error("the replica is not ready yet")]
     NotReady,
     /// A majority of the replicas does not confirm that this one still leads.
     #[error("a majority of the partition's replicas does not answer")]

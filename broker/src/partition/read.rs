@@ -97,7 +97,7 @@ impl Partition {
     pub async fn warm(&self, from: Offset, max_bytes: usize) -> Result<(), ReadError> {
         let cold = self.replica.reader().cold(from, max_bytes);
         let warm = make_resident(cold).await;
-        warm.map_err(|error| ReadError::Damaged(error.to_string()))
+        warm.map_err(unreadable)
     }
 
     /// Reads whole batches from `from` on, up to `max_bytes` but at least one if there is any. Only
@@ -146,7 +146,7 @@ impl Partition {
                 log_start_offset,
                 high_watermark,
             },
-            error => ReadError::Damaged(error.to_string()),
+            error => unreadable(error),
         })?;
         let next_offset = batches.last().map_or(from, |batch| batch.next_offset);
         Ok(Read {
@@ -181,12 +181,24 @@ impl Partition {
         let (start, end) = (bounds.log_start_offset, bounds.high_watermark);
         let find = move |reader: &LogReader| reader.offset_for_time(time, start, end);
         let found = self.replica.read_beside(find).await;
-        let found = found.map_err(|error| ReadError::Damaged(error.to_string()))?;
+        let found = found.map_err(unreadable)?;
         Ok(found.unwrap_or(end))
     }
 
     /// What can be read as this replica knows, if it leads.
     pub fn led(&self) -> Option<Bounds> {
         self.bounds_here().ok()
+    }
+}
+
+/// Why the log gives nothing. What the disk has lost is damage, and no try will bring it back; where
+/// the system could not read, as for want of memory, the next one may.
+fn unreadable(error: LogError) -> ReadError {
+    match error {
+        error @ LogError::Io { .. } => {
+            tracing::warn!(%error, "a read is put off");
+            ReadError::NotReady
+        }
+        error => ReadError::Damaged(error.to_string()),
     }
 }

@@ -2,10 +2,8 @@
 
 use std::io;
 
-use tokio::sync::oneshot;
-
 use super::Replica;
-use super::blocking::beside;
+use super::blocking::beside_if_awaited;
 use crate::log::{Cold, LogError, LogReader};
 
 impl Replica {
@@ -15,7 +13,7 @@ impl Replica {
         read: impl FnOnce(&LogReader) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, LogError> {
         let reader = self.reader().clone();
-        let read = beside(self.home(), move || read(&reader)).await;
+        let read = beside_if_awaited(self.home(), move || read(&reader)).await;
         read.unwrap_or_else(|source: io::Error| {
             let (action, file) = ("read", "the log".to_owned());
             Err(LogError::Io {
@@ -29,11 +27,10 @@ impl Replica {
 
 /// Resolves when what is cold has been read from the disk. After an error it must not be touched.
 pub async fn make_resident(cold: Option<Cold>) -> Result<(), LogError> {
-    let Some(cold) = cold else {
+    let Some((cold, home)) = cold.and_then(|cold| cold.home().map(|home| (cold, home))) else {
         return Ok(());
     };
-    let (done, warm) = oneshot::channel();
-    cold.warm(Box::new(move |result| _ = done.send(result)));
     // Without an answer the I/O threads have ended, and the broker with them.
-    warm.await.unwrap_or(Ok(()))
+    let read = beside_if_awaited(&home, move || cold.read()).await;
+    read.unwrap_or(Ok(()))
 }

@@ -99,7 +99,7 @@ where
 
 /// The message as gRPC sends it: in one part, or two more for each batch that is not copied.
 fn framed(mut message: impl Batches) -> Vec<Bytes> {
-    let len = message.data().len();
+    let len = message.encoded_len();
     let batches = message.take();
     let sliced = batches.iter().map(|batch| batch.batch.len());
     let sliced: usize = sliced.filter(|len| *len >= COPIED).sum();
@@ -112,7 +112,7 @@ fn framed(mut message: impl Batches) -> Vec<Bytes> {
     let mut parts = Vec::new();
     for mut batch in batches {
         head.put_slice(&KEY);
-        put_len(batch.data().len(), &mut head);
+        put_len(batch.encoded_len(), &mut head);
         if batch.batch.len() < COPIED {
             put(&batch, &mut head);
             continue;

@@ -50,6 +50,7 @@ struct State {
     fail_at: Option<u64>,
     fail_from: Option<u64>,
     fail_syncs: bool,
+    refuse_reads: bool,
     removal_guard: Option<RemovalGuard>,
     capacity: u64,
     /// Rises with each power cut and with each process that begins.
@@ -81,6 +82,7 @@ impl MemDir {
             fail_at: None,
             fail_from: None,
             fail_syncs: false,
+            refuse_reads: false,
             removal_guard: None,
             capacity: u64::MAX,
             power: 0,

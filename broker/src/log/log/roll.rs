@@ -276,8 +276,6 @@ impl Log {
             tail: self.tail,
         };
         seal::finish(&part, &self.room);
-        part.segment.warmth.mark(&(0..part.end));
-        part.segment.warmth.note_full();
         Arc::make_mut(&mut self.sealed).push(part);
     }
 

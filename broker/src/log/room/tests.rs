@@ -98,6 +98,17 @@ async fn a_file_too_small_is_removed_late_without_harm_to_one_that_has_its_numbe
 }
 
 #[test]
+fn a_name_that_is_taken_is_passed_over_and_no_reason_to_call_the_disk_full() {
+    let (dir, room) = room(100 * MIB);
+    dir.create("00000001.seg", MIB).unwrap();
+    assert!(insist(&room, MIB / 2, Purpose::Data).is_ok());
+    assert!(!dir.space().is_short());
+    assert_eq!(dir.list().unwrap(), ["00000001.seg", "00000002.seg"]);
+    dir.create("00000003.seg", MIB).unwrap();
+    assert_eq!(room.take_file(4 * MIB, 4 * MIB).unwrap().number, 4);
+}
+
+#[test]
 fn a_full_disk_is_said_at_once_and_heals_by_itself() {
     let (dir, room) = room(0);
     for _ in 0..3 {

@@ -1,9 +1,9 @@
-//! What is not in memory is read on an I/O thread before anybody touches it.
+//! What is not in memory is known before anybody touches it.
 
 use super::*;
 
 #[test]
-fn what_was_not_read_lately_is_made_resident_on_an_io_thread_first() {
+fn what_was_not_read_lately_is_to_be_made_resident_first() {
     let jobs: Arc<Mutex<Vec<crate::log::dir::Job>>> = Arc::default();
     let queue = Arc::clone(&jobs);
     let dir = MemDir::with_schedule(Arc::new(move |job| queue.lock().unwrap().push(job)));
@@ -32,12 +32,7 @@ fn what_was_not_read_lately_is_made_resident_on_an_io_thread_first() {
         "the file that is written to"
     );
     assert!(reader.cold_frames(LogIndex(1), 1 << 20).is_some());
-    let (sender, receiver) = mpsc::channel();
-    let cold = reader.cold(Offset(0), 1).unwrap();
-    cold.warm(Box::new(move |result| sender.send(result.is_ok()).unwrap()));
-    assert!(receiver.try_recv().is_err(), "nobody waits for it here");
-    run_all();
-    assert_eq!(receiver.try_recv(), Ok(true));
+    reader.cold(Offset(0), 1).unwrap().read().unwrap();
     assert!(reader.cold(Offset(0), 1).is_none());
     assert_eq!(offsets(&log, 0, newest.0, 1), [(0, 1)]);
 }
@@ -51,10 +46,85 @@ fn resident_data_is_what_was_written() {
         }
         drop(log);
         let log = Log::open(dir, tiny()).unwrap().0;
-        let (sender, receiver) = mpsc::channel();
         let cold = log.reader().cold(Offset(3), usize::MAX).unwrap();
-        cold.warm(Box::new(move |result| sender.send(result.is_ok()).unwrap()));
-        assert_eq!(receiver.recv_timeout(Duration::from_secs(20)), Ok(true));
+        cold.read().unwrap();
         assert_eq!(offsets(&log, 3, 5, 1 << 20), [(3, 4), (4, 5)]);
     });
+}
+
+#[test]
+fn of_the_file_that_is_written_to_only_what_is_new_or_was_just_read_is_known_to_be_in_memory() {
+    let dir = MemDir::new();
+    let mut log = open(&dir);
+    let reader = log.reader();
+    let is_cold = |from: u64| reader.cold(Offset(from), 1 << 20).is_some();
+    for index in 1..=4 {
+        append_and_wait(&mut log, vec![batch_frame(index, 1, 600)]);
+    }
+    assert_eq!(reader.segments().len(), 1);
+    assert!(!is_cold(0), "just written");
+    long_after(&reader);
+    assert!(is_cold(0) && is_cold(3));
+    assert!(!is_cold(4), "nothing is there yet");
+    append_and_wait(&mut log, vec![batch_frame(5, 1, 600)]);
+    assert!(is_cold(3) && !is_cold(4));
+    let cold = reader.cold_frames(LogIndex(1), 1).unwrap();
+    cold.read().unwrap();
+    assert!(!is_cold(0));
+    // It is full now, and what is in it is as old as before.
+    long_after(&reader);
+    for index in 6..=10 {
+        append_and_wait(&mut log, vec![batch_frame(index, 1, 600)]);
+    }
+    assert_eq!(reader.segments().len(), 2);
+    assert!(is_cold(0) && !is_cold(9));
+}
+
+#[test]
+fn a_read_of_many_small_files_is_made_resident_at_once_and_is_served_from_memory_then() {
+    let dir = MemDir::new();
+    let mut log = open(&dir);
+    log.limits().set(16 << 10, Some(1));
+    for index in 1..=30 {
+        append_and_wait(&mut log, vec![batch_frame(index, 1, 600)]);
+    }
+    drop(log);
+    let log = open(&dir);
+    let reader = log.reader();
+    assert_eq!(reader.segments().len(), 30);
+    long_after(&reader);
+    let cold = |bytes: usize| {
+        reader
+            .cold(Offset(3), bytes)
+            .map_or(0, |cold| cold.wanted.len())
+    };
+    assert_eq!(
+        cold(1 << 20),
+        27,
+        "the file of the first, and all later ones"
+    );
+    let all = reader.cold(Offset(3), 1 << 20).unwrap();
+    all.read().unwrap();
+    assert_eq!(cold(1 << 20), 0);
+    let operations = dir.operations();
+    assert_eq!(offsets(&log, 3, 30, 1 << 20).len(), 27);
+    let frames = reader.frames(LogIndex(4), LogIndex(31), 1 << 20);
+    assert_eq!(frames.unwrap().len(), 27);
+    assert_eq!(dir.operations(), operations, "no index file was opened");
+}
+
+#[test]
+fn what_another_read_has_made_resident_meanwhile_is_not_read_again() {
+    let dir = MemDir::new();
+    let mut log = open(&dir);
+    append_and_wait(&mut log, vec![batch_frame(1, 1, 600)]);
+    let reader = log.reader();
+    long_after(&reader);
+    let cold = || reader.cold(Offset(0), 1).unwrap();
+    let (first, second) = (cold(), cold());
+    first.read().unwrap();
+    dir.make_unreadable("00000001.seg", 0..8192).unwrap();
+    second.read().unwrap();
+    long_after(&reader);
+    assert!(cold().read().is_err());
 }

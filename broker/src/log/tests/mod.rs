@@ -8,7 +8,8 @@ use highwater_proto::batch::{BatchBuilder, Codec};
 use highwater_proto::{ClusterId, LogIndex, Offset, ReplicaId, Term, Timestamp};
 
 use super::{
-    Dir, Frame, FrameKind, FsDir, Log, LogOptions, MemDir, NewFrame, Owner, Source, SyncDone,
+    Dir, Frame, FrameKind, FsDir, Log, LogOptions, LogReader, MemDir, NewFrame, Owner, Source,
+    SyncDone,
 };
 
 mod accounting;
@@ -139,6 +140,14 @@ pub(super) fn until_settled(dir: &dyn Dir) {
     let (done, all_done) = mpsc::channel();
     dir.offload(Box::new(move || done.send(()).unwrap()));
     all_done.recv_timeout(Duration::from_secs(30)).unwrap();
+}
+
+/// Makes it long ago that anything of the log was written or read.
+pub(super) fn long_after(reader: &LogReader) {
+    let view = reader.view.load();
+    for part in view.sealed.iter().chain(&view.active) {
+        part.segment.warmth.grow_old();
+    }
 }
 
 pub(super) fn offsets(log: &Log, from: u64, end: u64, max: usize) -> Vec<(u64, u64)> {

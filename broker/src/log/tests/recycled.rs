@@ -240,6 +240,28 @@ async fn what_a_closed_log_still_had_to_recycle_leaves_the_files_of_the_next_one
     check(&log);
 }
 
+#[tokio::test]
+async fn what_a_closed_log_still_had_to_prepare_keeps_the_next_one_from_nothing() {
+    let (mut disk, dir) = HeldDisk::new();
+    let mut log = open(&dir);
+    disk.hold();
+    log.append([entry(1)], ignore()).unwrap();
+    let preparing = tokio::time::timeout(Duration::from_secs(30), disk.next());
+    let preparing = preparing.await.expect("it is prepared");
+    disk.release();
+    drop(log);
+
+    let mut log = open(&dir);
+    preparing();
+    assert_eq!(segments(&dir), ["00000001.seg", "00000002.seg"]);
+    append_and_wait(&mut log, (2..=20).map(entry).collect());
+    assert!(log.newest_file() > 2);
+    drop(log);
+    let log = open(&dir);
+    assert_eq!(log.last().unwrap().index, LogIndex(20));
+    check(&log);
+}
+
 #[test]
 fn a_purge_on_a_full_disk_gives_the_room_back() {
     let dir = MemDir::new();

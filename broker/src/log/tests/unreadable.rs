@@ -3,6 +3,8 @@
 
 use super::*;
 use crate::log::hard_state::HardStateError;
+use crate::log::index::SegmentIndex;
+use crate::log::segment::index_name;
 use crate::log::small_file::{SmallFileError, read_file, write_file};
 use crate::log::{HardKey, HardState, LogError, OpenError};
 
@@ -61,7 +63,7 @@ fn a_full_file_that_cannot_be_read_is_found_by_readers_and_by_the_check() {
     for page in &pages(&built(), &names[1])[1..2] {
         let dir = built();
         dir.make_unreadable(&names[1], page.clone()).unwrap();
-        let is_damage = |result: Result<(), LogError>, reader: &crate::log::LogReader| {
+        let is_damage = |result: Result<(), LogError>, reader: &LogReader| {
             assert!(matches!(result, Err(LogError::Damaged(_))), "{result:?}");
             assert_eq!(reader.damage().unwrap().file, names[1]);
         };
@@ -75,11 +77,104 @@ fn a_full_file_that_cannot_be_read_is_found_by_readers_and_by_the_check() {
         is_damage(read.map(drop), &reader);
 
         let reader = open(&dir).reader();
-        let (sender, receiver) = mpsc::channel();
         let cold = reader.cold_frames(next, 1).unwrap();
-        cold.warm(Box::new(move |result| sender.send(result).unwrap()));
-        is_damage(receiver.try_recv().unwrap(), &reader);
+        is_damage(cold.read(), &reader);
     }
+}
+
+/// Nobody touches what cannot be read of file `name`, for long neither written nor read, before the
+/// disk was asked.
+fn is_found_out(dir: &MemDir, name: &str, log: &Log) {
+    let reader = log.reader();
+    long_after(&reader);
+    dir.make_unreadable(name, PAGE..2 * PAGE).unwrap();
+    let is_lost = |result: Result<(), LogError>| match result {
+        Err(LogError::Damaged(damage)) => {
+            assert_eq!(damage.file, name);
+            let reason = damage.reason;
+            assert!(reason.contains("cannot read it"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    };
+    let all = Offset(0)..reader.last().unwrap().next_offset;
+    is_lost(reader.head(LogIndex(1)).map(drop));
+    is_lost(reader.frames(LogIndex(1), LogIndex(2), 1).map(drop));
+    is_lost(reader.read_committed(all.start, all.end, 1).map(drop));
+    is_lost(
+        reader
+            .offset_for_time(Timestamp(0), all.start, all.end)
+            .map(drop),
+    );
+    is_lost(reader.offset_at(LogIndex(1), 0).map(drop));
+    let cold = reader.cold(all.start, 1).expect("it is cold");
+    is_lost(cold.read());
+}
+
+#[test]
+fn a_file_that_is_written_to_for_days_is_read_from_the_disk_before_it_is_touched() {
+    let dir = MemDir::new();
+    let mut log = open(&dir);
+    for index in 1..=4 {
+        append_and_wait(&mut log, vec![batch_frame(index, 1, 600)]);
+    }
+    assert_eq!(log.reader().segments().len(), 1);
+    is_found_out(&dir, &files(&dir)[0], &log);
+}
+
+#[test]
+fn a_file_that_is_kept_by_a_cut_is_read_from_the_disk_before_it_is_touched() {
+    let dir = MemDir::new();
+    let mut log = open(&dir);
+    for index in 1..=4 {
+        append_and_wait(&mut log, vec![batch_frame(index, 1, 600)]);
+    }
+    let name = files(&dir).remove(0);
+    log.truncate_after(Some(LogIndex(3))).unwrap();
+    assert!(log.reader().segments()[0].sealed);
+    is_found_out(&dir, &name, &log);
+}
+
+#[test]
+fn an_index_file_that_was_read_long_ago_is_read_before_it_is_touched_and_made_anew_if_it_is_lost() {
+    let dir = built();
+    let log = open(&dir);
+    let reader = log.reader();
+    let segment = Arc::clone(&reader.view.load().sealed[1].segment);
+    let (first, name) = (segment.header.first_index, segment.header.number);
+    let is_stored = || matches!(**segment.index.load(), SegmentIndex::Stored(_));
+    let search = || assert!(reader.head(first.next()).unwrap().is_some());
+    search();
+    assert!(is_stored());
+    dir.make_unreadable(&index_name(name), 0..1).unwrap();
+    search();
+    assert!(is_stored(), "just read");
+    long_after(&reader);
+    search();
+    assert!(!is_stored());
+}
+
+#[test]
+fn what_is_taken_to_be_in_memory_was_read_to_its_last_byte() {
+    let dir = MemDir::new();
+    let mut options = tiny();
+    options.first_segment_bytes = 8 << 20;
+    options.max_segment_bytes = 8 << 20;
+    options.max_unsynced_bytes = 8 << 20;
+    let mut log = Log::open(Arc::new(dir.clone()), options).unwrap().0;
+    for index in 1..=12 {
+        append_and_wait(&mut log, vec![batch_frame(index, 1, 500_000)]);
+    }
+    let reader = log.reader();
+    assert_eq!(reader.segments().len(), 1);
+    long_after(&reader);
+    // Where some is read ahead, and not all, of what is noted as one.
+    let bytes = (3 << 20) + (900 << 10);
+    dir.make_unreadable(&files(&dir)[0], bytes..bytes + PAGE)
+        .unwrap();
+    let cold = reader.cold(Offset(0), 1).unwrap();
+    let _ = cold.read();
+    let there = reader.cold(Offset(8), 1).is_some();
+    assert!(there || reader.damage().is_some());
 }
 
 #[test]

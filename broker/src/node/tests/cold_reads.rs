@@ -6,7 +6,7 @@ use std::pin::pin;
 
 use futures_util::poll;
 use highwater_proto::pb::v1::{self, list_offsets_request::Position, trim_partition_request::To};
-use highwater_proto::{BrokerId, LogIndex};
+use highwater_proto::{BrokerId, LogIndex, Reason};
 use tokio::time::timeout;
 
 use super::asking::{batch, create, send_batch, start_on, topic};
@@ -122,5 +122,32 @@ async fn whoever_asks_for_what_is_not_in_memory_waits_for_an_io_thread() {
     let supply = replica.supply(LogIndex(0), BrokerId(9));
     let supplied = waits(&mut disk, "supply", supply).await;
     assert!(!supplied.unwrap().entries.is_empty());
+    broker.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_read_for_which_the_system_lacks_memory_can_be_tried_again_and_finds_no_damage() {
+    let disk = MemDir::new();
+    let broker = cold(&disk, 6).await;
+    let (services, context) = (&broker.services, context());
+    let fetch = || {
+        let request = v1::FetchRequest {
+            topic: TOPIC.to_owned(),
+            offset: 3,
+            max_bytes: 1,
+            batches: true,
+            ..Default::default()
+        };
+        services.fetch(&context, request)
+    };
+    let by_time = || services.list_offsets(&context, list(Position::Timestamp(3)));
+    disk.refuse_reads(true);
+    for refused in [fetch().await.map(drop), by_time().await.map(drop)] {
+        let error = refused.unwrap_err();
+        assert_eq!(error.reason, Reason::NoLeader, "{}", error.message);
+    }
+    disk.refuse_reads(false);
+    assert_eq!(fetch().await.unwrap().batches.len(), 1);
+    assert_eq!(by_time().await.unwrap().offset, 3);
     broker.shutdown().await;
 }

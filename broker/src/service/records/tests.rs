@@ -184,7 +184,7 @@ fn a_full_page_ends_within_a_batch_and_the_next_one_begins_there() {
         assert!(page.next_offset() > from);
         from = page.next_offset();
         let records = page.into_records();
-        let encoded: usize = records.iter().map(|record| record.data().len() + 5).sum();
+        let encoded: usize = records.iter().map(|record| record.encoded_len() + 5).sum();
         assert!(encoded <= 10_000);
         seen.extend(offsets(&records));
     }
@@ -226,7 +226,7 @@ fn a_record_beyond_what_an_answer_carries_is_an_error_and_the_others_are_read() 
                 assert!(fits && !more);
                 let records = page.into_records();
                 assert_eq!(offsets(&records), [1]);
-                assert!(records[0].data().len() < LARGEST);
+                assert!(records[0].encoded_len() < LARGEST);
             }
             Err(Unreadable::Record { offset, bytes }) => {
                 assert!(!fits && bytes > LARGEST);
@@ -251,7 +251,7 @@ fn the_record_of_a_largest_batch_comes_alone_in_less_than_a_message() {
         ..v1::FetchResponse::default()
     };
     assert_eq!(answer.records.len(), 1);
-    assert!(answer.data().len() < 4 * MIB - 1000);
+    assert!(answer.encoded_len() < 4 * MIB - 1000);
 }
 
 fn any_record() -> impl Strategy<Value = Record> {

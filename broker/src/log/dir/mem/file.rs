@@ -292,6 +292,9 @@ impl File for MemFile {
     }
 
     fn make_resident(&self, range: Range<u64>) -> io::Result<()> {
+        if self.disk.lock().refuse_reads {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
         let lost = self.inode.lost();
         match lost
             .iter()
@@ -308,6 +311,11 @@ impl super::MemDir {
     pub fn make_unreadable(&self, name: &str, range: Range<u64>) -> io::Result<()> {
         self.find(name)?.make_unreadable(range);
         Ok(())
+    }
+
+    /// Has the system refuse to read anything into memory from now on, or no more, for want of memory.
+    pub fn refuse_reads(&self, refuse: bool) {
+        self.disk.lock().refuse_reads = refuse;
     }
 
     /// Makes every sync of a file fail from now on, or no more. A sync that fails loses what it

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::net::getpeername;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
@@ -27,19 +28,28 @@ pub fn connected(process: Pid, peer: SocketAddr, count: usize) -> Vec<OwnedFd> {
         let open = fs::read_dir(format!("/proc/{}/fd", process.as_raw_pid()));
         let open = open.expect("the process runs");
         let numbers = open.filter_map(|fd| fd.ok()?.file_name().to_str()?.parse().ok());
-        let copies =
-            numbers.filter_map(|fd| pidfd_getfd(&descriptor, fd, PidfdGetfdFlags::empty()).ok());
-        let is_one = |fd: &OwnedFd| {
-            let other_end = getpeername(fd).ok().flatten();
-            other_end.and_then(|end| SocketAddr::try_from(end).ok()) == Some(peer)
-        };
-        let found: Vec<OwnedFd> = copies.filter(is_one).collect();
+        let (mut found, mut others, mut forbidden) = (Vec::new(), 0, 0);
+        for number in numbers {
+            let copy = match pidfd_getfd(&descriptor, number, PidfdGetfdFlags::empty()) {
+                Ok(copy) => copy,
+                Err(error) => {
+                    forbidden += u32::from(error == Errno::PERM);
+                    continue;
+                }
+            };
+            let other_end = getpeername(&copy).ok().flatten();
+            match other_end.and_then(|end| SocketAddr::try_from(end).ok()) {
+                Some(end) if end == peer => found.push(copy),
+                end => others += u32::from(end.is_some()),
+            }
+        }
         if found.len() >= count {
             return found;
         }
         assert!(
             Instant::now() < deadline,
-            "{} of {count} connections with {peer}",
+            "{} of {count} connections with {peer}, {others} with others; {forbidden} descriptors may not be \
+             copied",
             found.len()
         );
         thread::yield_now();

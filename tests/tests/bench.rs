@@ -231,15 +231,19 @@ fn a_run_that_is_interrupted_while_nobody_answers_ends_at_once() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap().to_string();
     let args = ["bench", "produce", "-b", &address];
-    let run = program!().run(args).start();
-    // It has begun to talk, and nobody says anything.
-    let (mut connection, _) = silent.accept().unwrap();
-    connection.read_exact(&mut [0]).unwrap();
-    let signalled = Instant::now();
-    run.signal(Signal::INT);
-    run.end().exited(130);
-    let ended_in = signalled.elapsed();
-    assert!(ended_in < Duration::from_secs(4), "{ended_in:?}");
+    let ended_in = || {
+        let run = program!().run(args).start();
+        // It has begun to talk, and nobody says anything.
+        let (mut connection, _) = silent.accept().unwrap();
+        connection.read_exact(&mut [0]).unwrap();
+        let signalled = Instant::now();
+        run.signal(Signal::INT);
+        run.end().exited(130);
+        signalled.elapsed()
+    };
+    // Whatever it does, it ends 5 s after the signal. A machine that stands still only adds to the time.
+    let ends_soon = || ended_in() < Duration::from_secs(4);
+    assert!((0..3).any(|_| ends_soon()), "it waits for an answer");
 }
 
 #[test]

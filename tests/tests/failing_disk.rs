@@ -123,7 +123,8 @@ async fn leaves_when_its_disk_cannot_sync() -> Duration {
     let (refusal, sent) = victim.append_until_refused().await;
     let took = victim.leaves(sent);
     assert!(
-        ["OUTCOME_UNKNOWN", ""].contains(&refusal.reason.as_str()),
+        // The second where another of its files was to be synced before, and the broker is on its way out.
+        ["OUTCOME_UNKNOWN", "NO_LEADER", ""].contains(&refusal.reason.as_str()),
         "{refusal:?}"
     );
     drop(reading);

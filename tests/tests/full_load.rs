@@ -61,23 +61,37 @@ fn no_leader_changes_and_nobody_is_suspected_under_full_load() {
         .run(&[&create[..], &["-p", &partitions]].concat())
         .ok();
     cluster.until_healthy();
-    let watch = Watch::start(&cluster);
     // Where a machine denies a broker its processor for longer than its followers wait, they are right
-    // to elect another: the first of some rounds without that counts. The long form is one.
+    // to elect another; where it denies it the disk, little is written: the first of some rounds in which
+    // all is as it should be counts. The long form is one.
     let rounds = if seconds > ORDINARY { 1 } else { ROUNDS };
-    let mut changes = Vec::new();
-    while changes.iter().all(|change| *change != [0.0; 2]) {
-        assert!(changes.len() < rounds, "{COUNTERS:?}: {changes:?}");
-        changes.push(round(&cluster, seconds));
+    let mut faults = Vec::new();
+    while let Err(fault) = round_within(&cluster, seconds, limit) {
+        faults.push(fault);
+        assert!(faults.len() < rounds, "{faults:#?}");
     }
+}
+
+/// A round of load under watch: what was not as it should be.
+fn round_within(cluster: &Cluster, seconds: u64, limit: u64) -> Result<(), String> {
+    let watch = Watch::start(cluster);
+    let changes = round(cluster, seconds);
     let (peak, looks) = watch.end();
     let bytes = total(&peak);
     figure(&format!(
         "no replica takes more than {bytes} of {limit} bytes in {looks} looks"
     ));
     assert!(looks > 10 * seconds, "{looks} looks");
-    assert!(bytes <= limit / 100 * MOST, "{bytes} bytes: {peak:?}");
-    assert_all_deleted_some(&cluster);
+    let keeps = bytes <= limit / 100 * MOST;
+    // With optimisation a follower is never so far behind.
+    assert!(keeps || cfg!(debug_assertions), "{bytes} bytes: {peak:?}");
+    if !keeps {
+        return Err(format!("{bytes} bytes: {peak:?}"));
+    }
+    if changes != [0.0; 2] {
+        return Err(format!("{COUNTERS:?}: {changes:?}"));
+    }
+    all_deleted_some(cluster)
 }
 
 /// Looks all the time at what the replicas take of the disk.
@@ -130,14 +144,15 @@ impl Watch {
     }
 }
 
-/// Each partition has deleted what it may not keep.
-#[track_caller]
-fn assert_all_deleted_some(cluster: &Cluster) {
+/// Each partition has deleted what it may not keep; or one that has not.
+fn all_deleted_some(cluster: &Cluster) -> Result<(), String> {
     let described = cluster.run(&["topic", "describe", "t", "-o", "json"]).ok();
     for partition in described.json()["partitions"].as_array().unwrap() {
-        let start = partition["log_start_offset"].as_u64();
-        assert!(start > Some(0), "{partition}");
+        if partition["log_start_offset"].as_u64() <= Some(0) {
+            return Err(format!("nothing was deleted: {partition}"));
+        }
     }
+    Ok(())
 }
 
 /// What the counters grow by under so many seconds of full load.

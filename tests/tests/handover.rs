@@ -18,7 +18,7 @@ use serde_json::Value;
 
 const RATE: u32 = 2_000;
 /// No acknowledgement and no record is longer in coming.
-const LONGEST: Duration = may_take(Duration::from_millis(300), Duration::from_secs(2));
+const LONGEST: Duration = may_take(Duration::from_millis(300), Duration::from_secs(5));
 /// Neither is the one of a few: what a machine does beside can only add to a silence. Without a
 /// hand-over the others first have to notice that nobody leads, which takes longer than this.
 const SHORTEST: Duration = may_take(Duration::from_millis(300), Duration::from_millis(400));

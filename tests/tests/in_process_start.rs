@@ -9,11 +9,14 @@ use std::time::{Duration, Instant};
 
 use highwater_broker::testing::Broker;
 use highwater_client::{Client, NewTopic, Record};
+use highwater_tests::may_take;
 
 /// What else a machine does can hide what is measured, never the other way round: the first of
 /// some rounds that keeps the limit counts.
 const ROUNDS: usize = 12;
 const STARTS: usize = 21;
+const START: Duration = may_take(Duration::from_millis(30), Duration::from_millis(150));
+const TEST: Duration = may_take(Duration::from_millis(100), Duration::from_millis(500));
 
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
@@ -41,7 +44,7 @@ async fn assert_median_below(limit: Duration, what: &str, once: impl AsyncFn()) 
 #[tokio::test]
 async fn half_of_all_starts_take_less_than_thirty_milliseconds_and_leave_nothing() {
     let start = async || drop(Broker::start().await.unwrap());
-    assert_median_below(Duration::from_millis(30), "a start", start).await;
+    assert_median_below(START, "a start", start).await;
     let test = async || {
         let broker = Broker::start().await.unwrap();
         let client = Client::connect(broker.address()).await.unwrap();
@@ -52,7 +55,7 @@ async fn half_of_all_starts_take_less_than_thirty_milliseconds_and_leave_nothing
         let mut consumer = client.consumer("t").build().await.unwrap();
         consumer.next().await.unwrap().unwrap();
     };
-    assert_median_below(Duration::from_millis(100), "a test with a broker", test).await;
+    assert_median_below(TEST, "a test with a broker", test).await;
     let before = memory_kib();
     for _ in 0..50 {
         test().await;

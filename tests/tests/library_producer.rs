@@ -246,7 +246,8 @@ async fn a_topic_that_is_deleted_fails_what_its_running_producer_sends_after_fiv
     let deleting = Instant::now();
     client.delete_topic("t").await.unwrap();
     let (written, error) = soon("an error", running).await.unwrap();
-    assert!(written >= 10, "{written} records");
+    // The acknowledgement of the tenth may have been on its way.
+    assert!(written >= 9, "{written} records");
     assert_eq!(error.reason(), Some(Reason::TopicNotFound), "{error}");
     // The batch that was on its way may be in what was deleted; it is never said to be worth a retry.
     assert_ne!(error.outcome(), Outcome::Retriable, "{error}");

@@ -191,7 +191,7 @@ async fn a_name_is_not_taken_over_before_its_partitions_are_told() {
     let refusing = async {
         loop {
             let refused = api.init_producer(named("a")).await.unwrap_err();
-            if refused.message.contains("not taken over") {
+            if refused.reason == "NO_LEADER" && refused.message.contains("not taken over") {
                 return refused;
             }
             let again = refused.retriable || refused.reason == "OUTCOME_UNKNOWN";

@@ -152,20 +152,22 @@ async fn no_connection_that_a_client_makes_has_a_nagle_delay() {
 #[test]
 fn no_connection_between_brokers_has_a_nagle_delay() {
     let cluster = Cluster::start(&program!(), 2);
-    // Each leads one of the two at first, and acknowledges once the other has it: the entries went
-    // over its append lane. It sends pings and heartbeats over control connections.
     cluster
-        .run(&["topic", "create", "t", "-p", "2", "-r", "2"])
+        .run(&["topic", "create", "t", "-p", "1", "-r", "2"])
         .ok();
-    for partition in ["0", "1"] {
-        cluster
-            .run(&["produce", "t", "-p", partition])
-            .stdin("x\n")
-            .ok();
-    }
+    cluster.until_healthy();
     for [from, to] in [[0, 1], [1, 0]] {
+        // Who leads acknowledges once the other has it: the entries went over its append lane. It sends
+        // pings and heartbeats over control connections.
+        let drained = cluster.brokers[to].id().to_string();
+        cluster.run(&["cluster", "drain", &drained]).ok();
+        cluster.leader_but("t", 0, to);
+        cluster.run(&["produce", "t"]).stdin("x\n").ok();
         let (from, to) = (&cluster.brokers[from], &cluster.brokers[to]);
         let sockets = from.sockets(to.peer().parse().unwrap(), 3);
         assert_no_delay(from.peer(), &sockets);
+        cluster
+            .run(&["cluster", "drain", &drained, "--cancel"])
+            .ok();
     }
 }

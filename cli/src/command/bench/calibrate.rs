@@ -167,10 +167,18 @@ mod tests {
     #[test]
     fn the_machine_is_measured_and_nothing_is_left_behind() {
         let dir = tempfile::tempdir().unwrap();
-        let found = Calibration::measure(dir.path()).unwrap();
-        assert!(found.tcp_gb_per_second > 0.0, "{found:?}");
-        assert!(found.synced_write_mb_per_second > 0.0, "{found:?}");
-        assert!(found.memcpy_gb_per_second > 0.0, "{found:?}");
+        let rates = || {
+            let found = Calibration::measure(dir.path()).unwrap();
+            let disk = found.synced_write_mb_per_second;
+            [disk, found.tcp_gb_per_second, found.memcpy_gb_per_second]
+        };
+        // A machine that stands still for the time of a measurement does nothing in it.
+        let measured = |rates: &[f64; 3]| rates.iter().all(|rate| *rate > 0.0);
+        let mut rounds = Vec::new();
+        while !rounds.last().is_some_and(measured) {
+            assert!(rounds.len() < 4, "{rounds:?}");
+            rounds.push(rates());
+        }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 

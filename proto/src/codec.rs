@@ -39,7 +39,7 @@ where
     }
 }
 
-/// Decodes what does not take more than [`MAX_WEIGHT`]; anything else is OUT_OF_RANGE, as a message is
+/// Decodes what takes no more than 32 MiB of memory; anything else is OUT_OF_RANGE, as a message is
 /// that has too many bytes.
 #[derive(Debug)]
 pub struct WeighingDecoder<U>(ProstDecoder<U>);

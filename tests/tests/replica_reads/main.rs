@@ -297,7 +297,7 @@ fn a_consumer_of_near_replicas_sees_each_record_once_wherever_it_reads() {
                     let record = Record::new("more");
                     producer.send(record).await.unwrap().await.unwrap();
                     let record = consumer.next().await.unwrap().unwrap();
-                    assert_eq!(record.offset.0, offset);
+                    assert_eq!(record.offset().0, offset);
                     offset += 1;
                 }
             };

@@ -80,7 +80,7 @@ pub struct Page {
 
 impl Page {
     /// An empty page that begins at `from` and takes about `max_bytes` of memory; its encoded size
-    /// stays below that. It takes at least one record, of up to [`LARGEST`].
+    /// stays below that. It takes at least one record, of up to 3.75 MiB.
     pub fn new(from: Offset, max_bytes: usize) -> Self {
         Self {
             records: Vec::new(),

@@ -197,6 +197,10 @@ impl Dir for NoSync {
     fn space(&self) -> &Space {
         self.0.space()
     }
+
+    fn space_now(&self) -> &Space {
+        self.0.space_now()
+    }
 }
 
 impl File for NoSyncFile {

@@ -147,7 +147,7 @@ async fn start(disk: &SmallDisk) -> (Broker, Api) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_appends_serves_reads_and_heals_by_itself() {
-    let disk = SmallDisk::new(16 + 3 * CYCLES as u64);
+    let disk = SmallDisk::new(18 + 3 * CYCLES as u64);
     let (mut broker, api) = start(&disk).await;
     for cycle in 0..CYCLES {
         disk.occupy(&format!("cycle-{cycle}"), 3);

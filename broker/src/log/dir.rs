@@ -94,8 +94,11 @@ pub trait Dir: fmt::Debug + Send + Sync {
     /// everything else.
     fn run_apart(&self, job: Job);
 
-    /// The room on the disk.
+    /// The room on the disk, as of a moment ago.
     fn space(&self) -> &Space;
+
+    /// The same after the disk was asked what is free.
+    fn space_now(&self) -> &Space;
 }
 
 /// One file of a fixed size.

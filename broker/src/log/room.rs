@@ -13,23 +13,22 @@
 //! last 64 KiB: a leader can be elected while nothing else fits.
 
 use std::fmt;
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use super::dir::{Dir, Space, is_full};
+use super::dir::{Dir, Space};
 use super::frame::frame_bytes;
 use super::options::FIRST_SEGMENT_BYTES;
-use super::spare::{BlankFile, discard, is_taken};
 
 mod files;
+mod next;
 mod quota;
 mod recycle;
 mod state;
 #[cfg(test)]
 mod tests;
 
-use state::{Next, OVERHEAD, RESERVE, State, whole};
+use next::{Next, Size};
+use state::{OVERHEAD, RESERVE, State, whole};
 
 /// Called once when a shortage may be over.
 pub type Wake = Box<dyn FnOnce() + Send>;
@@ -143,11 +142,16 @@ impl Room {
             Next::Preparing(_) => return Err(Shortage::Wait(wait)),
             Next::Ready(_) if state.on_its_way() > 0 => return Err(Shortage::Wait(wait)),
             Next::Ready(_) | Next::None => {
-                if let Some(len) = self.len_for(&state, needed, purpose) {
+                let size = Size {
+                    wanted: whole(state.next_len.max(needed)),
+                    least: needed,
+                    purpose,
+                };
+                if let Some(len) = size.on(self.space()) {
                     if purpose.is_limited() && !state.allows(len) {
                         self.press(state, len);
                     } else {
-                        self.start(state, len, None);
+                        self.start(state, size, None);
                     }
                     return Err(Shortage::Wait(wait));
                 }
@@ -223,74 +227,6 @@ impl Room {
         self.changed(state);
     }
 
-    /// The next file, with at least `needed` bytes: the prepared one, or one made now, of `regular`
-    /// bytes if there is room for so many.
-    pub(super) fn take_file(&self, needed: u64, regular: u64) -> io::Result<BlankFile> {
-        let dir = &*self.shared.dir;
-        let taken = std::mem::take(&mut self.lock().next);
-        match taken {
-            Next::Ready(blank) if blank.file.len() >= needed && blank.end_filling() => {
-                self.lock().files.add(blank.number, blank.file.len());
-                return Ok(blank);
-            }
-            Next::Ready(blank) => discard(dir, blank.number),
-            Next::Preparing(_) | Next::None => {}
-        }
-        let needed = whole(needed);
-        let smaller = || dir.space().largest(regular, needed).unwrap_or(needed);
-        let create = |len| BlankFile::create_next(dir, || self.lock().take_number(), len);
-        let made = match create(regular.max(needed)) {
-            Err(error) if is_full(&error) && smaller() < regular => create(smaller()),
-            made => made,
-        };
-        let made = made.map_err(|error| match is_full(&error) {
-            true => io::Error::new(io::ErrorKind::StorageFull, self.no_room(needed)),
-            false => error,
-        });
-        made.inspect(|blank| self.lock().files.add(blank.number, blank.file.len()))
-    }
-
-    /// Has the next file made in the background, unless it is there or on its way, or the disk has no
-    /// room; then filled with zeroes in about this time, if one is given.
-    pub(super) fn prepare(&self, fill_within: Option<Duration>) {
-        let state = self.lock();
-        if !matches!(state.next, Next::None) {
-            return;
-        }
-        let wanted = whole(state.next_len);
-        let least = FIRST_SEGMENT_BYTES.min(wanted);
-        if !state.allows(wanted) {
-            return;
-        }
-        if let Some(len) = self.shared.dir.space().largest(wanted, least) {
-            self.start(state, len, fill_within);
-        }
-    }
-
-    /// Why there is no room for a file of `needed` bytes.
-    pub(super) fn no_room(&self, needed: u64) -> NoRoom {
-        let space = self.shared.dir.space();
-        space.set_short();
-        NoRoom {
-            place: space.place().to_owned(),
-            free: space.free(),
-            needed,
-        }
-    }
-
-    /// How large the next file is to be; none when the disk has no room for what is needed.
-    fn len_for(&self, state: &State, needed: u64, purpose: Purpose) -> Option<u64> {
-        let space = self.shared.dir.space();
-        let wanted = whole(state.next_len.max(needed));
-        let regular = space.largest(wanted, needed);
-        match purpose {
-            Purpose::Data => regular,
-            Purpose::Replicated | Purpose::Raft | Purpose::Cut => {
-                regular.or_else(|| space.last_resort(needed))
-            }
-        }
-    }
-
     /// Whether the disk has so much room that files for all this are as good as there. Files grow
     /// by doubling and may end before they are full, so they may take several times what they hold.
     fn is_promised(&self, state: &mut State, bytes: u64, purpose: Purpose) -> bool {
@@ -304,44 +240,6 @@ impl Room {
             state.promised = wanted;
         }
         granted
-    }
-
-    fn start(&self, mut state: MutexGuard<'_, State>, len: u64, fill_within: Option<Duration>) {
-        let number = state.take_number();
-        let replaced = std::mem::replace(&mut state.next, Next::Preparing(number));
-        drop(state);
-        let room = self.clone();
-        let replaced = match replaced {
-            Next::Ready(blank) => Some((room.set_aside(blank.number), blank)),
-            Next::Preparing(_) | Next::None => None,
-        };
-        self.shared.dir.offload(Box::new(move || {
-            let dir = &*room.shared.dir;
-            if let Some((aside, blank)) = replaced {
-                drop(blank);
-                // What cannot be removed now is removed at the next start.
-                let _ = dir.remove(&aside);
-            }
-            let prepared = BlankFile::prepare(dir, number, len, fill_within);
-            // Where the name is taken the next one is tried: that is no failure.
-            let failed = prepared.as_ref().is_err_and(|error| !is_taken(error));
-            room.lock().failures += u64::from(failed);
-            room.prepared(number, prepared.ok());
-        }));
-    }
-
-    fn prepared(&self, number: u32, prepared: Option<BlankFile>) {
-        let mut state = self.lock();
-        let awaited = matches!(state.next, Next::Preparing(awaited) if awaited == number);
-        let made = prepared.is_some();
-        if awaited {
-            state.next = prepared.map_or(Next::None, Next::Ready);
-        }
-        self.changed(state);
-        if made && !awaited {
-            // The log went on without it.
-            discard(&*self.shared.dir, number);
-        }
     }
 
     fn changed(&self, mut state: MutexGuard<'_, State>) {

@@ -13,7 +13,7 @@ use rustix::fs::{FallocateFlags, fallocate, fdatasync, fsync};
 use rustix::io::Errno;
 
 use super::io_pool::IoPool;
-use super::{Dir, File, Job, Space, Steps, SyncDone, beyond_the_end};
+use super::{Dir, File, Job, Space, Steps, SyncDone, beyond_the_end, usage};
 use crate::log::map::{self, Mapped};
 
 mod write;
@@ -196,6 +196,11 @@ impl Dir for FsDir {
     }
 
     fn space(&self) -> &Space {
+        &self.space
+    }
+
+    fn space_now(&self) -> &Space {
+        self.space.sample(|| Ok(usage::disk(&self.path)?.0));
         &self.space
     }
 }

@@ -154,9 +154,13 @@ impl MemDir {
 
     /// Limits the sum of the sizes of all files; creating beyond it is `StorageFull`.
     pub fn set_capacity(&self, bytes: u64) {
-        let mut state = self.disk.lock();
-        state.capacity = bytes;
-        self.disk.space.sample(|| Ok(state.free()));
+        self.set_capacity_unseen(bytes);
+        self.space_now();
+    }
+
+    /// The same, as when a stranger fills the disk: it shows when the disk is asked again.
+    pub fn set_capacity_unseen(&self, bytes: u64) {
+        self.disk.lock().capacity = bytes;
     }
 
     /// Changes the stored bytes of a file behind everybody's back, on the medium and in memory.
@@ -330,6 +334,12 @@ impl Dir for MemDir {
     }
 
     fn space(&self) -> &Space {
+        &self.disk.space
+    }
+
+    fn space_now(&self) -> &Space {
+        let state = self.disk.lock();
+        self.disk.space.sample(|| Ok(state.free()));
         &self.disk.space
     }
 }

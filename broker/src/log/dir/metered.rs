@@ -100,6 +100,10 @@ impl Dir for MeteredDir {
     fn space(&self) -> &Space {
         self.inner.space()
     }
+
+    fn space_now(&self) -> &Space {
+        self.inner.space_now()
+    }
 }
 
 #[derive(Debug)]

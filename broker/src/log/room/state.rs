@@ -1,8 +1,8 @@
 //! PURE. What is left of a log's files, what is on its way to them, and what fits.
 
 use super::super::segment_header::{FOOTER, SEGMENT_HEADER};
-use super::super::spare::BlankFile;
 use super::files::Files;
+use super::next::Next;
 use super::quota::Quota;
 use super::{Purpose, Wake};
 
@@ -40,15 +40,6 @@ pub(super) struct State {
     /// The files that hold entries.
     pub(super) files: Files,
     pub(super) quota: Quota,
-}
-
-/// The next file.
-#[derive(Default)]
-pub(super) enum Next {
-    #[default]
-    None,
-    Preparing(u32),
-    Ready(BlankFile),
 }
 
 impl State {

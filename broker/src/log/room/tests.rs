@@ -1,7 +1,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::*;
+use crate::log::dir::is_full;
 use crate::log::{HeldDisk, MemDir};
 
 const MIB: u64 = 1 << 20;
@@ -156,6 +158,21 @@ fn a_file_is_smaller_where_there_is_no_room_for_a_regular_one() {
     let needed = 3 * MIB;
     let full = room.take_file(needed, 64 * MIB).unwrap_err();
     assert!(is_full(&full), "{full}");
+}
+
+#[test]
+fn what_is_kept_free_stays_free_when_a_stranger_has_just_filled_the_disk() {
+    let (dir, room) = room(10 * MIB);
+    dir.set_capacity_unseen(MIB);
+    assert!(insist(&room, 1000, Purpose::Data).is_err());
+    dir.set_capacity(10 * MIB);
+    dir.set_capacity_unseen(MIB);
+    room.prepare(None);
+    assert!(dir.list().unwrap().is_empty());
+    dir.set_capacity(10 * MIB);
+    dir.set_capacity_unseen(3 * MIB);
+    let blank = room.take_file(1000, 8 * MIB).unwrap();
+    assert_eq!(blank.file.len(), 2 * MIB);
 }
 
 #[test]

@@ -23,7 +23,7 @@
 //!
 //! let mut orders = client.consumer("orders").build().await?;
 //! let record = orders.next().await.ok_or("the topic ended")??;
-//! assert_eq!(record.value.as_deref(), Some(&b"book"[..]));
+//! assert_eq!(record.value(), Some(&b"book"[..]));
 //! # Ok(())
 //! # }
 //! ```

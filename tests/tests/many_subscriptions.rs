@@ -14,7 +14,7 @@ use highwater_proto::batch::{BatchBuilder, Codec};
 use highwater_proto::pb::v1;
 use highwater_proto::pb::v1::log_service_client::LogServiceClient;
 use highwater_tests::api::{Api, soon};
-use highwater_tests::{Broker, Metrics, batches, program};
+use highwater_tests::{Broker, Metrics, batches, files, program};
 use tokio::runtime::{Builder, Runtime};
 use tonic::Streaming;
 use tonic::transport::Channel;
@@ -216,4 +216,36 @@ fn subscriptions_to_large_records_that_are_not_read_cost_a_bounded_amount_each()
     assert!(cost < COUNT * 5 * RECORD + OTHERS, "{cost} bytes");
     drop(subscriptions);
     drop(still);
+}
+
+#[test]
+fn what_a_subscription_that_is_not_read_keeps_of_deleted_files_is_told_and_given_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&program!(), dir.path(), &[]);
+    elsewhere(async {
+        let api = Api::connect(broker.listen()).await;
+        api.create("t", 1, &[("segment.bytes", "8MiB")]).await;
+        fill(&api, 64, 999 << 10).await;
+    });
+    let kept = || Metrics::of(broker.http()).value("highwater_disk_deleted_bytes");
+    assert_eq!(kept(), 0.0);
+    let (still, subscriptions) = unread(broker.listen(), 1, &request(3 << 20));
+    let begun = Instant::now();
+    while Metrics::of(broker.http()).count("highwater_fetched_batches_total") == 0 {
+        assert!(begun.elapsed() < LIMIT, "nothing is sent");
+    }
+    broker
+        .run(&["topic", "trim", "t", "-p", "all", "--to", "end", "-y"])
+        .ok();
+    // The files go one after the other; those that nobody reads are gone with their names.
+    let partition = files::partition_dir(dir.path());
+    while files::segments(&partition).len() > 3 || kept() > f64::from(16 << 20) {
+        assert!(begun.elapsed() < LIMIT, "{} bytes are kept", kept());
+    }
+    assert!(kept() > 0.0);
+    drop(subscriptions);
+    drop(still);
+    while kept() > 0.0 {
+        assert!(begun.elapsed() < LIMIT, "{} bytes are kept", kept());
+    }
 }

@@ -43,17 +43,25 @@ struct Count(FileId);
 /// The device and the inode of a file.
 type FileId = (u64, u64);
 
-// guards: how many maps of each file this process has
-static MAPS: Mutex<BTreeMap<FileId, usize>> = Mutex::new(BTreeMap::new());
+/// The maps of one file.
+#[derive(Debug, Default)]
+struct Maps {
+    count: usize,
+    /// What the file takes on the disk although its name is gone.
+    deleted: Option<u64>,
+}
 
-fn maps() -> MutexGuard<'static, BTreeMap<FileId, usize>> {
+// guards: the maps of each file that this process has
+static MAPS: Mutex<BTreeMap<FileId, Maps>> = Mutex::new(BTreeMap::new());
+
+fn maps() -> MutexGuard<'static, BTreeMap<FileId, Maps>> {
     MAPS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Count {
     fn of(file: &File) -> io::Result<Self> {
         let id = id(file)?;
-        *maps().entry(id).or_default() += 1;
+        maps().entry(id).or_default().count += 1;
         Ok(Self(id))
     }
 }
@@ -61,9 +69,9 @@ impl Count {
 impl Drop for Count {
     fn drop(&mut self) {
         let mut maps = maps();
-        if let Some(count) = maps.get_mut(&self.0) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(left) = maps.get_mut(&self.0) {
+            left.count -= 1;
+            if left.count == 0 {
                 maps.remove(&self.0);
             }
         }
@@ -78,6 +86,21 @@ fn id(file: &File) -> io::Result<FileId> {
 /// Whether a map of this file is alive in this process.
 pub(super) fn is_mapped(file: &File) -> io::Result<bool> {
     Ok(maps().contains_key(&id(file)?))
+}
+
+/// Notes that the name of this file is gone: its blocks are not before its last map is.
+pub(super) fn note_deleted(file: &File) {
+    let Ok(found) = file.metadata() else { return };
+    if found.nlink() == 0
+        && let Some(maps) = maps().get_mut(&(found.dev(), found.ino()))
+    {
+        maps.deleted = Some(found.blocks() * 512);
+    }
+}
+
+/// What deleted files take on the disk because this process still has maps of them, in bytes.
+pub fn deleted_bytes() -> u64 {
+    maps().values().filter_map(|maps| maps.deleted).sum()
 }
 
 struct Shared(Arc<Counted>);

@@ -59,6 +59,7 @@ pub use frame::{FrameError, FrameKind, Head, LastFrame, MAX_BODY, Position};
 pub use hard_state::{HardKey, HardState};
 pub use limits::{FileLimits, is_oversized};
 pub use log::Log;
+pub use map::deleted_bytes;
 pub use options::LogOptions;
 pub use plan::{NewFrame, Source};
 pub use recovery::{Recovered, TornTail};

@@ -43,6 +43,8 @@ pub struct Gauges {
     pub clock_skew_ms: u64,
     /// The disk of the data directory: (free, total) bytes; none when it could not be asked.
     pub disk: Option<(u64, u64)>,
+    /// Bytes of deleted files that are on it because somebody still reads them.
+    pub disk_deleted: u64,
     /// True while appends are refused because that disk is full.
     pub disk_full: bool,
     /// Open files, and how many there may be; none when it could not be asked.

@@ -265,6 +265,8 @@ impl Writer<'_> {
         self.gauge_of_seconds("clock_skew_seconds", help, now.clock_skew_ms as f64)?;
         let help = "1 while something is refused because the data directory's disk is full";
         self.gauge("disk_full", help, u64::from(now.disk_full))?;
+        let help = "Bytes of deleted files that are on the disk because somebody still reads them";
+        self.gauge("disk_deleted_bytes", help, now.disk_deleted)?;
         if let Some((free, total)) = now.disk {
             let help = "Bytes of the data directory's disk that are free";
             self.gauge("disk_free_bytes", help, free)?;

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::config::BrokerConfig;
 use crate::listener::http::MetricsPage;
+use crate::log::deleted_bytes;
 use crate::log::dir::usage;
 use crate::metrics::{Gauges, render};
 use crate::service::{RIGHTS, Services};
@@ -28,6 +29,7 @@ pub(super) fn page(
         let gauges = Gauges {
             ready: *settled.borrow(),
             disk: usage::disk(&data_dir).ok(),
+            disk_deleted: deleted_bytes(),
             disk_full: services.metadata.replica().room().is_disk_full(),
             files: usage::files().ok(),
             memory: usage::memory().ok(),

@@ -46,6 +46,13 @@ impl FsDir {
         &self.path
     }
 
+    fn below(&self, name: &str) -> Self {
+        Self {
+            path: self.path.join(name),
+            ..self.clone()
+        }
+    }
+
     fn file(&self, name: &str, handle: fs::File, len: u64) -> io::Result<Arc<dyn File>> {
         let mapped = map::map(&handle, len)?;
         let synced = SyncedFile {
@@ -147,7 +154,13 @@ impl Dir for FsDir {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.path.join(name))
+        let path = self.path.join(name);
+        let file = fs::File::open(&path);
+        fs::remove_file(path)?;
+        if let Ok(file) = file {
+            map::note_deleted(&file);
+        }
+        Ok(())
     }
 
     fn sync_dir(&self) -> io::Result<()> {
@@ -155,17 +168,13 @@ impl Dir for FsDir {
     }
 
     fn subdir(&self, name: &str) -> io::Result<Arc<dyn Dir>> {
-        let path = self.path.join(name);
-        match fs::create_dir(&path) {
+        let below = self.below(name);
+        match fs::create_dir(&below.path) {
             Ok(()) => self.sync_dir()?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
-        Ok(Arc::new(Self {
-            path,
-            pool: Arc::clone(&self.pool),
-            space: Arc::clone(&self.space),
-        }))
+        Ok(Arc::new(below))
     }
 
     fn list_subdirs(&self) -> io::Result<Vec<String>> {
@@ -173,7 +182,12 @@ impl Dir for FsDir {
     }
 
     fn remove_subdir(&self, name: &str) -> io::Result<()> {
-        match fs::remove_dir_all(self.path.join(name)) {
+        let below = self.below(name);
+        // One by one, to know of those that somebody still reads.
+        for file in below.list().unwrap_or_default() {
+            below.remove(&file)?;
+        }
+        match fs::remove_dir_all(&below.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => self.sync_dir(),
         }

@@ -60,8 +60,13 @@ fn maps() -> MutexGuard<'static, BTreeMap<FileId, Maps>> {
 
 impl Count {
     fn of(file: &File) -> io::Result<Self> {
-        let id = id(file)?;
-        maps().entry(id).or_default().count += 1;
+        let found = file.metadata()?;
+        let id = (found.dev(), found.ino());
+        let mut maps = maps();
+        let maps = maps.entry(id).or_default();
+        maps.count += 1;
+        // The inode of a deleted file whose last map is just going may be that of a new one already.
+        maps.deleted = maps.deleted.filter(|_| found.nlink() == 0);
         Ok(Self(id))
     }
 }
@@ -160,4 +165,39 @@ pub(super) fn map(file: &File, len: u64) -> io::Result<Mapped> {
         bytes: Bytes::from_owner(Shared(Arc::clone(&map))),
         map: Some(map),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn what_a_deleted_file_takes_counts_while_it_is_mapped_and_never_for_its_successor() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&[1; 5000]).unwrap();
+        let (file, path) = file.into_parts();
+        let (id, deleted) = (id(&file).unwrap(), || deleted_of(&file));
+        let mapped = map(&file, 5000).unwrap();
+        let slice = mapped.bytes.slice(..1);
+        drop(mapped);
+        note_deleted(&file);
+        assert_eq!(deleted(), None, "it has its name still");
+        maps().get_mut(&id).unwrap().deleted = Some(1);
+        drop(map(&file, 5000).unwrap());
+        assert_eq!(deleted(), None, "a mark of another file with this inode");
+        drop(path);
+        note_deleted(&file);
+        assert!(deleted().unwrap() >= 5000 && deleted_bytes() >= 5000);
+        drop(map(&file, 5000).unwrap());
+        assert!(deleted().is_some(), "its name is gone");
+        drop(slice);
+        assert_eq!(deleted(), None);
+        assert!(!is_mapped(&file).unwrap());
+    }
+
+    fn deleted_of(file: &File) -> Option<u64> {
+        maps().get(&id(file).unwrap())?.deleted
+    }
 }

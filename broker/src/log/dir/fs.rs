@@ -2,23 +2,21 @@
 //! the I/O threads of the data directory.
 
 use std::fs;
-use std::io::{self, IoSlice, Read as _, Seek as _};
-use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
+use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use bytes::Bytes;
-use rustix::fs::{FallocateFlags, fallocate, fdatasync, fsync};
+use rustix::fs::{FallocateFlags, fallocate, fsync};
 use rustix::io::Errno;
 
 use super::io_pool::IoPool;
-use super::{Dir, File, Job, Space, Steps, SyncDone, beyond_the_end, usage};
-use crate::log::map::{self, Mapped};
+use super::{Dir, File, Job, Space, Steps, usage};
+use crate::log::map;
 
+mod file;
 mod write;
 
-use write::write_all;
+use file::{FsFile, cannot_sync, taken};
 
 /// A directory of the file system. Its subdirectories share its I/O threads.
 #[derive(Debug, Clone)]
@@ -54,18 +52,41 @@ impl FsDir {
     }
 
     fn file(&self, name: &str, handle: fs::File, len: u64) -> io::Result<Arc<dyn File>> {
-        let mapped = map::map(&handle, len)?;
-        let synced = SyncedFile {
-            handle,
-            failed: Mutex::new(None),
-            path: self.path.join(name),
+        let file = FsFile::open(handle, len, self.path.join(name), &self.pool)?;
+        Ok(Arc::new(file))
+    }
+
+    /// Removes files one by one, to know of those that somebody still reads. One that goes by itself
+    /// meanwhile is no error.
+    fn remove_each(&self, names: Vec<String>) -> io::Result<()> {
+        names.iter().try_for_each(|name| match self.remove(name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        })
+    }
+
+    /// Makes a file, unless it cannot be used: nothing is left behind then.
+    fn create_with(
+        &self,
+        name: &str,
+        len: u64,
+        open: impl FnOnce(fs::File) -> io::Result<Arc<dyn File>>,
+    ) -> io::Result<Arc<dyn File>> {
+        let path = self.path.join(name);
+        let handle = fs::File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
+        let make = || {
+            reserve(&handle, len)?;
+            open(handle)
         };
-        Ok(Arc::new(FsFile {
-            len,
-            mapped,
-            file: Arc::new(synced),
-            pool: Arc::clone(&self.pool),
-        }))
+        let made = self.space.take(len, make);
+        if made.is_err() {
+            fs::remove_file(&path)?;
+        }
+        made
     }
 
     fn names(&self, of_directories: bool) -> io::Result<Vec<String>> {
@@ -102,18 +123,7 @@ fn make_durably(path: &Path) -> io::Result<()> {
 
 impl Dir for FsDir {
     fn create(&self, name: &str, len: u64) -> io::Result<Arc<dyn File>> {
-        let path = self.path.join(name);
-        let handle = fs::File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(&path)?;
-        if let Err(error) = reserve(&handle, len) {
-            fs::remove_file(&path)?;
-            return Err(error);
-        }
-        self.space.took(len);
-        self.file(name, handle, len)
+        self.create_with(name, len, |handle| self.file(name, handle, len))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
@@ -183,10 +193,7 @@ impl Dir for FsDir {
 
     fn remove_subdir(&self, name: &str) -> io::Result<()> {
         let below = self.below(name);
-        // One by one, to know of those that somebody still reads.
-        for file in below.list().unwrap_or_default() {
-            below.remove(&file)?;
-        }
+        below.remove_each(below.list().unwrap_or_default())?;
         match fs::remove_dir_all(&below.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => self.sync_dir(),
@@ -219,11 +226,6 @@ impl Dir for FsDir {
     }
 }
 
-/// The bytes of the blocks of a file.
-fn taken(found: &fs::Metadata) -> u64 {
-    std::os::unix::fs::MetadataExt::blocks(found) * 512
-}
-
 /// Reserves the blocks of a new file; a file system without `fallocate` gets a sparse file.
 fn reserve(handle: &fs::File, len: u64) -> io::Result<()> {
     if len == 0 {
@@ -233,118 +235,6 @@ fn reserve(handle: &fs::File, len: u64) -> io::Result<()> {
         Err(Errno::OPNOTSUPP) => handle.set_len(len),
         result => Ok(result?),
     }
-}
-
-#[derive(Debug)]
-struct FsFile {
-    len: u64,
-    mapped: Mapped,
-    file: Arc<SyncedFile>,
-    pool: Arc<IoPool>,
-}
-
-#[derive(Debug)]
-struct SyncedFile {
-    handle: fs::File,
-    // guards: the right to sync this file, and the error that ended it. The kernel reports a lost
-    // write once, to one sync: two at a time, or one after a failure, could be told "done".
-    failed: Mutex<Option<String>>,
-    path: PathBuf,
-}
-
-impl SyncedFile {
-    fn sync(&self) -> io::Result<()> {
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(text) = &*failed {
-            return Err(io::Error::other(text.clone()));
-        }
-        fdatasync(&self.handle).map_err(|errno| {
-            let error = cannot_sync(&self.path, errno);
-            *failed = Some(error.to_string());
-            error
-        })
-    }
-}
-
-/// A failed sync is of a kind of its own, whatever the system says: also where a file system says
-/// that it is full, nobody may try again.
-fn cannot_sync(path: &Path, errno: Errno) -> io::Error {
-    let error = io::Error::from(errno);
-    io::Error::other(format!("cannot sync {}: {error}", path.display()))
-}
-
-impl File for FsFile {
-    fn len(&self) -> u64 {
-        self.len
-    }
-
-    fn write_at(&self, parts: &[IoSlice<'_>], position: u64) -> io::Result<()> {
-        let total: u64 = parts.iter().map(|part| part.len() as u64).sum();
-        if position.checked_add(total).is_none_or(|end| end > self.len) {
-            return Err(beyond_the_end(position, total, self.len));
-        }
-        write_all(&self.file.handle, parts, position)
-    }
-
-    fn slice(&self, range: Range<u64>) -> Bytes {
-        let clip = |at: u64| {
-            usize::try_from(at)
-                .unwrap_or(usize::MAX)
-                .min(self.mapped.bytes.len())
-        };
-        let end = clip(range.end);
-        self.mapped.bytes.slice(clip(range.start).min(end)..end)
-    }
-
-    fn sync(&self, done: SyncDone) {
-        let file = Arc::clone(&self.file);
-        self.pool
-            .sync(Box::new(move || done(file.sync().map_err(Arc::new))));
-    }
-
-    fn sync_now(&self) -> io::Result<()> {
-        self.file.sync()
-    }
-
-    fn give_back(&self, position: u64) -> io::Result<()> {
-        let len = self.len.saturating_sub(position);
-        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        match len {
-            0 => Ok(()),
-            _ => Ok(fallocate(&self.file.handle, hole, position, len)?),
-        }
-    }
-
-    fn disk_bytes(&self) -> io::Result<u64> {
-        Ok(taken(&self.file.handle.metadata()?))
-    }
-
-    fn make_resident(&self, range: Range<u64>) -> io::Result<()> {
-        let range = range.start.min(self.len)..range.end.min(self.len);
-        match self.mapped.make_resident(range.clone()) {
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                read_through(&self.file.handle, range)
-            }
-            made => made,
-        }
-    }
-}
-
-/// Has a range read into the page cache where the system cannot do so for a map (Linux before 5.14).
-fn read_through(handle: &fs::File, range: Range<u64>) -> io::Result<()> {
-    let mut chunk = vec![0; 64 << 10];
-    let mut at = range.start;
-    while at < range.end {
-        let len = usize::try_from(range.end - at).map_or(chunk.len(), |len| len.min(chunk.len()));
-        match handle.read_at(&mut chunk[..len], at) {
-            // The map goes further than the file.
-            Ok(0) => return Err(Errno::IO.into()),
-            Ok(read) => at += read as u64,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 /// Reads a file that may be anywhere and of any kind, up to `limit` bytes, for offline inspection.
@@ -366,14 +256,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_a_map_cannot_be_read_ahead_the_file_is_read_through() {
+    fn a_file_that_cannot_be_mapped_leaves_nothing_behind() {
         let home = tempfile::tempdir().unwrap();
-        let file = fs::File::create_new(home.path().join("file")).unwrap();
-        file.set_len(100_000).unwrap();
-        let file = fs::File::open(home.path().join("file")).unwrap();
-        read_through(&file, 0..100_000).unwrap();
-        read_through(&file, 70_000..70_000).unwrap();
-        let beyond = read_through(&file, 99_000..100_001).unwrap_err();
-        assert_eq!(beyond.raw_os_error(), Some(5));
+        let dir = FsDir::open(home.path(), 1).unwrap();
+        let no_map = |_| Err(io::ErrorKind::OutOfMemory.into());
+        dir.create_with("file", 4096, no_map).unwrap_err();
+        assert!(dir.list().unwrap().is_empty());
+        assert_eq!(dir.create("file", 4096).unwrap().len(), 4096);
+    }
+
+    #[test]
+    fn a_file_that_goes_by_itself_is_no_error_for_who_removes_all() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = FsDir::open(home.path(), 1).unwrap();
+        dir.create("there", 1).unwrap();
+        dir.remove_each(vec!["gone".to_owned(), "there".to_owned()])
+            .unwrap();
+        assert!(dir.list().unwrap().is_empty());
     }
 }

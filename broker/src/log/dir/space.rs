@@ -25,11 +25,23 @@ pub struct Space {
     place: String,
     kept: u64,
     free: AtomicU64,
-    // guards: changes of `free`, and how many files took something of it
-    files: Mutex<u64>,
+    // guards: changes of `free`, and what may have been in the way of an answer
+    changes: Mutex<Changes>,
     promised: AtomicU64,
     /// Whether a log here has refused something for want of room since there last was enough.
     short: AtomicBool,
+}
+
+/// What decides whether an answer to what is free may be believed.
+#[derive(Debug, Default)]
+struct Changes {
+    /// Files that are being made now.
+    making: u64,
+    /// How many were made, or could not be.
+    made: u64,
+    /// How often it was asked, and when the answer that is believed was asked for.
+    asked: u64,
+    believed: u64,
 }
 
 impl Space {
@@ -39,7 +51,7 @@ impl Space {
             place: place.into(),
             kept: (size / 16).clamp(KEPT_FREE.0, KEPT_FREE.1),
             free: AtomicU64::new(free),
-            files: Mutex::default(),
+            changes: Mutex::default(),
             promised: AtomicU64::new(0),
             short: AtomicBool::new(false),
         }
@@ -75,33 +87,49 @@ impl Space {
         self.short.store(true, Ordering::Relaxed);
     }
 
-    /// Asks what is free. What a file took meanwhile may not be part of the answer: it counts then as
-    /// it did, and the next sample knows better.
+    /// Asks what is free. An answer that comes while a file is made, or after one has been, may know of
+    /// it or not: the file counts then as it did, and the next answer knows better.
     pub(super) fn sample(&self, ask: impl FnOnce() -> io::Result<u64>) {
-        let before = *self.lock_files();
+        let (made, asked) = {
+            let mut changes = self.lock();
+            changes.asked += 1;
+            (changes.made, changes.asked)
+        };
         // What cannot be asked is taken for unchanged.
         let Ok(free) = ask() else { return };
-        let files = self.lock_files();
-        if *files == before {
+        let mut changes = self.lock();
+        let is_sure = changes.making == 0 && changes.made == made;
+        if is_sure && changes.believed < asked {
+            changes.believed = asked;
             self.free.store(free, Ordering::Relaxed);
-            drop(files);
+            drop(changes);
             if free >= 2 * self.kept {
                 self.short.store(false, Ordering::Relaxed);
             }
         }
     }
 
-    /// Notes that a file took `bytes`; the next sample knows better.
-    pub(super) fn took(&self, bytes: u64) {
-        let mut files = self.lock_files();
-        *files += 1;
-        let left = self.free().saturating_sub(bytes);
-        self.free.store(left, Ordering::Relaxed);
+    /// Has a file of so many bytes made, and counts it at once.
+    pub(super) fn take<T>(
+        &self,
+        bytes: u64,
+        make: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
+        self.lock().making += 1;
+        let made = make();
+        let mut changes = self.lock();
+        changes.making -= 1;
+        changes.made += 1;
+        if made.is_ok() {
+            let left = self.free().saturating_sub(bytes);
+            self.free.store(left, Ordering::Relaxed);
+        }
+        made
     }
 
-    // No code panics while it holds the lock, so the count is whole.
-    fn lock_files(&self) -> MutexGuard<'_, u64> {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    // No code panics while it holds the lock, so the counts are whole.
+    fn lock(&self) -> MutexGuard<'_, Changes> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes a promise from `old` bytes to `new`, if the disk has plenty for that and all other
@@ -166,7 +194,7 @@ mod tests {
         space.give_back(60);
         assert!(space.promise(40, 100));
         assert!(!space.promise(100, 101));
-        space.took(1);
+        take(&space, 1);
         assert!(!space.promise(100, 100), "a promise ends with the room");
     }
 
@@ -194,17 +222,40 @@ mod tests {
         assert!(!space.is_short());
     }
 
+    fn take(space: &Space, bytes: u64) {
+        space.take(bytes, || Ok(())).unwrap();
+    }
+
     #[test]
-    fn what_a_file_took_while_the_disk_was_asked_stays_taken() {
+    fn what_a_file_took_while_the_disk_was_asked_counts_once() {
         let space = Space::new("/data", 10 << 20, 0);
         space.sample(|| {
-            space.took(6 << 20);
+            take(&space, 6 << 20);
             Ok(10 << 20)
         });
         assert_eq!(space.free(), 4 << 20);
         space.sample(|| Err(io::Error::other("gone")));
         assert_eq!(space.free(), 4 << 20);
         space.sample(|| Ok(3 << 20));
+        assert_eq!(space.free(), 3 << 20);
+        let taking = space.take(1 << 20, || {
+            space.sample(|| Ok(2 << 20));
+            Ok(())
+        });
+        taking.unwrap();
+        assert_eq!(space.free(), 2 << 20, "the answer knew of the file");
+        let failing = space.take(1 << 20, || Err::<(), _>(io::ErrorKind::StorageFull.into()));
+        failing.unwrap_err();
+        assert_eq!(space.free(), 2 << 20);
+    }
+
+    #[test]
+    fn of_two_answers_the_one_asked_for_later_is_believed() {
+        let space = Space::new("/data", 10 << 20, 0);
+        space.sample(|| {
+            space.sample(|| Ok(3 << 20));
+            Ok(10 << 20)
+        });
         assert_eq!(space.free(), 3 << 20);
     }
 

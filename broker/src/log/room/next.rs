@@ -123,12 +123,12 @@ impl Room {
                 let _ = dir.remove(&aside);
             }
             let len = size.on(dir.space_now());
-            let len = len.ok_or(io::Error::from(io::ErrorKind::StorageFull));
-            let prepared = len.and_then(|len| BlankFile::prepare(dir, number, len, fill_within));
-            // Where the name is taken the next one is tried: that is no failure.
-            let failed = prepared.as_ref().is_err_and(|error| !is_taken(error));
-            room.lock().failures += u64::from(failed);
-            room.prepared(number, prepared.ok());
+            let prepared = len.map(|len| BlankFile::prepare(dir, number, len, fill_within));
+            // Without a length it is known now what is free, and whoever waits looks at that: it may want
+            // less, or may take what is kept. Where the name is taken the next one is tried.
+            let failed = |made: &io::Result<_>| made.as_ref().is_err_and(|error| !is_taken(error));
+            room.lock().failures += u64::from(prepared.as_ref().is_some_and(failed));
+            room.prepared(number, prepared.and_then(Result::ok));
         }));
     }
 

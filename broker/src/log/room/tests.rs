@@ -175,6 +175,28 @@ fn what_is_kept_free_stays_free_when_a_stranger_has_just_filled_the_disk() {
     assert_eq!(blank.file.len(), 2 * MIB);
 }
 
+#[tokio::test]
+async fn a_file_that_nobody_waits_for_and_that_is_not_made_refuses_nobody() {
+    let (mut disk, dir) = HeldDisk::new();
+    dir.set_capacity(10 * MIB);
+    let room = Room::new(Arc::new(dir.clone()), MIB, 1);
+    disk.hold();
+    room.prepare(None);
+    let making = tokio::time::timeout(Duration::from_secs(30), disk.next());
+    let making = making.await.expect("it is to be made");
+    let Err(Shortage::Wait(seen)) = ask(&room, 1000, Purpose::Replicated) else {
+        panic!("a file is on its way");
+    };
+    dir.set_capacity_unseen(MIB);
+    making();
+    let asked = room.reserve([1000], Purpose::Replicated, Some(seen));
+    assert!(matches!(asked, Err(Shortage::Wait(_))), "{asked:?}");
+    let making = disk.next().await;
+    making();
+    room.reserve([1000], Purpose::Replicated, Some(seen))
+        .unwrap();
+}
+
 #[test]
 fn whoever_waits_is_called_once_something_changes() {
     let (_, room) = room(10 * MIB);

@@ -166,16 +166,30 @@ impl Segment {
         }
     }
 
-    /// Where the last indexed frame below `end` begins for which `before` holds; `None` while the
-    /// index has to be read from the disk.
+    /// Where [`Self::seek`] begins; `None` while the index has to be read from the disk.
     pub(super) fn position_of(
         &self,
         end: u32,
         before: &dyn Fn(&IndexEntry) -> bool,
     ) -> Option<u32> {
         let index = self.index_at_hand()?;
-        let found = index.seek(|entry| entry.position < end && before(entry));
-        Some(found.map_or(SEGMENT_HEADER, |entry| entry.position))
+        let first = self.first_frame(&index, end, before);
+        Some(first.map_or(SEGMENT_HEADER, |entry| entry.position))
+    }
+
+    /// The last frame below `end` that is indexed, or noted as written, and for which `before` holds.
+    fn first_frame(
+        &self,
+        index: &SegmentIndex,
+        end: u32,
+        before: impl Fn(&IndexEntry) -> bool,
+    ) -> Option<IndexEntry> {
+        let before = |entry: &IndexEntry| entry.position < end && before(entry);
+        let known = [index.seek(before), self.warmth.noted(before)];
+        known
+            .into_iter()
+            .flatten()
+            .max_by_key(|entry| entry.position)
     }
 
     /// The index, unless it has to be read from the disk: nobody has yet, or not for long.
@@ -195,10 +209,10 @@ impl Segment {
         at_hand.unwrap_or_else(|| seal::read_index(self, end))
     }
 
-    /// The frames up to `end` from the last indexed one for which `before` holds.
+    /// The frames up to `end` from the last one that is known without a look and for which `before` holds.
     pub(super) fn seek(&self, end: u32, before: impl Fn(&IndexEntry) -> bool) -> Frames<'_> {
         let index = self.load_index(end);
-        match index.seek(|entry| entry.position < end && before(entry)) {
+        match self.first_frame(&index, end, before) {
             Some(entry) => self.frames_from(entry.position, LogIndex(entry.index), end),
             None => self.frames(end),
         }

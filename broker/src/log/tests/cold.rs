@@ -128,3 +128,35 @@ fn what_another_read_has_made_resident_meanwhile_is_not_read_again() {
     long_after(&reader);
     assert!(cold().read().is_err());
 }
+
+#[test]
+fn what_was_just_written_is_in_memory_although_what_the_index_names_before_it_is_old() {
+    let dir = MemDir::new();
+    let mut log = open(&dir);
+    let reader = log.reader();
+    let mut rare = |index: u64| {
+        long_after(&reader);
+        append_and_wait(&mut log, vec![batch_frame(index, 1, 10)]);
+        let (written, offset) = (LogIndex(index), Offset(index - 1));
+        assert!(reader.cold_frames(written, 1 << 20).is_none(), "{index}");
+        assert!(reader.cold(offset, 1 << 20).is_none(), "{index}");
+        // Nothing else is looked at, and it is the right frame.
+        dir.refuse_reads(true);
+        let frames = reader.frames(written, written.next(), 1 << 20).unwrap();
+        assert_eq!(frames[0].head.index, written);
+        assert_eq!(reader.head(written).unwrap().unwrap(), frames[0].head);
+        let read = reader.read_committed(offset, offset.plus(1), 1).unwrap();
+        assert_eq!(read[0].base_offset, offset);
+        let time = Timestamp(1_000 + index as i64);
+        let found = reader.offset_for_time(time, offset, offset.plus(1));
+        assert_eq!(found.unwrap(), Some(offset));
+        dir.refuse_reads(false);
+        if index > 1 {
+            let before = Offset(index - 2);
+            assert!(reader.cold_frames(LogIndex(index - 1), 1).is_some());
+            assert!(reader.cold(before, 1).is_some(), "{index}");
+        }
+    };
+    (1..=8).for_each(&mut rare);
+    assert_eq!(offsets(&log, 0, 8, 1 << 20).len(), 8);
+}

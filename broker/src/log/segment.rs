@@ -193,7 +193,7 @@ impl Segment {
     }
 
     /// The index, unless it has to be read from the disk: nobody has yet, or not for long.
-    fn index_at_hand(&self) -> Option<Arc<SegmentIndex>> {
+    pub(super) fn index_at_hand(&self) -> Option<Arc<SegmentIndex>> {
         let index = self.index.load_full();
         let is_there = match &*index {
             SegmentIndex::Unread => false,

@@ -84,7 +84,7 @@ impl View {
                 before: before.take(),
             };
             let range = wanted.range();
-            left -= range.as_ref().map_or(0, |range| range.len() as u32);
+            left = left.saturating_sub(range.as_ref().map_or(0, |range| range.len() as u32));
             if range.is_none_or(|range| wanted.segment.warmth.may_be_cold(&range)) {
                 cold.push(wanted);
             }
@@ -184,6 +184,10 @@ impl LogReader {
                     head,
                     body: found.body,
                 });
+                // Nobody looks at a frame that cannot be taken: it may not be in memory.
+                if bytes >= max_bytes {
+                    return Ok(frames);
+                }
             }
         }
         Ok(frames)
@@ -388,6 +392,6 @@ impl Taken {
             }
             base_offset = next_offset;
         }
-        Ok(true)
+        Ok(self.room > 0)
     }
 }

@@ -19,6 +19,8 @@ use crate::clock::monotonic;
 const PIECE: u32 = 1 << 20;
 /// How far is read ahead of what is asked for: a reader that goes on waits once for so much.
 const AHEAD: u32 = 3 * PIECE;
+/// What the largest batch and its frame's head take.
+const LARGEST: u32 = 3 * PIECE + WINDOW as u32;
 /// For how many seconds what was read or written is taken to be in memory still.
 const HOLDS: u32 = 30;
 
@@ -170,14 +172,21 @@ impl Wanted {
         bytes.saturating_add(beside)
     }
 
-    /// The range, if the index is in memory and tells; not the wrong way round.
+    /// The range, if the index is in memory and tells; not the wrong way round. It holds all of each
+    /// frame that begins in it: a read looks at whole frames, and takes one that is larger than asked for.
     pub(super) fn range(&self) -> Option<Range<u32>> {
         let start = match &self.before {
             None => SEGMENT_HEADER,
             Some(before) => self.segment.position_of(self.end, &**before)?,
         };
-        let end = start.saturating_add(self.bytes).min(self.end);
-        Some(start..end.max(start))
+        let until = start.saturating_add(self.bytes);
+        let end = match self.segment.index_at_hand() {
+            Some(index) => index
+                .first_from(until)
+                .map_or(self.end, |next| next.position),
+            None => until.saturating_add(LARGEST),
+        };
+        Some(start..end.min(self.end).max(start))
     }
 
     pub(super) fn is_cold(&self) -> bool {

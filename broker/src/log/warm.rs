@@ -198,7 +198,7 @@ impl Wanted {
     fn warm(&self) -> Result<(), LogError> {
         let segment = &self.segment;
         if self.before.is_some() {
-            segment.load_index(self.end);
+            segment.load_index(self.end)?;
         }
         let range = self.range().unwrap_or(SEGMENT_HEADER..self.end);
         let start = range.start - range.start % PIECE;

@@ -48,19 +48,26 @@ impl SegmentIndex {
     /// The last indexed frame for which `before` holds; `None` when it holds for none. `before`
     /// must hold for a first part of the frames only.
     pub(super) fn seek(&self, before: impl Fn(&IndexEntry) -> bool) -> Option<IndexEntry> {
+        self.entry(self.count_where(before).checked_sub(1)?)
+    }
+
+    /// The first indexed frame that begins at this byte or later. Every frame that begins before it
+    /// ends there or earlier.
+    pub(super) fn first_from(&self, position: u32) -> Option<IndexEntry> {
+        self.entry(self.count_where(|entry| entry.position < position))
+    }
+
+    /// How many of the first entries a condition holds for.
+    fn count_where(&self, before: impl Fn(&IndexEntry) -> bool) -> usize {
         let (mut low, mut high) = (0, self.len());
-        let mut found = None;
         while low < high {
             let middle = low + (high - low) / 2;
             match self.entry(middle) {
-                Some(entry) if before(&entry) => {
-                    found = Some(entry);
-                    low = middle + 1;
-                }
+                Some(entry) if before(&entry) => low = middle + 1,
                 _ => high = middle,
             }
         }
-        found
+        low
     }
 
     fn len(&self) -> usize {

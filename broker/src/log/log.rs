@@ -317,15 +317,18 @@ impl Log {
         if let Err(error) = segment.file.write_at(&encoder.slices(), u64::from(start)) {
             return Err(self.poison("write to", number, error));
         }
-        segment.warmth.wrote(start);
         let mut position = active.end;
-        for frame in frames {
-            segment.offer(IndexEntry {
+        for (nth, frame) in frames.iter().enumerate() {
+            let entry = IndexEntry {
                 offset: frame.head.base_offset.0,
                 index: frame.head.index.0,
                 max_before: active.max_timestamp,
                 position,
-            });
+            };
+            if nth == 0 {
+                segment.warmth.wrote(entry);
+            }
+            segment.offer(entry);
             position += frame.head.frame_len() as u32;
             active.max_timestamp = active.max_timestamp.max(times(&frame.head));
             active.began = active.began.or(frame.head.began());

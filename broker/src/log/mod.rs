@@ -65,6 +65,8 @@ pub use plan::{NewFrame, Source};
 pub use recovery::{Recovered, TornTail};
 pub use room::{Held, NoRoom, Purpose, Room, Seen, Shortage, Wake};
 pub use segment_header::{HeaderFault, Owner};
+#[cfg(test)]
+pub(crate) use tests::long_after;
 pub use view::{CommittedBatch, Frame, LogReader, SegmentInfo};
 pub use warm::Cold;
 

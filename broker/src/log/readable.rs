@@ -140,6 +140,16 @@ fn is_lost(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::IO.raw_os_error())
 }
 
+/// Whether the system could not do now what it may do a moment later: it lacked memory or open files.
+pub(super) fn is_passing(error: &io::Error) -> bool {
+    let passing = [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::INTR];
+    let code = error.raw_os_error();
+    error.kind() == io::ErrorKind::OutOfMemory
+        || passing
+            .iter()
+            .any(|errno| code == Some(errno.raw_os_error()))
+}
+
 /// What is known to be in memory of the files that recovery looks at.
 pub(super) struct Resident<'a> {
     handles: &'a Handles,

@@ -5,9 +5,11 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
+use super::error::LogError;
 use super::index::{self, GrowingIndex, IndexHeader, SegmentIndex, StoredIndex};
+use super::readable;
 use super::room::Room;
-use super::segment::{Segment, index_name};
+use super::segment::{Segment, index_name, times};
 use super::view::Part;
 
 /// Gives back the rest of a full file, and has its index written; both in the background.
@@ -78,31 +80,43 @@ fn write(segment: &Segment, end: u32) -> io::Result<StoredIndex> {
     stored.ok_or_else(|| io::Error::other("the index file does not read back as written"))
 }
 
-/// The index of a sealed segment that nobody has searched for long, or since the log was opened.
-pub(super) fn read_index(segment: &Segment, end: u32) -> Arc<SegmentIndex> {
+/// The index of a sealed segment that nobody has searched for long, or since the log was opened. Where
+/// the system cannot read just now, nothing changes, and the next one may.
+pub(super) fn read_index(segment: &Segment, end: u32) -> Result<Arc<SegmentIndex>, LogError> {
     let header = header(segment, end);
-    let file = segment.home.open(&index_name(header.number)).ok();
-    let stored = file
-        .filter(|file| file.make_resident(0..file.len()).is_ok())
-        .and_then(|file| StoredIndex::read(file.slice(0..file.len()), &header));
-    let index = match stored {
-        Some(stored) => SegmentIndex::Stored(stored),
-        None => SegmentIndex::Growing(rebuild(segment, end)),
+    let index = match stored(segment, &header) {
+        Ok(Some(stored)) => SegmentIndex::Stored(stored),
+        Err(error) if readable::is_passing(&error) => {
+            return Err(LogError::io("read", index_name(header.number))(error));
+        }
+        Ok(None) | Err(_) => SegmentIndex::Growing(rebuild(segment, end)?),
     };
     segment.warmth.mark_index();
     let index = Arc::new(index);
     segment.index.store(Arc::clone(&index));
-    index
+    Ok(index)
+}
+
+/// What the index file has, if it fits.
+fn stored(segment: &Segment, header: &IndexHeader) -> io::Result<Option<StoredIndex>> {
+    let file = segment.home.open(&index_name(header.number))?;
+    file.make_resident(0..file.len())?;
+    Ok(StoredIndex::read(file.slice(0..file.len()), header))
 }
 
 /// Walks the frames; stops at a damaged one, which whoever reads there will meet and report.
-fn rebuild(segment: &Segment, end: u32) -> GrowingIndex {
+fn rebuild(segment: &Segment, end: u32) -> Result<GrowingIndex, LogError> {
     let index = GrowingIndex::for_file(segment.header.file_len);
     let mut max_before = i64::MIN;
     let mut frames = segment.frames(end);
-    while let Ok(Some(frame)) = frames.next_header() {
-        index.offer(frame.entry(max_before));
-        max_before = max_before.max(super::segment::times(&frame.raw.head));
+    loop {
+        match frames.next_header() {
+            Ok(Some(frame)) => {
+                index.offer(frame.entry(max_before));
+                max_before = max_before.max(times(&frame.raw.head));
+            }
+            Err(error @ LogError::Io { .. }) => return Err(error),
+            Ok(None) | Err(_) => return Ok(index),
+        }
     }
-    index
 }

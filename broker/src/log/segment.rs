@@ -166,20 +166,32 @@ impl Segment {
         }
     }
 
-    /// Where the last indexed frame below `end` begins for which `before` holds; `None` while the
-    /// index has to be read from the disk.
+    /// Where [`Self::seek`] begins; `None` while the index has to be read from the disk.
     pub(super) fn position_of(
         &self,
         end: u32,
         before: &dyn Fn(&IndexEntry) -> bool,
     ) -> Option<u32> {
         let index = self.index_at_hand()?;
-        let found = index.seek(|entry| entry.position < end && before(entry));
-        Some(found.map_or(SEGMENT_HEADER, |entry| entry.position))
+        let first = self.first_frame(&index, end, before);
+        Some(first.map_or(SEGMENT_HEADER, |entry| entry.position))
+    }
+
+    /// The last frame below `end` that is indexed, or noted as written, and for which `before` holds.
+    fn first_frame(
+        &self,
+        index: &SegmentIndex,
+        end: u32,
+        before: impl Fn(&IndexEntry) -> bool,
+    ) -> Option<IndexEntry> {
+        let before = |entry: &IndexEntry| entry.position < end && before(entry);
+        let (indexed, noted) = (index.seek(before), self.warmth.noted(before));
+        let known = indexed.into_iter().chain(noted);
+        known.max_by_key(|entry| entry.position)
     }
 
     /// The index, unless it has to be read from the disk: nobody has yet, or not for long.
-    fn index_at_hand(&self) -> Option<Arc<SegmentIndex>> {
+    pub(super) fn index_at_hand(&self) -> Option<Arc<SegmentIndex>> {
         let index = self.index.load_full();
         let is_there = match &*index {
             SegmentIndex::Unread => false,
@@ -190,29 +202,33 @@ impl Segment {
     }
 
     /// The index, from the disk if it has to be.
-    pub(super) fn load_index(&self, end: u32) -> Arc<SegmentIndex> {
+    pub(super) fn load_index(&self, end: u32) -> Result<Arc<SegmentIndex>, LogError> {
         let at_hand = self.index_at_hand();
-        at_hand.unwrap_or_else(|| seal::read_index(self, end))
+        at_hand.map_or_else(|| seal::read_index(self, end), Ok)
     }
 
-    /// The frames up to `end` from the last indexed one for which `before` holds.
-    pub(super) fn seek(&self, end: u32, before: impl Fn(&IndexEntry) -> bool) -> Frames<'_> {
-        let index = self.load_index(end);
-        match index.seek(|entry| entry.position < end && before(entry)) {
+    /// The frames up to `end` from the last one that is known without a look and for which `before` holds.
+    pub(super) fn seek(
+        &self,
+        end: u32,
+        before: impl Fn(&IndexEntry) -> bool,
+    ) -> Result<Frames<'_>, LogError> {
+        let index = self.load_index(end)?;
+        Ok(match self.first_frame(&index, end, before) {
             Some(entry) => self.frames_from(entry.position, LogIndex(entry.index), end),
             None => self.frames(end),
-        }
+        })
     }
 
     /// The frames up to `end` of which the first has an index of at most `index`.
-    pub(super) fn frames_near(&self, index: LogIndex, end: u32) -> Frames<'_> {
+    pub(super) fn frames_near(&self, index: LogIndex, end: u32) -> Result<Frames<'_>, LogError> {
         self.seek(end, |entry| entry.index <= index.0)
     }
 
     /// Where the frame with index `next` begins, and the tail of the log before it.
     pub(super) fn tail_before(&self, next: LogIndex, end: u32) -> Result<(u32, Tail), LogError> {
         let before = LogIndex(next.0.saturating_sub(1));
-        let mut frames = self.frames_near(before, end);
+        let mut frames = self.frames_near(before, end)?;
         let mut found = (SEGMENT_HEADER, self.header.start());
         while let Some(frame) = frames.next_header()? {
             if frame.raw.head.index >= next {

@@ -84,7 +84,7 @@ impl View {
                 before: before.take(),
             };
             let range = wanted.range();
-            left -= range.as_ref().map_or(0, |range| range.len() as u32);
+            left = left.saturating_sub(range.as_ref().map_or(0, |range| range.len() as u32));
             if range.is_none_or(|range| wanted.segment.warmth.may_be_cold(&range)) {
                 cold.push(wanted);
             }
@@ -167,7 +167,7 @@ impl LogReader {
         for (nth, part) in view.parts_from(from).enumerate() {
             // All of a later part is wanted, and its index maybe not in memory.
             let mut walk = match nth {
-                0 => part.segment.frames_near(from, part.end),
+                0 => part.segment.frames_near(from, part.end)?,
                 _ => part.segment.frames(part.end),
             };
             while let Some(found) = walk.next_header()? {
@@ -184,6 +184,10 @@ impl LogReader {
                     head,
                     body: found.body,
                 });
+                // Nobody looks at a frame that cannot be taken: it may not be in memory.
+                if bytes >= max_bytes {
+                    return Ok(frames);
+                }
             }
         }
         Ok(frames)
@@ -205,7 +209,7 @@ impl LogReader {
         let Some(part) = view.parts_from(index).next() else {
             return Ok(None);
         };
-        let mut walk = part.segment.frames_near(index, part.end);
+        let mut walk = part.segment.frames_near(index, part.end)?;
         while let Some(found) = walk.next_header()? {
             if found.raw.head.index == index {
                 return Ok(Some(found.raw.head));
@@ -272,7 +276,9 @@ impl LogReader {
         let parts = view.parts_where(|part| part.tail.next_offset <= from);
         for (nth, part) in parts.enumerate() {
             let mut walk = match nth {
-                0 => part.segment.seek(part.end, |entry| entry.offset <= from.0),
+                0 => part
+                    .segment
+                    .seek(part.end, |entry| entry.offset <= from.0)?,
                 _ => part.segment.frames(part.end),
             };
             while let Some(found) = walk.next_header()? {
@@ -328,7 +334,7 @@ impl LogReader {
         for part in view.parts_where(|part| part.tail.next_offset <= start) {
             let mut walk = part
                 .segment
-                .seek(part.end, |entry| entry.max_before < time.0);
+                .seek(part.end, |entry| entry.max_before < time.0)?;
             while let Some(found) = walk.next_header()? {
                 let head = &found.raw.head;
                 if head.base_offset >= end {
@@ -388,6 +394,6 @@ impl Taken {
             }
             base_offset = next_offset;
         }
-        Ok(true)
+        Ok(self.room > 0)
     }
 }

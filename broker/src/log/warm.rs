@@ -2,9 +2,11 @@
 //! whoever touches the map where it is not resident stands still until the disk has answered.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
+
+use arc_swap::ArcSwapOption;
 
 use super::dir::Dir;
 use super::error::{Damage, LogError};
@@ -17,6 +19,8 @@ use crate::clock::monotonic;
 const PIECE: u32 = 1 << 20;
 /// How far is read ahead of what is asked for: a reader that goes on waits once for so much.
 const AHEAD: u32 = 3 * PIECE;
+/// What the largest batch and its frame's head take.
+const LARGEST: u32 = 3 * PIECE + WINDOW as u32;
 /// For how many seconds what was read or written is taken to be in memory still.
 const HOLDS: u32 = 30;
 
@@ -27,11 +31,30 @@ pub(super) struct Warmth {
     born: Instant,
     /// When all was read that a piece had; what it has beyond that was written later.
     pieces: Box<[AtomicU32]>,
-    /// Two bytes, the one noted earlier first, from each of which on everything was written at a
-    /// time or later. Byte and time are one word: what either says is true for ever.
-    written: [AtomicU64; 2],
+    /// The frames written first of those of the last seconds. What a note says is true for ever.
+    written: ArcSwapOption<Written>,
     /// When the file of the index was last read or written.
     index: AtomicU32,
+}
+
+/// Two notes, of which the earlier one counts until the later one is old enough to count alone.
+#[derive(Debug)]
+struct Written {
+    later: Note,
+    earlier: Option<Note>,
+}
+
+/// A frame from which on everything was written at a time or later.
+#[derive(Debug, Clone, Copy)]
+struct Note {
+    first: IndexEntry,
+    at: u32,
+}
+
+impl Written {
+    fn notes(&self) -> impl Iterator<Item = &Note> {
+        self.earlier.iter().chain([&self.later])
+    }
 }
 
 impl Warmth {
@@ -41,7 +64,7 @@ impl Warmth {
         Self {
             born: monotonic().into_std(),
             pieces: (0..count).map(|_| AtomicU32::new(0)).collect(),
-            written: Default::default(),
+            written: ArcSwapOption::empty(),
             index: AtomicU32::new(0),
         }
     }
@@ -62,17 +85,25 @@ impl Warmth {
         }
     }
 
-    /// Notes that the file was written from this byte on, behind all that it had. Only the one
-    /// writer calls this.
-    pub(super) fn wrote(&self, from: u32) {
-        let now = self.now();
-        let [earlier, later] = &self.written;
-        let last = later.load(Ordering::Relaxed);
-        // While the later note becomes old enough to count alone, the earlier one still counts.
-        if last == 0 || now.saturating_sub(last as u32) >= HOLDS / 2 {
-            earlier.store(last, Ordering::Relaxed);
-            later.store(u64::from(from) << 32 | u64::from(now), Ordering::Relaxed);
+    /// Notes that the file was written from this frame on, behind all that it had. Only the one
+    /// writer calls this, before readers are shown the frame.
+    pub(super) fn wrote(&self, first: IndexEntry) {
+        let at = self.now();
+        let last = self.written.load();
+        let earlier = last.as_ref().map(|last| last.later);
+        if earlier.is_none_or(|note| at.saturating_sub(note.at) >= HOLDS / 2) {
+            let later = Note { first, at };
+            self.written
+                .store(Some(Arc::new(Written { later, earlier })));
         }
+    }
+
+    /// The last frame that is noted as written and for which `before` holds. Who begins to look there
+    /// does not come to what is older, as it does from the last frame that is indexed.
+    pub(super) fn noted(&self, before: impl Fn(&IndexEntry) -> bool) -> Option<IndexEntry> {
+        let written = self.written.load();
+        let firsts = written.iter().flat_map(|written| written.notes());
+        firsts.map(|note| note.first).filter(before).last()
     }
 
     /// Notes that the file of the index was read or written.
@@ -88,17 +119,18 @@ impl Warmth {
     /// Makes all that was ever read or written so long ago that it may have left memory.
     #[cfg(test)]
     pub(super) fn grow_old(&self) {
-        let (pieces, written) = (self.pieces.iter(), self.written.iter());
+        let pieces = self.pieces.iter();
         pieces.for_each(|piece| piece.store(0, Ordering::Relaxed));
-        written.for_each(|note| note.store(0, Ordering::Relaxed));
+        self.written.store(None);
         self.index.store(0, Ordering::Relaxed);
     }
 
     /// The byte from which on everything was just written.
     fn written_lately(&self, now: u32) -> u32 {
-        let mut notes = self.written.iter().map(|note| note.load(Ordering::Relaxed));
-        let recent = notes.find(|note| is_recent(*note as u32, now));
-        recent.map_or(u32::MAX, |note| (note >> 32) as u32)
+        let written = self.written.load();
+        let mut notes = written.iter().flat_map(|written| written.notes());
+        let recent = notes.find(|note| is_recent(note.at, now));
+        recent.map_or(u32::MAX, |note| note.first.position)
     }
 
     fn of(&self, range: &Range<u32>) -> &[AtomicU32] {
@@ -140,14 +172,21 @@ impl Wanted {
         bytes.saturating_add(beside)
     }
 
-    /// The range, if the index is in memory and tells; not the wrong way round.
+    /// The range, if the index is in memory and tells; not the wrong way round. It holds all of each
+    /// frame that begins in it: a read looks at whole frames, and takes one that is larger than asked for.
     pub(super) fn range(&self) -> Option<Range<u32>> {
         let start = match &self.before {
             None => SEGMENT_HEADER,
             Some(before) => self.segment.position_of(self.end, &**before)?,
         };
-        let end = start.saturating_add(self.bytes).min(self.end);
-        Some(start..end.max(start))
+        let until = start.saturating_add(self.bytes);
+        let end = match self.segment.index_at_hand() {
+            Some(index) => index
+                .first_from(until)
+                .map_or(self.end, |next| next.position),
+            None => until.saturating_add(LARGEST),
+        };
+        Some(start..end.min(self.end).max(start))
     }
 
     pub(super) fn is_cold(&self) -> bool {
@@ -159,7 +198,7 @@ impl Wanted {
     fn warm(&self) -> Result<(), LogError> {
         let segment = &self.segment;
         if self.before.is_some() {
-            segment.load_index(self.end);
+            segment.load_index(self.end)?;
         }
         let range = self.range().unwrap_or(SEGMENT_HEADER..self.end);
         let start = range.start - range.start % PIECE;
@@ -212,6 +251,17 @@ mod tests {
 
     const LEN: u32 = 4 * PIECE + 1;
 
+    /// A frame of one record that begins there.
+    fn frame(position: u32) -> IndexEntry {
+        let number = u64::from(position);
+        IndexEntry {
+            offset: number,
+            index: number,
+            max_before: i64::MIN,
+            position,
+        }
+    }
+
     fn seconds_pass(warmth: &mut Warmth, seconds: u32) {
         warmth.born -= Duration::from_secs(u64::from(seconds));
     }
@@ -235,7 +285,7 @@ mod tests {
         // 1,000 bytes a second, for longer than two notes count.
         for second in 0..4 * HOLDS {
             let end = 1_000 * (second + 1);
-            warmth.wrote(1_000 * second);
+            warmth.wrote(frame(1_000 * second));
             assert!(!warmth.may_be_cold(&(end.saturating_sub(15_000)..end)));
             if second >= HOLDS {
                 assert!(warmth.may_be_cold(&(end - 31_000..end)), "{second}");
@@ -250,16 +300,34 @@ mod tests {
     #[test]
     fn what_is_appended_to_a_piece_does_not_make_the_rest_of_it_warm() {
         let mut warmth = Warmth::new(u64::from(LEN));
-        warmth.wrote(0);
+        warmth.wrote(frame(0));
         seconds_pass(&mut warmth, HOLDS - 1);
         assert!(!warmth.may_be_cold(&(0..100)));
         seconds_pass(&mut warmth, 1);
-        warmth.wrote(100);
+        warmth.wrote(frame(100));
         assert!(warmth.may_be_cold(&(99..200)));
         assert!(!warmth.may_be_cold(&(100..200)));
         warmth.mark(&(0..200));
         assert!(!warmth.may_be_cold(&(0..300)), "read, and written since");
         seconds_pass(&mut warmth, HOLDS);
         assert!(warmth.may_be_cold(&(0..1)) && warmth.may_be_cold(&(199..200)));
+    }
+
+    #[test]
+    fn a_look_begins_at_the_last_noted_frame_that_is_not_behind_what_is_looked_for() {
+        let mut warmth = Warmth::new(u64::from(LEN));
+        let noted = |warmth: &Warmth, index: u64| {
+            let first = warmth.noted(|entry| entry.index <= index);
+            first.map(|first| first.position)
+        };
+        assert_eq!(noted(&warmth, u64::MAX), None);
+        for position in [100, 200, 300] {
+            warmth.wrote(frame(position));
+            warmth.wrote(frame(position + 1));
+            seconds_pass(&mut warmth, HOLDS);
+        }
+        assert_eq!(noted(&warmth, 199), None);
+        assert_eq!(noted(&warmth, 299), Some(200));
+        assert_eq!(noted(&warmth, 300), Some(300));
     }
 }

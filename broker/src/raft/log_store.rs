@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use super::floor::Floor;
 use super::noted;
-use super::resident::make_resident;
+use super::resident::{Patience, make_resident};
 use super::types::{Entry, LogId, Types, Vote, log_id};
 use super::wire;
 use crate::clock::Clock;
@@ -144,11 +144,10 @@ impl Entries {
     }
 
     /// The entries from `start` up to but without `end`, as far as they exist and `max_bytes` goes.
-    fn read(&self, start: u64, end: u64, max_bytes: usize) -> io::Result<Vec<Entry>> {
-        let frames = self
-            .reader
-            .frames(LogIndex(start), LogIndex(end), max_bytes);
-        let frames = match frames {
+    async fn read(&self, start: u64, end: u64, max_bytes: usize) -> io::Result<Vec<Entry>> {
+        let (start, end) = (LogIndex(start), LogIndex(end));
+        let read = |reader: &LogReader| reader.frames(start, end, max_bytes);
+        let frames = match self.read_cold(start, max_bytes, read).await {
             // Purged since the range was looked at: no error, as in `bounds`.
             Err(LogError::Purged { .. }) => return Ok(Vec::new()),
             frames => frames.map_err(io::Error::other)?,
@@ -159,11 +158,33 @@ impl Entries {
             .collect()
     }
 
-    /// The same, without holding up this thread for what is not in memory.
-    async fn read_cold(&self, start: u64, end: u64, max_bytes: usize) -> io::Result<Vec<Entry>> {
-        let cold = self.reader.cold_frames(LogIndex(start), max_bytes);
-        make_resident(cold).await.map_err(io::Error::other)?;
-        self.read(start, end, max_bytes)
+    /// Has an entry in memory that the log is about to look at. If it is not there, or damaged, the log
+    /// will say so.
+    async fn warm(&self, index: LogIndex) -> io::Result<()> {
+        let look = |reader: &LogReader| reader.head(index).map(drop);
+        match self.read_cold(index, 1, look).await {
+            Err(error @ LogError::Io { .. }) => Err(io::Error::other(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads from `start` on without holding up this thread for what is not in memory, and tries again
+    /// when the system cannot: an error would end the replica.
+    async fn read_cold<T>(
+        &self,
+        start: LogIndex,
+        max_bytes: usize,
+        read: impl Fn(&LogReader) -> Result<T, LogError>,
+    ) -> Result<T, LogError> {
+        let mut patience = Patience::default();
+        loop {
+            let cold = self.reader.cold_frames(start, max_bytes);
+            let warm = make_resident(cold).await;
+            match warm.and_then(|()| read(&self.reader)) {
+                Err(error) => patience.wait(error).await?,
+                done => return done,
+            }
+        }
     }
 
     /// The half-open range of existing indexes that `range` names. What is purged is left out: an
@@ -195,7 +216,7 @@ impl RaftLogReader<Types> for Entries {
         let (mut start, end) = self.bounds(&range);
         let mut all = Vec::new();
         while start < end {
-            let entries = self.read_cold(start, end, READ_BYTES).await?;
+            let entries = self.read(start, end, READ_BYTES).await?;
             let Some(last) = entries.last() else { break };
             start = last.log_id.index.saturating_add(1);
             all.extend(entries);
@@ -207,7 +228,7 @@ impl RaftLogReader<Types> for Entries {
         if start < self.reader.first_index().0 {
             return Ok(Vec::new());
         }
-        self.read_cold(start, end, READ_BYTES).await
+        self.read(start, end, READ_BYTES).await
     }
 
     async fn entries_stream<R>(
@@ -223,7 +244,7 @@ impl RaftLogReader<Types> for Entries {
             let entries = entries.clone();
             async move {
                 let start = start.filter(|start| *start < end)?;
-                match entries.read_cold(start, end, READ_BYTES).await {
+                match entries.read(start, end, READ_BYTES).await {
                     Ok(chunk) => {
                         let next = chunk.last()?.log_id.index.saturating_add(1);
                         Some((chunk.into_iter().map(Ok).collect(), Some(next)))
@@ -289,6 +310,10 @@ impl RaftLogStorage<Types> for LogStore {
         if last >= self.last_log_id() {
             return Ok(());
         }
+        if let Some(last) = last {
+            // Cutting looks at the last one that stays.
+            self.entries.warm(LogIndex(last.index)).await?;
+        }
         self.log
             .truncate_after(last.map(|id| LogIndex(id.index)))
             .map_err(io::Error::other)
@@ -302,10 +327,8 @@ impl RaftLogStorage<Types> for LogStore {
             // A state was installed that the log does not reach: it goes on behind that.
             Some(end) if !reaches => self.log.reset(end),
             _ => {
-                // Purging looks at the entry behind; nothing is to wait for the disk meanwhile.
-                let next = LogIndex(upto.index).next();
-                let cold = self.entries.reader.cold_frames(next, 1);
-                make_resident(cold).await.map_err(io::Error::other)?;
+                // Purging looks at the entry behind.
+                self.entries.warm(LogIndex(upto.index).next()).await?;
                 self.log.purge(LogIndex(upto.index))
             }
         };

@@ -143,7 +143,7 @@ pub(super) fn until_settled(dir: &dyn Dir) {
 }
 
 /// Makes it long ago that anything of the log was written or read.
-pub(super) fn long_after(reader: &LogReader) {
+pub(crate) fn long_after(reader: &LogReader) {
     let view = reader.view.load();
     for part in view.sealed.iter().chain(&view.active) {
         part.segment.warmth.grow_old();

@@ -154,6 +154,45 @@ fn an_index_file_that_was_read_long_ago_is_read_before_it_is_touched_and_made_an
 }
 
 #[test]
+fn an_index_for_which_the_system_lacks_memory_stays_what_it_was_and_is_read_later() {
+    let dir = built();
+    let reader = open(&dir).reader();
+    let view = reader.view.load();
+    let (segment, end) = (&view.sealed[1].segment, view.sealed[1].end);
+    let inside = segment.header.first_index.next();
+    let search = || reader.head(inside);
+    let is_put_off = || {
+        let before = segment.index.load_full();
+        dir.refuse_reads(true);
+        let cold = reader.cold_frames(inside, 1).expect("it is cold");
+        for read in [search().map(drop), cold.read()] {
+            assert!(matches!(read, Err(LogError::Io { .. })), "{read:?}");
+        }
+        dir.refuse_reads(false);
+        assert!(Arc::ptr_eq(&before, &segment.index.load()));
+        assert!(reader.damage().is_none());
+    };
+    is_put_off();
+    assert!(search().unwrap().is_some());
+    let stored = segment.index.load_full();
+    assert!(matches!(*stored, SegmentIndex::Stored(_)));
+    long_after(&reader);
+    is_put_off();
+    // Although it could be built anew.
+    segment.warmth.mark(&(0..end));
+    is_put_off();
+    long_after(&reader);
+    // Nor is a part of one taken for one that is built anew.
+    dir.remove(&index_name(segment.header.number)).unwrap();
+    is_put_off();
+    assert!(search().unwrap().is_some());
+    let built = segment.index.load_full();
+    assert!(matches!(*built, SegmentIndex::Growing(_)));
+    assert_eq!(built.entries_below(end), stored.entries_below(end));
+    assert!(built.entries_below(end).len() > 1);
+}
+
+#[test]
 fn what_is_taken_to_be_in_memory_was_read_to_its_last_byte() {
     let dir = MemDir::new();
     let mut options = tiny();

@@ -65,7 +65,7 @@ impl LogReader {
             return Ok(None);
         };
         let before = |entry: &IndexEntry| u64::from(entry.position) <= byte;
-        let mut walk = part.segment.seek(part.end, before);
+        let mut walk = part.segment.seek(part.end, before)?;
         let mut offset = None;
         while let Some(found) = walk.next_header()? {
             offset = Some(found.raw.head.base_offset);

@@ -7,12 +7,13 @@ use std::pin::pin;
 use futures_util::poll;
 use highwater_proto::pb::v1::{self, list_offsets_request::Position, trim_partition_request::To};
 use highwater_proto::{BrokerId, LogIndex, Reason};
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::asking::{batch, create, send_batch, start_on, topic};
 use super::*;
-use crate::log::HeldDisk;
-use crate::raft::GroupId;
+use crate::log::{HeldDisk, long_after};
+use crate::raft::{GroupId, Replica};
 
 const TOPIC: &str = "orders";
 
@@ -60,7 +61,7 @@ pub(super) async fn until_ready(broker: &Broker, partition: i32) {
             .await
             .is_err()
         {
-            tokio::task::yield_now().await;
+            yield_now().await;
         }
     };
     timeout(LIMIT, ready).await.unwrap();
@@ -84,6 +85,13 @@ async fn cold(disk: &MemDir, records: i64) -> Broker {
     let broker = start_on(disk).await;
     until_ready(&broker, 0).await;
     broker
+}
+
+/// The replica of the only partition.
+fn replica(broker: &Broker) -> Replica {
+    let groups = broker.replicas.all();
+    let is_partition = |group: &&GroupId| matches!(group, GroupId::Partition(..));
+    groups[groups.keys().find(is_partition).unwrap()].clone()
 }
 
 #[tokio::test]
@@ -116,9 +124,7 @@ async fn whoever_asks_for_what_is_not_in_memory_waits_for_an_io_thread() {
     let trimmed = waits(&mut disk, "trim by time", trimmed).await;
     assert_eq!(trimmed.unwrap().log_start_offset, 6);
 
-    let groups = broker.replicas.all();
-    let is_partition = |group: &&GroupId| matches!(group, GroupId::Partition(..));
-    let replica = &groups[groups.keys().find(is_partition).unwrap()];
+    let replica = replica(&broker);
     let supply = replica.supply(LogIndex(0), BrokerId(9));
     let supplied = waits(&mut disk, "supply", supply).await;
     assert!(!supplied.unwrap().entries.is_empty());
@@ -149,5 +155,33 @@ async fn a_read_for_which_the_system_lacks_memory_can_be_tried_again_and_finds_n
     disk.refuse_reads(false);
     assert_eq!(fetch().await.unwrap().batches.len(), 1);
     assert_eq!(by_time().await.unwrap().offset, 3);
+    broker.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_replica_goes_on_when_the_system_lacked_memory_for_a_moment() {
+    let (mut disk, memory) = HeldDisk::new();
+    let broker = start_on(&memory).await;
+    create(&broker, topic(TOPIC)).await;
+    until_ready(&broker, 0).await;
+    let replica = replica(&broker);
+    let reader = replica.reader();
+    let before = reader.last();
+    disk.hold();
+    let mut produce = Box::pin(send_batch(&broker, TOPIC, batch(1, &[7], None)));
+    // It is written, and cannot be applied before it is synced.
+    while reader.last() == before {
+        assert!(poll!(&mut produce).is_pending());
+        yield_now().await;
+    }
+    long_after(reader);
+    memory.refuse_reads(true);
+    disk.release();
+    let at_once = timeout(Duration::from_millis(50), &mut produce).await;
+    assert!(at_once.is_err(), "it was not read");
+    memory.refuse_reads(false);
+    assert!(timeout(LIMIT, &mut produce).await.unwrap());
+    drop(produce);
+    assert_eq!(replica.stopped(), None);
     broker.shutdown().await;
 }

@@ -204,9 +204,9 @@ impl Handle {
     ) -> Result<Option<Delivery>> {
         let shared = &*self.shared;
         with_parts(record, bytes, |parts| {
-            let partition = shared
-                .partitioner
-                .choose(record.partition, parts.key, bytes)?;
+            // One that had to wait goes where the others go now; what was chosen before is not counted.
+            let choice = shared.partitioner.choose(record.partition, parts.key)?;
+            let partition = choice.partition;
             let mut accumulator = shared.accumulator(partition);
             accumulator.check_open()?;
             if !accumulator.pay(payment, bytes, &shared.budget) {
@@ -216,6 +216,7 @@ impl Handle {
             let delivery = Delivery::new(Arc::clone(pushed.slot), pushed.index);
             let announce = pushed.announce || pushed.sealed;
             drop(accumulator);
+            shared.partitioner.wrote(choice, bytes);
             if announce {
                 shared.announce(partition);
             }

@@ -211,17 +211,19 @@ impl Handle {
         let mut held: Option<Held<'_>> = None;
         for record in records {
             let bytes = record.size_bound();
-            let pushed = with_parts(record, bytes, |parts| {
+            with_parts(record, bytes, |parts| {
                 let chooser = &self.shared.partitioner;
-                let partition = chooser.choose(record.partition, parts.key, bytes)?;
+                let choice = chooser.choose(record.partition, parts.key)?;
+                let partition = choice.partition;
                 if held.as_ref().is_none_or(|held| held.partition != partition) {
                     // One lock at a time: this one is free before the next is taken.
                     held = None;
                 }
                 let held = held.get_or_insert_with(|| Held::new(&self.shared, partition));
-                held.push(parts, deliveries)
-            });
-            pushed?;
+                held.push(parts, deliveries)?;
+                chooser.wrote(choice, bytes);
+                Ok::<_, Error>(())
+            })?;
             *left -= bytes;
         }
         Ok(())

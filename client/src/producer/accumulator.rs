@@ -125,20 +125,26 @@ impl Accumulator {
     /// Pays for a record of `bytes`. False if that cannot be: nothing is taken then.
     #[inline]
     pub(crate) fn pay(&mut self, payment: Payment, bytes: usize, budget: &Budget) -> bool {
-        match payment {
-            Payment::Taken => self.credit += bytes,
-            // Whoever waits for room is not overtaken.
-            _ if bytes <= self.credit && !budget.is_awaited() => {}
-            Payment::Credit => return false,
-            Payment::Room => {
-                let missing = bytes.saturating_sub(self.credit);
-                let mut takes = [missing.max(budget.step()), missing].into_iter();
-                let Some(taken) = takes.find(|bytes| budget.try_take(*bytes)) else {
-                    return false;
-                };
-                self.credit += taken;
-            }
+        if payment == Payment::Taken {
+            self.credit += bytes;
+            return true;
         }
+        // Whoever waits for room is not overtaken.
+        if budget.is_awaited() {
+            return false;
+        }
+        let missing = bytes.saturating_sub(self.credit);
+        if missing == 0 {
+            return true;
+        }
+        if payment == Payment::Credit {
+            return false;
+        }
+        let mut takes = [missing.max(budget.step()), missing].into_iter();
+        let Some(taken) = takes.find(|bytes| budget.try_take(*bytes)) else {
+            return false;
+        };
+        self.credit += taken;
         true
     }
 

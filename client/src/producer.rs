@@ -244,7 +244,9 @@ impl Handle {
             let mut accumulator = self.shared.accumulator(partition);
             let sealed = seal(&mut accumulator);
             latest.extend(accumulator.latest());
+            let unused = accumulator.unused();
             drop(accumulator);
+            self.shared.budget.give(unused);
             if sealed {
                 self.shared.announce(partition);
             }

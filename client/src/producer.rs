@@ -13,6 +13,7 @@ mod delivery;
 mod failures;
 mod identity;
 mod lane;
+mod line;
 mod many;
 mod partitioner;
 mod rules;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 use highwater_proto::Reason;
 use highwater_proto::batch::MAX_RECORD_HEADERS;
+use tokio::task::consume_budget;
 use tokio::time::{Instant, timeout};
 
 use self::accumulator::{Accumulator, Parts, Payment};
@@ -93,17 +95,22 @@ impl Producer {
         let record = record.into();
         // The record stays where it is until it is encoded; moving it once more costs as much as that.
         async move {
+            let shared = &*self.handle.shared;
+            if !shared.line.is_free() {
+                shared.line.pass().await;
+            }
             let bytes = self.handle.admit(&record)?;
-            let budget = &self.handle.shared.budget;
             if let Some(delivery) = self.handle.enqueue(&record, bytes, Payment::Credit)? {
                 return Ok(delivery);
             }
-            // A loop of sends that never wait must let the sender run, even on a single thread.
-            tokio::task::consume_budget().await;
+            // A loop of sends that never wait must let the sender run, even on a single thread: when this
+            // has come to its end, the next one waits before it begins. Here, others would overtake it.
+            consume_budget().await;
             if let Some(delivery) = self.handle.enqueue(&record, bytes, Payment::Room)? {
                 return Ok(delivery);
             }
-            budget.take(bytes).await.map_err(|Closed| closed())?;
+            let taken = shared.budget.take(bytes).await;
+            taken.map_err(|Closed| closed())?;
             self.handle.enqueue_paid(&record, bytes)
         }
     }

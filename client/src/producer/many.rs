@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, MutexGuard};
 
 use highwater_proto::PartitionIndex;
+use tokio::task::consume_budget;
 use tokio::time::Instant;
 
 use super::accumulator::{Accumulator, Parts, Payment};
@@ -156,7 +157,8 @@ impl Producer {
     async fn send_chunks(&self, records: &[Record<'_>], sent: &mut Deliveries) -> Result<()> {
         for some in records.chunks(TOGETHER) {
             // A loop of sends that never wait must let the sender run, even on a single thread.
-            tokio::task::consume_budget().await;
+            self.handle.shared.line.pass().await;
+            consume_budget().await;
             if !self.handle.try_send_some(some, sent)? {
                 self.handle.send_some(some, sent).await?;
             }

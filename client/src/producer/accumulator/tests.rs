@@ -13,7 +13,7 @@ fn parts(value: &[u8]) -> Parts<'_> {
 }
 
 fn accumulator(limit: usize) -> Accumulator {
-    Accumulator::new(PartitionIndex(0), limit, Arc::default())
+    Accumulator::new(PartitionIndex(0), limit, Arc::new(Buffers::new(0)))
 }
 
 fn ready(now: Instant, linger_ms: u64, idle: bool) -> Readiness {

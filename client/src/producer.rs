@@ -13,6 +13,7 @@ mod delivery;
 mod failures;
 mod identity;
 mod lane;
+mod line;
 mod many;
 mod partitioner;
 mod rules;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 use highwater_proto::Reason;
 use highwater_proto::batch::MAX_RECORD_HEADERS;
+use tokio::task::consume_budget;
 use tokio::time::{Instant, timeout};
 
 use self::accumulator::{Accumulator, Parts, Payment};
@@ -93,17 +95,22 @@ impl Producer {
         let record = record.into();
         // The record stays where it is until it is encoded; moving it once more costs as much as that.
         async move {
+            let shared = &*self.handle.shared;
+            if !shared.line.is_free() {
+                shared.line.pass().await;
+            }
             let bytes = self.handle.admit(&record)?;
-            let budget = &self.handle.shared.budget;
             if let Some(delivery) = self.handle.enqueue(&record, bytes, Payment::Credit)? {
                 return Ok(delivery);
             }
-            // A loop of sends that never wait must let the sender run, even on a single thread.
-            tokio::task::consume_budget().await;
+            // A loop of sends that never wait must let the sender run, even on a single thread: when this
+            // has come to its end, the next one waits before it begins. Here, others would overtake it.
+            consume_budget().await;
             if let Some(delivery) = self.handle.enqueue(&record, bytes, Payment::Room)? {
                 return Ok(delivery);
             }
-            budget.take(bytes).await.map_err(|Closed| closed())?;
+            let taken = shared.budget.take(bytes).await;
+            taken.map_err(|Closed| closed())?;
             self.handle.enqueue_paid(&record, bytes)
         }
     }
@@ -204,9 +211,9 @@ impl Handle {
     ) -> Result<Option<Delivery>> {
         let shared = &*self.shared;
         with_parts(record, bytes, |parts| {
-            let partition = shared
-                .partitioner
-                .choose(record.partition, parts.key, bytes)?;
+            // One that had to wait goes where the others go now; what was chosen before is not counted.
+            let choice = shared.partitioner.choose(record.partition, parts.key)?;
+            let partition = choice.partition;
             let mut accumulator = shared.accumulator(partition);
             accumulator.check_open()?;
             if !accumulator.pay(payment, bytes, &shared.budget) {
@@ -216,6 +223,7 @@ impl Handle {
             let delivery = Delivery::new(Arc::clone(pushed.slot), pushed.index);
             let announce = pushed.announce || pushed.sealed;
             drop(accumulator);
+            shared.partitioner.wrote(choice, bytes);
             if announce {
                 shared.announce(partition);
             }
@@ -243,7 +251,9 @@ impl Handle {
             let mut accumulator = self.shared.accumulator(partition);
             let sealed = seal(&mut accumulator);
             latest.extend(accumulator.latest());
+            let unused = accumulator.unused();
             drop(accumulator);
+            self.shared.budget.give(unused);
             if sealed {
                 self.shared.announce(partition);
             }

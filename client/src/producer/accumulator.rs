@@ -59,8 +59,7 @@ pub(crate) struct Gathered {
     pub(crate) slot: Arc<BatchSlot>,
     /// When its first record came.
     pub(crate) opened: Instant,
-    /// What was taken from the budget for it: what its records are charged, and what was left of the
-    /// last step.
+    /// What its records are charged.
     pub(crate) charge: usize,
     base_time: i64,
 }
@@ -100,7 +99,8 @@ pub(crate) struct Accumulator {
     era: u64,
     /// How large the last batch became.
     usual_len: usize,
-    /// Taken from the budget for records to come.
+    /// Taken from the budget for records to come. Only beside an open batch: whoever may have closed
+    /// that gives back what is [`unused`](Self::unused).
     credit: usize,
     closed: Option<Error>,
 }
@@ -125,20 +125,26 @@ impl Accumulator {
     /// Pays for a record of `bytes`. False if that cannot be: nothing is taken then.
     #[inline]
     pub(crate) fn pay(&mut self, payment: Payment, bytes: usize, budget: &Budget) -> bool {
-        match payment {
-            Payment::Taken => self.credit += bytes,
-            // Whoever waits for room is not overtaken.
-            _ if bytes <= self.credit && !budget.is_awaited() => {}
-            Payment::Credit => return false,
-            Payment::Room => {
-                let missing = bytes.saturating_sub(self.credit);
-                let mut takes = [missing.max(budget.step()), missing].into_iter();
-                let Some(taken) = takes.find(|bytes| budget.try_take(*bytes)) else {
-                    return false;
-                };
-                self.credit += taken;
-            }
+        if payment == Payment::Taken {
+            self.credit += bytes;
+            return true;
         }
+        // Whoever waits for room is not overtaken.
+        if budget.is_awaited() {
+            return false;
+        }
+        let missing = bytes.saturating_sub(self.credit);
+        if missing == 0 {
+            return true;
+        }
+        if payment == Payment::Credit {
+            return false;
+        }
+        let mut takes = [missing.max(budget.step()), missing].into_iter();
+        let Some(taken) = takes.find(|bytes| budget.try_take(*bytes)) else {
+            return false;
+        };
+        self.credit += taken;
         true
     }
 
@@ -193,10 +199,9 @@ impl Accumulator {
 
     /// Closes the open batch, if there is one. True if there was.
     fn seal(&mut self) -> bool {
-        let Some(mut open) = self.open.take() else {
+        let Some(open) = self.open.take() else {
             return false;
         };
-        open.charge += std::mem::take(&mut self.credit);
         self.usual_len = open.builder.estimated_len();
         self.sealed.push_back(open);
         true
@@ -225,6 +230,16 @@ impl Accumulator {
         }
         self.seal();
         self.sealed.pop_front().map_or(Taken::Nothing, Taken::Batch)
+    }
+
+    /// What was taken from the budget and, since no batch is open any more, is to be given back there:
+    /// asked before the lock is free, given after that.
+    #[must_use]
+    pub(crate) fn unused(&mut self) -> usize {
+        match self.open {
+            Some(_) => 0,
+            None => std::mem::take(&mut self.credit),
+        }
     }
 
     /// Everything that was gathered, in order.

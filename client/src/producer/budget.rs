@@ -96,6 +96,9 @@ impl Budget {
 
     /// Gives `bytes` back.
     pub(crate) fn give(&self, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
         self.used.fetch_sub(bytes, Ordering::SeqCst);
         if self.waiting.load(Ordering::SeqCst) > 0 {
             self.space.notify_one();

@@ -11,17 +11,36 @@ const KEPT: usize = 16;
 const SMALLEST: usize = 32 << 10;
 
 /// Buffers that are not in use.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Buffers {
+    most: usize,
     // guards: the buffers; held to push or pop one.
-    kept: Mutex<Vec<Vec<u8>>>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    buffers: Vec<Vec<u8>>,
+    /// What they take together.
+    bytes: usize,
+    /// What was last asked for: less is of no use, as where batches are compressed, of which only the
+    /// smaller buffer with the outcome comes back.
+    wanted: usize,
 }
 
 impl Buffers {
+    /// Keeps at most `most` bytes.
+    pub(crate) fn new(most: usize) -> Self {
+        Self {
+            most,
+            kept: Mutex::default(),
+        }
+    }
+
     /// An empty buffer with room for `capacity` bytes.
     pub(crate) fn take(&self, capacity: usize) -> Vec<u8> {
         let kept = match capacity {
-            SMALLEST.. => self.lock().pop(),
+            SMALLEST.. => self.lock().take(capacity),
             _ => None,
         };
         let fits = kept.filter(|buffer| buffer.capacity() >= capacity);
@@ -37,15 +56,26 @@ impl Buffers {
             buffer.clear();
             let buffer = Vec::from(buffer);
             let mut kept = self.lock();
-            if kept.len() < KEPT {
-                kept.push(buffer);
+            let fits = kept.bytes + buffer.capacity() <= self.most && kept.buffers.len() < KEPT;
+            if fits && buffer.capacity() >= kept.wanted {
+                kept.bytes += buffer.capacity();
+                kept.buffers.push(buffer);
             }
         }
     }
 
     // No code panics while it holds the lock, so the list is whole.
-    fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn take(&mut self, wanted: usize) -> Option<Vec<u8>> {
+        self.wanted = wanted;
+        let buffer = self.buffers.pop()?;
+        self.bytes -= buffer.capacity();
+        Some(buffer)
     }
 }
 
@@ -61,7 +91,7 @@ mod tests {
 
     #[test]
     fn the_memory_of_a_batch_that_is_done_is_that_of_the_next() {
-        let buffers = Buffers::default();
+        let buffers = Buffers::new(1 << 20);
         let batch = batch(300_000, 200_000);
         let address = batch.as_ptr();
         buffers.give(batch);
@@ -74,22 +104,49 @@ mod tests {
 
     #[test]
     fn what_somebody_else_has_or_is_too_small_is_not_used() {
-        let buffers = Buffers::default();
+        let buffers = Buffers::new(1 << 20);
         let shared = batch(200_000, 200_000);
         buffers.give(shared.clone());
-        assert!(buffers.lock().is_empty());
+        assert!(buffers.lock().buffers.is_empty());
         buffers.give(batch(SMALLEST, SMALLEST - 1));
-        assert!(buffers.lock().is_empty());
+        assert!(buffers.lock().buffers.is_empty());
         buffers.give(shared);
         assert!(buffers.take(300_000).capacity() >= 300_000);
     }
 
     #[test]
     fn no_more_than_some_are_kept() {
-        let buffers = Buffers::default();
+        let buffers = Buffers::new(usize::MAX);
         for _ in 0..2 * KEPT {
             buffers.give(batch(SMALLEST, SMALLEST));
         }
-        assert_eq!(buffers.lock().len(), KEPT);
+        assert_eq!(buffers.lock().buffers.len(), KEPT);
+    }
+
+    #[test]
+    fn no_more_bytes_are_kept_than_may_be() {
+        let buffers = Buffers::new(1 << 20);
+        for _ in 0..10 {
+            buffers.give(batch(300_000, SMALLEST));
+        }
+        let bytes = || buffers.lock().bytes;
+        let full = bytes();
+        assert!(full > 700_000 && full <= 1 << 20, "{full} bytes");
+        let taken = [(); 4].map(|()| buffers.take(300_000));
+        assert_eq!(bytes(), 0);
+        for buffer in taken {
+            buffers.give(batch(buffer.capacity(), SMALLEST));
+        }
+        assert_eq!(bytes(), full);
+    }
+
+    #[test]
+    fn what_is_too_small_for_what_is_asked_for_is_not_kept() {
+        let buffers = Buffers::new(1 << 20);
+        drop(buffers.take(300_000));
+        buffers.give(batch(150_000, 140_000));
+        assert!(buffers.lock().buffers.is_empty(), "a compressed batch");
+        buffers.give(batch(300_000, 140_000));
+        assert_eq!(buffers.lock().buffers.len(), 1);
     }
 }

@@ -92,7 +92,8 @@ impl ProducerBuilder {
     /// default twelve batches for each partition, but 4 MiB at least and 32 MiB at most: more than five
     /// can be on their way, and what only waits leaves the processor's cache and adds to the latency.
     /// Beyond that `send` waits, callers in turn, and `try_send` gives the record back. Small records
-    /// are counted some KiB at a time. A record larger than this is refused with `BATCH_TOO_LARGE`.
+    /// are counted some KiB at a time. Up to half as much is kept of batches that are done, for those to
+    /// come. A record larger than this is refused with `BATCH_TOO_LARGE`.
     pub fn buffer_bytes(mut self, bytes: usize) -> Self {
         self.buffer_bytes = Some(bytes);
         self
@@ -149,7 +150,7 @@ impl ProducerBuilder {
             .unwrap_or(buffer_for(rules.batch_bytes, count));
         let full_at = rules.full_at(rules.max_batch_bytes);
         let partitions = (0..count).map(highwater_proto::PartitionIndex);
-        let buffers = Arc::new(Buffers::default());
+        let buffers = Arc::new(Buffers::new(buffer_bytes / 2));
         let accumulator = |p| Accumulator::new(p, full_at, Arc::clone(&buffers));
         let accumulators = partitions.map(accumulator).collect();
         let shared = Arc::new(Shared::new(
@@ -216,5 +217,20 @@ mod tests {
         assert_eq!(buffer_for(256 << 10, 4), 12 << 20);
         assert_eq!(buffer_for(256 << 10, 64), 32 << 20);
         assert_eq!(buffer_for(usize::MAX, 10_000), 32 << 20);
+    }
+
+    #[test]
+    fn the_memory_of_five_batches_on_their_way_is_kept_by_default() {
+        let batch = 256 << 10;
+        let buffers = Buffers::new(buffer_for(batch, 1) / 2);
+        let full = || vec![0; batch + 64];
+        let on_their_way = [(); 5].map(|()| full());
+        let addresses: Vec<_> = on_their_way.iter().map(|batch| batch.as_ptr()).collect();
+        for batch in on_their_way {
+            buffers.give(batch.into());
+        }
+        for _ in 0..5 {
+            assert!(addresses.contains(&buffers.take(batch + 64).as_ptr()));
+        }
     }
 }

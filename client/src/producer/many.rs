@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, MutexGuard};
 
 use highwater_proto::PartitionIndex;
+use tokio::task::consume_budget;
 use tokio::time::Instant;
 
 use super::accumulator::{Accumulator, Parts, Payment};
@@ -156,7 +157,8 @@ impl Producer {
     async fn send_chunks(&self, records: &[Record<'_>], sent: &mut Deliveries) -> Result<()> {
         for some in records.chunks(TOGETHER) {
             // A loop of sends that never wait must let the sender run, even on a single thread.
-            tokio::task::consume_budget().await;
+            self.handle.shared.line.pass().await;
+            consume_budget().await;
             if !self.handle.try_send_some(some, sent)? {
                 self.handle.send_some(some, sent).await?;
             }
@@ -211,17 +213,19 @@ impl Handle {
         let mut held: Option<Held<'_>> = None;
         for record in records {
             let bytes = record.size_bound();
-            let pushed = with_parts(record, bytes, |parts| {
+            with_parts(record, bytes, |parts| {
                 let chooser = &self.shared.partitioner;
-                let partition = chooser.choose(record.partition, parts.key, bytes)?;
+                let choice = chooser.choose(record.partition, parts.key)?;
+                let partition = choice.partition;
                 if held.as_ref().is_none_or(|held| held.partition != partition) {
                     // One lock at a time: this one is free before the next is taken.
                     held = None;
                 }
                 let held = held.get_or_insert_with(|| Held::new(&self.shared, partition));
-                held.push(parts, deliveries)
-            });
-            pushed?;
+                held.push(parts, deliveries)?;
+                chooser.wrote(choice, bytes);
+                Ok::<_, Error>(())
+            })?;
             *left -= bytes;
         }
         Ok(())

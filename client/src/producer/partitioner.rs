@@ -18,6 +18,14 @@ pub(crate) struct Partitioner {
     filled: AtomicUsize,
 }
 
+/// Where a record goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Choice {
+    pub(crate) partition: PartitionIndex,
+    /// Only because records without a key go there now.
+    sticky: bool,
+}
+
 impl Partitioner {
     /// A partitioner that begins its round of partitions at a random one.
     pub(crate) fn new(partitions: u32, batch_bytes: usize, random: u64) -> Self {
@@ -31,37 +39,37 @@ impl Partitioner {
         }
     }
 
-    /// The partition of a record of `bytes`.
+    /// The partition of a record. Changes nothing, so it may be asked as often as the record is tried.
     #[inline]
     pub(crate) fn choose(
         &self,
         asked: Option<PartitionIndex>,
         key: Option<&[u8]>,
-        bytes: usize,
-    ) -> Result<PartitionIndex> {
-        match (asked, key) {
-            (Some(partition), _) if partition.0 < self.partitions => Ok(partition),
+    ) -> Result<Choice> {
+        let (partition, sticky) = match (asked, key) {
+            (Some(partition), _) if partition.0 < self.partitions => (partition, false),
             (Some(partition), _) => {
                 let count = self.partitions;
                 let message = format!(
                     "the topic has no partition {partition}; it has {count}, numbered from 0"
                 );
-                Err(Error::new(Reason::PartitionNotFound, message))
+                return Err(Error::new(Reason::PartitionNotFound, message));
             }
-            (None, Some(key)) => Ok(partition_for_key(key, self.partitions)),
-            (None, None) => Ok(self.sticky(bytes)),
-        }
+            (None, Some(key)) => (partition_for_key(key, self.partitions), false),
+            (None, None) if self.partitions == 1 => (PartitionIndex(0), false),
+            (None, None) => (PartitionIndex(self.sticky.load(Ordering::Relaxed)), true),
+        };
+        Ok(Choice { partition, sticky })
     }
 
-    fn sticky(&self, bytes: usize) -> PartitionIndex {
-        if self.partitions == 1 {
-            return PartitionIndex(0);
+    /// Counts a record of `bytes` that was taken into the partition chosen for it.
+    #[inline]
+    pub(crate) fn wrote(&self, choice: Choice, bytes: usize) {
+        if choice.sticky
+            && self.filled.fetch_add(bytes, Ordering::Relaxed) + bytes >= self.batch_bytes
+        {
+            self.leave(choice.partition);
         }
-        let current = self.sticky.load(Ordering::Relaxed);
-        if self.filled.fetch_add(bytes, Ordering::Relaxed) + bytes >= self.batch_bytes {
-            self.leave(PartitionIndex(current));
-        }
-        PartitionIndex(current)
     }
 
     /// Moves on from `partition`, if records without a key go there now: it has its batch, or it
@@ -82,7 +90,20 @@ mod tests {
     use super::*;
 
     fn sticky(partitioner: &Partitioner, bytes: usize) -> u32 {
-        partitioner.choose(None, None, bytes).unwrap().0
+        let choice = partitioner.choose(None, None).unwrap();
+        partitioner.wrote(choice, bytes);
+        choice.partition.0
+    }
+
+    #[test]
+    fn a_record_that_is_not_taken_moves_nothing() {
+        let partitioner = Partitioner::new(3, 100, 0);
+        for _ in 0..10 {
+            assert_eq!(partitioner.choose(None, None).unwrap().partition.0, 0);
+        }
+        assert_eq!(sticky(&partitioner, 99), 0);
+        assert_eq!(sticky(&partitioner, 1), 0);
+        assert_eq!(sticky(&partitioner, 1), 1);
     }
 
     #[test]
@@ -105,12 +126,12 @@ mod tests {
     fn a_key_always_goes_to_its_partition_and_an_explicit_one_wins() {
         let partitioner = Partitioner::new(7, 100, 0);
         let key = Some(&b"user-1"[..]);
-        let by_key = partitioner.choose(None, key, 1).unwrap();
-        assert_eq!(by_key, partition_for_key(b"user-1", 7));
+        let by_key = partitioner.choose(None, key).unwrap();
+        assert_eq!(by_key.partition, partition_for_key(b"user-1", 7));
         let asked = Some(PartitionIndex(6));
-        assert_eq!(partitioner.choose(asked, key, 1).unwrap().0, 6);
+        assert_eq!(partitioner.choose(asked, key).unwrap().partition.0, 6);
         let error = partitioner
-            .choose(Some(PartitionIndex(7)), key, 1)
+            .choose(Some(PartitionIndex(7)), key)
             .unwrap_err();
         assert_eq!(error.reason(), Some(Reason::PartitionNotFound));
     }

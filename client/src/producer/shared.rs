@@ -11,6 +11,7 @@ use super::accumulator::Accumulator;
 use super::budget::Budget;
 use super::buffers::Buffers;
 use super::failures::{Asked, Failures};
+use super::line::Line;
 use super::partitioner::Partitioner;
 use super::sender::session::Target;
 use crate::error::{Error, Result};
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) target: Target,
     pub(crate) partitioner: Partitioner,
     pub(crate) budget: Budget,
+    pub(crate) line: Line,
     pub(crate) buffers: Arc<Buffers>,
     /// What a record may be charged for at most.
     max_record_bytes: AtomicUsize,
@@ -69,6 +71,7 @@ impl Shared {
             target,
             partitioner,
             budget,
+            line: Line::default(),
             buffers,
             max_record_bytes: AtomicUsize::new(max_record_bytes(max_batch_bytes)),
             accumulators: accumulators.into_iter().map(Mutex::new).collect(),

@@ -184,3 +184,22 @@ async fn dropping_the_producer_still_delivers() {
     let all = |state: &mut fake::State| state.partition("t", 0).unwrap().next_offset == 100;
     cluster.wait_until("all records are appended", all).await;
 }
+
+#[tokio::test]
+async fn a_buffer_of_small_batches_holds_what_it_does_of_large_ones() {
+    let cluster = FakeCluster::start(1);
+    cluster.create_topic("t", 1);
+    cluster.faults(|faults| faults.hold_acks = true);
+    let client = cluster.client().await;
+    let limit = 1 << 20;
+    let builder = producer(&client).buffer_bytes(limit).batch_bytes(1000);
+    let producer = builder.build().await.unwrap();
+    let mut sent = 0;
+    while producer.try_send(&[7; 100]).is_ok() {
+        sent += 1;
+    }
+    assert!(sent * 150 > limit * 9 / 10, "{sent} records fit");
+    cluster.faults(|faults| faults.hold_acks = false);
+    patiently(producer.flush()).await.unwrap();
+    assert_eq!(producer.buffered_bytes(), 0);
+}

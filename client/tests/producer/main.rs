@@ -8,6 +8,7 @@ mod flushes;
 mod leaders;
 mod pace;
 mod refusals;
+mod spread;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

@@ -13,7 +13,7 @@ fn parts(value: &[u8]) -> Parts<'_> {
 }
 
 fn accumulator(limit: usize) -> Accumulator {
-    Accumulator::new(PartitionIndex(0), limit, Arc::default())
+    Accumulator::new(PartitionIndex(0), limit, Arc::new(Buffers::new(0)))
 }
 
 fn ready(now: Instant, linger_ms: u64, idle: bool) -> Readiness {
@@ -164,13 +164,19 @@ fn small_records_are_paid_for_by_the_step_and_the_last_ones_one_by_one() {
 }
 
 #[test]
-fn what_is_left_of_a_step_goes_with_the_batch_and_nothing_is_left_behind() {
+fn what_is_left_of_a_step_is_for_the_next_batch_and_nothing_is_left_behind() {
     let mut acc = accumulator(1000);
     let budget = Budget::new(1 << 20, 1);
     for _ in 0..100 {
         assert!(acc.pay(Payment::Room, 100, &budget));
         acc.push(parts(&[0; 80]), Instant::now).unwrap();
+        assert_eq!(acc.unused(), 0, "a batch is open");
     }
+    assert!(
+        budget.used() <= 100 * 100 + budget.step(),
+        "{} bytes for 10,000",
+        budget.used()
+    );
     let large = 20 << 10;
     assert!(acc.pay(Payment::Room, large, &budget));
     acc.push(parts(&vec![0; large - 20]), Instant::now).unwrap();
@@ -180,11 +186,27 @@ fn what_is_left_of_a_step_goes_with_the_batch_and_nothing_is_left_behind() {
     let batches = acc.drain();
     assert!(batches.len() > 10);
     let charged: usize = batches.iter().map(|batch| batch.charge).sum();
-    assert_eq!(charged, budget.used());
-    assert!(
-        !acc.pay(Payment::Credit, 1, &budget),
-        "it went with the last batch"
-    );
+    assert_eq!(charged, 100 * 100 + large + 50);
+    assert_eq!(charged + acc.unused(), budget.used());
+    assert!(!acc.pay(Payment::Credit, 1, &budget), "it was given back");
+}
+
+#[test]
+fn a_batch_that_goes_before_it_is_full_leaves_what_is_left_of_its_step_to_be_given_back() {
+    let now = Instant::now();
+    let budget = Budget::new(1 << 20, 1);
+    for close in [
+        |acc: &mut Accumulator, now| records(acc.take(ready(now, 0, true))),
+        |acc: &mut Accumulator, _| u32::from(acc.seal_for(1)),
+        |acc: &mut Accumulator, _| acc.drain().len() as u32,
+    ] {
+        let mut acc = accumulator(1000);
+        assert!(acc.pay(Payment::Room, 100, &budget));
+        acc.push(parts(&[0; 80]), || now).unwrap();
+        assert_eq!(close(&mut acc, now), 1);
+        assert_eq!(acc.unused(), budget.step() - 100);
+        assert_eq!(acc.unused(), 0, "once");
+    }
 }
 
 #[tokio::test]

@@ -108,7 +108,11 @@ impl Sender {
             linger: self.rules.linger,
             idle: in_flight == 0,
         };
-        let taken = self.shared.accumulator(partition).take(ready);
+        let mut accumulator = self.shared.accumulator(partition);
+        let taken = accumulator.take(ready);
+        let unused = accumulator.unused();
+        drop(accumulator);
+        self.shared.budget.give(unused);
         match taken {
             Taken::Batch(batch) => {
                 self.build(partition, batch);

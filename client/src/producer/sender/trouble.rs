@@ -258,7 +258,12 @@ impl Sender {
     pub(super) fn give_up(&mut self, partition: PartitionIndex, error: &Error) {
         let lane = &mut self.slots[partition.0 as usize].lane;
         let mut done = lane.fail(error);
-        for batch in self.shared.accumulator(partition).drain() {
+        let mut accumulator = self.shared.accumulator(partition);
+        let gathered = accumulator.drain();
+        let unused = accumulator.unused();
+        drop(accumulator);
+        self.shared.budget.give(unused);
+        for batch in gathered {
             let error = match done.is_empty() {
                 true => error.clone(),
                 false => after(error),

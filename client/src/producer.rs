@@ -109,7 +109,7 @@ impl Producer {
             if let Some(delivery) = self.handle.enqueue(&record, bytes, Payment::Room)? {
                 return Ok(delivery);
             }
-            let taken = shared.budget.take(bytes).await;
+            let taken = shared.take(bytes).await;
             taken.map_err(|Closed| closed())?;
             self.handle.enqueue_paid(&record, bytes)
         }

@@ -7,9 +7,10 @@ use bytes::Bytes;
 use highwater_proto::batch::{HeaderViews, PlacedRecord};
 use highwater_proto::{Offset, PartitionIndex, Timestamp};
 
-/// A record. Cheap to move, to clone and to keep, but while it lives it keeps the whole batch it came
-/// in in memory, and so does a clone of it or what [`ConsumerRecord::key_bytes`] and
-/// [`ConsumerRecord::value_bytes`] give. Copy what is to be kept for long of few records.
+/// A record. Cheap to move, to clone and to keep, but while it lives it keeps in memory what it lies in, and
+/// so does a clone of it or what [`ConsumerRecord::key_bytes`] and [`ConsumerRecord::value_bytes`] give. Of
+/// a compressed batch that is the batch, unpacked; of one that is not, the whole answer of the broker that
+/// it came in, which may have other batches. Copy what is to be kept for long of few records.
 ///
 /// Two are equal if everything that they tell is.
 #[derive(Clone)]
@@ -84,14 +85,14 @@ impl ConsumerRecord {
         self.placed.headers(&self.origin.data)
     }
 
-    /// The key to keep or pass on without a copy. It is a slice of the batch, which stays in memory as
-    /// long as it lives.
+    /// The key to keep or pass on without a copy. It is a slice of what the record lies in, which stays in
+    /// memory as long as it lives.
     pub fn key_bytes(&self) -> Option<Bytes> {
         self.key().map(|key| self.counted(key))
     }
 
-    /// The value to keep or pass on without a copy. It is a slice of the batch, which stays in memory as
-    /// long as it lives.
+    /// The value to keep or pass on without a copy. It is a slice of what the record lies in, which stays in
+    /// memory as long as it lives.
     pub fn value_bytes(&self) -> Option<Bytes> {
         self.value().map(|value| self.counted(value))
     }

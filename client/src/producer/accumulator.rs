@@ -71,6 +71,8 @@ pub(crate) struct Readiness {
     pub(crate) linger: Duration,
     /// Nothing else of the partition is on its way.
     pub(crate) idle: bool,
+    /// Somebody waits for the space that it takes.
+    pub(crate) awaited: bool,
 }
 
 /// What the partition has for the sender.
@@ -223,9 +225,11 @@ impl Accumulator {
             return Taken::Nothing;
         };
         let due = open.opened + ready.linger;
+        // What is on its way gives its space back, too.
+        let pressed = ready.awaited && ready.idle;
         match (ready.linger.is_zero(), ready.idle) {
             (true, false) => return Taken::Later(None),
-            (false, _) if ready.now < due => return Taken::Later(Some(due)),
+            (false, _) if ready.now < due && !pressed => return Taken::Later(Some(due)),
             _ => {}
         }
         self.seal();

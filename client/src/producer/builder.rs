@@ -73,7 +73,8 @@ impl ProducerBuilder {
     /// How long a batch that is not full waits for more records. With zero, the default, it goes
     /// at once when nothing else of its partition is on its way, and else gathers until that is
     /// answered: batches grow with the load by themselves. [`Producer::flush`] and
-    /// [`Producer::shutdown`] do not wait for it. At most a year; what is longer counts as that.
+    /// [`Producer::shutdown`] do not wait for it, and what lingers goes when a `send` waits for its space
+    /// in the buffer. At most a year; what is longer counts as that.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = at_most_a_year(linger);
         self
@@ -162,7 +163,7 @@ impl ProducerBuilder {
             Budget::new(buffer_bytes, count as usize),
             accumulators,
             buffers,
-            rules.max_batch_bytes,
+            &rules,
         ));
         let name = rules.name.as_deref();
         let identity = match name {

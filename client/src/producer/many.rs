@@ -194,7 +194,7 @@ impl Handle {
         for record in records {
             let bytes = self.admit(record)?;
             if !self.shared.budget.try_take(bytes) {
-                let taken = self.shared.budget.take(bytes).await;
+                let taken = self.shared.take(bytes).await;
                 taken.map_err(|Closed| closed())?;
             }
             let delivery = self.enqueue_paid(record, bytes)?;

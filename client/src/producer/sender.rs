@@ -159,6 +159,9 @@ impl Sender {
                 self.on_answer(id, answer);
             }
             self.on_announced();
+            if self.shared.is_pressed() {
+                self.press();
+            }
             if self.renewing {
                 self.identify();
             }

@@ -1,18 +1,22 @@
 //! What the callers of a producer and its sender share.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
+use futures_util::poll;
 use highwater_proto::PartitionIndex;
 use highwater_proto::batch::HEADER_LEN;
 use tokio::sync::Notify;
 
 use super::accumulator::Accumulator;
-use super::budget::Budget;
+use super::budget::{Budget, Closed};
 use super::buffers::Buffers;
 use super::failures::{Asked, Failures};
 use super::line::Line;
 use super::partitioner::Partitioner;
+use super::rules::Rules;
 use super::sender::session::Target;
 use crate::error::{Error, Result};
 
@@ -47,6 +51,8 @@ pub(crate) struct Shared {
     announced: Mutex<Vec<PartitionIndex>>,
     wake: Notify,
     stop: AtomicU8,
+    /// Batches wait for more records, also while nothing is on its way.
+    lingers: bool,
     // guards: what flushes have to tell.
     failures: Mutex<Failures>,
 }
@@ -65,7 +71,7 @@ impl Shared {
         budget: Budget,
         accumulators: Vec<Accumulator>,
         buffers: Arc<Buffers>,
-        max_batch_bytes: usize,
+        rules: &Rules,
     ) -> Self {
         Self {
             target,
@@ -73,11 +79,12 @@ impl Shared {
             budget,
             line: Line::default(),
             buffers,
-            max_record_bytes: AtomicUsize::new(max_record_bytes(max_batch_bytes)),
+            max_record_bytes: AtomicUsize::new(max_record_bytes(rules.max_batch_bytes)),
             accumulators: accumulators.into_iter().map(Mutex::new).collect(),
             announced: Mutex::default(),
             wake: Notify::new(),
             stop: AtomicU8::new(RUNNING),
+            lingers: !rules.linger.is_zero(),
             failures: Mutex::default(),
         }
     }
@@ -134,7 +141,25 @@ impl Shared {
         std::mem::swap(&mut *self.lock_announced(), into);
     }
 
-    /// Returns when something was announced or the stop state changed.
+    /// Takes `bytes` from the budget, waiting in turn until they are free. Batches that linger do not keep
+    /// them: the sender is told that somebody waits. Cancel-safe: nothing is taken then.
+    pub(crate) async fn take(&self, bytes: usize) -> std::result::Result<(), Closed> {
+        let mut taking = pin!(self.budget.take(bytes));
+        if self.lingers {
+            if let Poll::Ready(taken) = poll!(&mut taking) {
+                return taken;
+            }
+            self.wake.notify_one();
+        }
+        taking.await
+    }
+
+    /// Whether batches linger whose space somebody waits for.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.lingers && self.budget.is_awaited()
+    }
+
+    /// Returns when something was announced, somebody waits for space, or the stop state changed.
     pub(crate) async fn woken(&self) {
         self.wake.notified().await;
     }

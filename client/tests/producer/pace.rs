@@ -85,3 +85,32 @@ async fn while_one_partition_lingers_a_full_batch_of_another_goes() {
     let mut state = cluster.shared.state();
     assert_eq!(state.partition("t", 0).unwrap().log.len(), 1, "one batch");
 }
+
+#[tokio::test]
+async fn what_lingers_goes_when_a_send_waits_for_its_space() {
+    let cluster = FakeCluster::start(1);
+    cluster.create_topic("t", 2);
+    let client = cluster.client().await;
+    let builder = producer(&client).linger(Duration::from_secs(3600));
+    let producer = builder.buffer_bytes(1000).build().await.unwrap();
+    for partition in [P0, PartitionIndex(1)] {
+        let first = Record::new("opens the session").partition(partition);
+        drop(patiently(producer.send(first)).await.unwrap());
+    }
+    patiently(producer.flush()).await.unwrap();
+    let record = |partition| Record::new(vec![b'x'; 300]).partition(PartitionIndex(partition));
+    for partition in [0, 1, 0, 1, 1, 0] {
+        drop(patiently(producer.send(record(partition))).await.unwrap());
+        if partition == 1 {
+            // Now the sender knows that this lingers.
+            patiently(client.brokers()).await.unwrap();
+        }
+    }
+    let many = [0, 0, 1, 1, 0, 1].map(record);
+    drop(patiently(producer.send_all(&many)).await.unwrap());
+    // What has its space still lingers.
+    assert!(producer.buffered_bytes() > 0);
+    patiently(producer.flush()).await.unwrap();
+    assert_eq!(cluster.values("t", P0).len(), 7);
+    assert_eq!(cluster.values("t", PartitionIndex(1)).len(), 7);
+}

@@ -21,6 +21,7 @@ fn ready(now: Instant, linger_ms: u64, idle: bool) -> Readiness {
         now,
         linger: Duration::from_millis(linger_ms),
         idle,
+        awaited: false,
     }
 }
 
@@ -66,6 +67,19 @@ fn linger_holds_an_open_batch_until_its_time_and_no_longer() {
         other => panic!("{other:?}"),
     }
     assert_eq!(records(acc.take(ready(due, 5, false))), 1);
+}
+
+#[test]
+fn linger_holds_no_batch_whose_space_is_waited_for_unless_others_will_give_theirs() {
+    let mut acc = accumulator(1000);
+    let now = Instant::now();
+    acc.push(parts(b"a"), || now).unwrap();
+    let awaited = |idle| Readiness {
+        awaited: true,
+        ..ready(now, 5, idle)
+    };
+    assert!(matches!(acc.take(awaited(false)), Taken::Later(Some(_))));
+    assert_eq!(records(acc.take(awaited(true))), 1);
 }
 
 #[test]

@@ -51,6 +51,15 @@ impl Sender {
         }
     }
 
+    /// Somebody waits for space: batches that linger go, unless it will be there soon without them.
+    pub(super) fn press(&mut self) {
+        for partition in self.shared.partitions() {
+            if self.slots[partition.0 as usize].lingering {
+                self.pump(partition);
+            }
+        }
+    }
+
     /// Where the partition's batches go: to where others are on their way, else to the leader.
     fn route(&self, partition: PartitionIndex) -> Option<Address> {
         let slot = &self.slots[partition.0 as usize];
@@ -107,6 +116,7 @@ impl Sender {
             now,
             linger: self.rules.linger,
             idle: in_flight == 0,
+            awaited: self.shared.budget.is_awaited(),
         };
         let mut accumulator = self.shared.accumulator(partition);
         let taken = accumulator.take(ready);

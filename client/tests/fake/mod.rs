@@ -63,8 +63,6 @@ pub(crate) struct Faults {
     pub(crate) unknown_one_in: Option<u64>,
     /// Appends are not acknowledged until this is lifted.
     pub(crate) hold_acks: bool,
-    /// One of so many acknowledgements is never sent, and the session goes on.
-    pub(crate) swallow_one_in: Option<u64>,
     /// So many acknowledgements, the next ones, are never sent.
     pub(crate) swallow_next: u32,
     /// This broker does not acknowledge appends, as long as it is this one.

@@ -32,8 +32,7 @@ impl FakeBroker {
             self.shared.note_change();
             return true;
         }
-        let one_in = state.faults.swallow_one_in;
-        state.chance(one_in)
+        false
     }
 
     fn judge(&self, request: ProduceSessionRequest, previous: u64) -> Judged {

@@ -80,8 +80,13 @@ async fn a_hundred_thousand_records_are_written_once_and_in_order_over_broken_se
 async fn answers_that_never_come_cost_time_and_nothing_else() {
     let mut cluster = FakeCluster::start(2);
     cluster.create_topic("t", 4);
-    cluster.faults(|faults| faults.swallow_one_in = Some(8));
-    send_all(&mut cluster, 4, 20_000, |_, _| {}).await;
+    // Each costs some seconds, maybe one after the other.
+    let trouble = |cluster: &mut FakeCluster, i| {
+        if i % 10_000 == 0 {
+            cluster.faults(|faults| faults.swallow_next += 4);
+        }
+    };
+    send_all(&mut cluster, 4, 20_000, trouble).await;
     assert!(
         cluster.shared.count(|c| &c.duplicates) > 0,
         "batches came twice"

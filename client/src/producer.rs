@@ -116,7 +116,8 @@ impl Producer {
     }
 
     /// Takes a record if there is space for it now, as [`Producer::send`] does; else gives it back,
-    /// with `OVERLOADED`. Whenever this fails, nothing was sent. Never waits.
+    /// with `OVERLOADED`. Whenever this fails, nothing was sent. Never waits: it comes before sends that
+    /// wait so that other tasks can run.
     pub fn try_send<'a>(
         &self,
         record: impl Into<Record<'a>>,

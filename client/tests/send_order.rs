@@ -92,6 +92,18 @@ async fn those_that_wait_for_space_keep_their_order() {
 }
 
 #[tokio::test]
+async fn very_many_that_wait_for_space_keep_their_order() {
+    const COUNT: u32 = 20_000;
+    let cluster = FakeCluster::start(1);
+    let producer = producer(&cluster, 20_000).await;
+    let sends: FuturesUnordered<_> = (0..COUNT).map(|n| producer.send(n.to_string())).collect();
+    let sent = sends.map(|sent| drop(sent.unwrap())).count();
+    assert_eq!(patiently(sent).await, COUNT as usize);
+    patiently(producer.flush()).await.unwrap();
+    assert_in_order(&cluster, COUNT);
+}
+
+#[tokio::test]
 async fn those_that_a_task_joins_keep_their_order() {
     let cluster = FakeCluster::start(1);
     let producer = producer(&cluster, 4 << 20).await;

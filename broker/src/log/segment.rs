@@ -235,6 +235,10 @@ impl Segment {
                 break;
             }
             found = (frame.end, Tail::from(&frame.raw.head));
+            // The next frame may not be in memory, and is not looked at.
+            if frame.raw.head.index.next() == next {
+                break;
+            }
         }
         Ok(found)
     }

@@ -4,7 +4,7 @@
 //! the same task calls after it must not begin before it, and tokio wakes futures that wait for this in
 //! the reverse order: so they stand in line.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,18 +17,18 @@ use tokio::task::{Id, try_id, yield_now};
 /// polled before this one returns.
 const PATIENCE: usize = 64;
 
-/// The calls that wait, of all tasks.
+/// The calls that wait.
 #[derive(Debug, Default)]
 pub(crate) struct Line {
-    len: AtomicUsize,
-    // guards: the line; held to look through it.
-    standing: Mutex<VecDeque<Standing>>,
+    /// How many tasks have one.
+    tasks: AtomicUsize,
+    // guards: those of each task, in their order; held to look at one of them.
+    standing: Mutex<HashMap<Option<Id>, VecDeque<Standing>>>,
 }
 
 #[derive(Debug)]
 struct Standing {
     number: u64,
-    task: Option<Id>,
     waker: Waker,
 }
 
@@ -43,7 +43,7 @@ impl Line {
     /// Whether a call may begin without a look at the line.
     #[inline]
     pub(crate) fn is_free(&self) -> bool {
-        has_budget_remaining() && self.len.load(Ordering::Relaxed) == 0
+        has_budget_remaining() && self.tasks.load(Ordering::Relaxed) == 0
     }
 
     /// Returns when the task may go on and those that it called before have.
@@ -53,13 +53,19 @@ impl Line {
             return;
         }
         let place = self.join(task).await;
-        let mut patience = PATIENCE;
+        let (mut patience, mut before) = (PATIENCE, None);
         loop {
             if has_budget_remaining() {
-                if self.first_of(task) == Some(place.number) || patience == 0 {
+                let first = self.first_of(task);
+                if first == Some(place.number) || patience == 0 {
                     return;
                 }
-                patience -= 1;
+                // While the line moves on nobody loses patience.
+                patience = match first == before {
+                    true => patience - 1,
+                    false => PATIENCE,
+                };
+                before = first;
             }
             // Whoever wakes it: it looks again.
             yield_now().await;
@@ -68,20 +74,19 @@ impl Line {
 
     fn first_of(&self, task: Option<Id>) -> Option<u64> {
         let standing = self.lock();
-        let first = standing.iter().find(|other| other.task == task);
-        first.map(|first| first.number)
+        Some(standing.get(&task)?.front()?.number)
     }
 
     async fn join(&self, task: Option<Id>) -> Place<'_> {
         poll_fn(|context| {
             let mut standing = self.lock();
-            let number = standing.back().map_or(0, |last| last.number + 1);
-            standing.push_back(Standing {
+            let mine = standing.entry(task).or_default();
+            let number = mine.back().map_or(0, |last| last.number + 1);
+            mine.push_back(Standing {
                 number,
-                task,
                 waker: context.waker().clone(),
             });
-            self.len.store(standing.len(), Ordering::Relaxed);
+            self.tasks.store(standing.len(), Ordering::Relaxed);
             let line = self;
             Poll::Ready(Place { line, number, task })
         })
@@ -89,7 +94,7 @@ impl Line {
     }
 
     // No code panics while it holds the lock, so the line is whole.
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Standing>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Option<Id>, VecDeque<Standing>>> {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -98,12 +103,17 @@ impl Drop for Place<'_> {
     /// The next one of the task goes on.
     fn drop(&mut self) {
         let mut standing = self.line.lock();
-        if let Ok(at) = standing.binary_search_by_key(&self.number, |other| other.number) {
-            standing.remove(at);
+        let Some(mine) = standing.get_mut(&self.task) else {
+            return;
+        };
+        if let Ok(at) = mine.binary_search_by_key(&self.number, |other| other.number) {
+            mine.remove(at);
         }
-        self.line.len.store(standing.len(), Ordering::Relaxed);
-        let next = standing.iter().find(|other| other.task == self.task);
-        let next = next.map(|next| next.waker.clone());
+        let next = mine.front().map(|next| next.waker.clone());
+        if next.is_none() {
+            standing.remove(&self.task);
+        }
+        self.line.tasks.store(standing.len(), Ordering::Relaxed);
         drop(standing);
         if let Some(waker) = next {
             waker.wake();

@@ -157,7 +157,10 @@ impl Producer {
     async fn send_chunks(&self, records: &[Record<'_>], sent: &mut Deliveries) -> Result<()> {
         for some in records.chunks(TOGETHER) {
             // A loop of sends that never wait must let the sender run, even on a single thread.
-            self.handle.shared.line.pass().await;
+            let line = &self.handle.shared.line;
+            if !line.is_free() {
+                line.pass().await;
+            }
             consume_budget().await;
             if !self.handle.try_send_some(some, sent)? {
                 self.handle.send_some(some, sent).await?;

@@ -63,32 +63,27 @@ async fn those_that_are_polled_when_the_task_is_to_let_others_run_keep_their_ord
     assert_eq!(found, expected);
 }
 
-#[tokio::test]
-async fn those_of_a_stream_that_is_buffered_keep_their_order() {
-    const COUNT: u32 = 5_000;
+/// Sends so many as a stream of which a hundred are under way at once.
+async fn send_buffered(buffer_bytes: usize, count: u32) {
     let cluster = FakeCluster::start(1);
-    let producer = producer(&cluster, 4 << 20).await;
-    let sends = stream::iter(0..COUNT).map(|n| producer.send(numbered(n)));
+    let producer = producer(&cluster, buffer_bytes).await;
+    let sends = stream::iter(0..count).map(|n| producer.send(numbered(n)));
     let mut sends = pin!(sends.buffered(100));
     while let Some(sent) = patiently(sends.next()).await {
         drop(sent.unwrap());
     }
     patiently(producer.flush()).await.unwrap();
-    assert_in_order(&cluster, COUNT);
+    assert_in_order(&cluster, count);
+}
+
+#[tokio::test]
+async fn those_of_a_stream_that_is_buffered_keep_their_order() {
+    send_buffered(4 << 20, 5_000).await;
 }
 
 #[tokio::test]
 async fn those_that_wait_for_space_keep_their_order() {
-    const COUNT: u32 = 1_000;
-    let cluster = FakeCluster::start(1);
-    let producer = producer(&cluster, 50_000).await;
-    let sends = stream::iter(0..COUNT).map(|n| producer.send(numbered(n)));
-    let mut sends = pin!(sends.buffered(100));
-    while let Some(sent) = patiently(sends.next()).await {
-        drop(sent.unwrap());
-    }
-    patiently(producer.flush()).await.unwrap();
-    assert_in_order(&cluster, COUNT);
+    send_buffered(50_000, 1_000).await;
 }
 
 #[tokio::test]

@@ -18,49 +18,9 @@ use super::delivery::{Ack, BatchSlot};
 use super::identity::Identity;
 use crate::error::{Error, Outcome, Result};
 
-/// A session's number among all the producer ever opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct SessionId(pub(crate) u64);
+mod pending;
 
-/// One sending of one batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Attempt {
-    pub(crate) session: SessionId,
-    pub(crate) number: u64,
-}
-
-/// The number of a batch within its lane.
-pub(crate) type Serial = u64;
-
-/// A batch that is finished but for its answer.
-#[derive(Debug)]
-pub(crate) struct Pending {
-    pub(crate) serial: Serial,
-    pub(crate) bytes: Bytes,
-    pub(crate) slot: Arc<BatchSlot>,
-    /// When its first record came.
-    pub(crate) opened: Instant,
-    pub(crate) charge: usize,
-    pub(crate) records: u32,
-    attempt: Option<Attempt>,
-    unanswered: u32,
-    unknown: bool,
-    acked: Option<Ack>,
-    /// Why it cannot be written; it fails when those before it are done.
-    refused: Option<Error>,
-    /// Why there are no bytes to send. It has no sequence either: it fails alone, in its turn.
-    unbuilt: Option<Error>,
-}
-
-/// A batch that is done: its outcome is to be told and its memory given back.
-#[derive(Debug)]
-pub(crate) struct Done {
-    pub(crate) slot: Arc<BatchSlot>,
-    pub(crate) charge: usize,
-    pub(crate) outcome: Result<Ack>,
-    /// As it was sent.
-    pub(crate) bytes: Bytes,
-}
+pub(crate) use pending::{Attempt, Done, Pending, Serial, SessionId};
 
 /// What an error of an attempt means for the lane.
 #[derive(Debug, PartialEq, Eq)]
@@ -357,31 +317,6 @@ impl Lane {
 
     fn find(&mut self, serial: Serial) -> Option<&mut Pending> {
         self.batches.iter_mut().find(|batch| batch.serial == serial)
-    }
-}
-
-impl Pending {
-    fn waits(&self) -> bool {
-        self.attempt.is_none() && self.outcome().is_none()
-    }
-
-    /// What became of it, whatever becomes of those before it.
-    fn outcome(&self) -> Option<Result<Ack>> {
-        let unbuilt = || self.unbuilt.clone().map(Err);
-        self.acked.map(Ok).or_else(unbuilt)
-    }
-
-    fn maybe_written(&self) -> bool {
-        self.unknown || self.unanswered > 0
-    }
-
-    fn done(self, outcome: Result<Ack>) -> Done {
-        Done {
-            slot: self.slot,
-            charge: self.charge,
-            outcome,
-            bytes: self.bytes,
-        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! What the callers of a producer and its sender share.
 
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
-use futures_util::poll;
 use highwater_proto::PartitionIndex;
 use highwater_proto::batch::HEADER_LEN;
 use tokio::sync::Notify;
@@ -146,7 +146,8 @@ impl Shared {
     pub(crate) async fn take(&self, bytes: usize) -> std::result::Result<(), Closed> {
         let mut taking = pin!(self.budget.take(bytes));
         if self.lingers {
-            if let Poll::Ready(taken) = poll!(&mut taking) {
+            let first = poll_fn(|context| Poll::Ready(taking.as_mut().poll(context)));
+            if let Poll::Ready(taken) = first.await {
                 return taken;
             }
             self.wake.notify_one();
